@@ -1,0 +1,1 @@
+//! The SSH server in front of each guest.
