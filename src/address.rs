@@ -1,1 +1,199 @@
-//! address
+//! Addresses: how a resource is called in output, errors, `--target` and `--replace`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de};
+
+/// The name of a resource within an environment, such as `droplet.runner[2]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// The environment's SSH key: `ssh_key`.
+    SshKey,
+    /// The environment's firewall: `firewall`.
+    Firewall,
+    /// `volume.NAME`.
+    Volume(String),
+    /// `snapshot.NAME`.
+    Snapshot(String),
+    /// `droplet.NAME` or `droplet.NAME[INSTANCE]`.
+    Droplet {
+        /// Name in the manifest.
+        name: String,
+        /// Which one of several, when `count` or `matrix` asks for several.
+        instance: Option<Instance>,
+    },
+}
+
+/// Which one of several droplets of one name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Instance {
+    /// From `count`: 1 and up.
+    Index(u32),
+    /// From `matrix`: keys in declared order with their values.
+    Matrix(Vec<(String, String)>),
+}
+
+impl Address {
+    /// A droplet without an instance.
+    #[must_use]
+    pub fn droplet(name: &str) -> Self {
+        Self::Droplet {
+            name: name.to_owned(),
+            instance: None,
+        }
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Matrix(pairs) => {
+                for (position, (key, value)) in pairs.iter().enumerate() {
+                    if position > 0 {
+                        f.write_str(",")?;
+                    }
+                    write!(f, "{key}={value}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SshKey => f.write_str("ssh_key"),
+            Self::Firewall => f.write_str("firewall"),
+            Self::Volume(name) => write!(f, "volume.{name}"),
+            Self::Snapshot(name) => write!(f, "snapshot.{name}"),
+            Self::Droplet {
+                name,
+                instance: None,
+            } => write!(f, "droplet.{name}"),
+            Self::Droplet {
+                name,
+                instance: Some(instance),
+            } => {
+                write!(f, "droplet.{name}[{instance}]")
+            }
+        }
+    }
+}
+
+/// A text that is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address")]
+pub struct BadAddress(pub String);
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        let bad = || BadAddress(text.to_owned());
+        match text {
+            "ssh_key" => return Ok(Self::SshKey),
+            "firewall" => return Ok(Self::Firewall),
+            _ => {}
+        }
+        let (kind, rest) = text.split_once('.').ok_or_else(bad)?;
+        let (name, instance) = match rest.strip_suffix(']').map(|body| body.split_once('[')) {
+            Some(Some((name, instance))) => (name, Some(instance)),
+            Some(None) => return Err(bad()),
+            None => (rest, None),
+        };
+        let name_is_plain = !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !name_is_plain {
+            return Err(bad());
+        }
+        match (kind, instance) {
+            ("volume", None) => Ok(Self::Volume(name.to_owned())),
+            ("snapshot", None) => Ok(Self::Snapshot(name.to_owned())),
+            ("droplet", None) => Ok(Self::droplet(name)),
+            ("droplet", Some(instance)) => {
+                let instance = if let Ok(index) = instance.parse() {
+                    Instance::Index(index)
+                } else {
+                    let pairs = instance
+                        .split(',')
+                        .map(|pair| {
+                            pair.split_once('=')
+                                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                        })
+                        .collect::<Option<Vec<_>>>();
+                    Instance::Matrix(pairs.ok_or_else(bad)?)
+                };
+                Ok(Self::Droplet {
+                    name: name.to_owned(),
+                    instance: Some(instance),
+                })
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Address {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Address".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "The name of a resource, such as droplet.runner[2]."
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_way_through_text() {
+        for text in [
+            "ssh_key",
+            "firewall",
+            "volume.models",
+            "snapshot.base",
+            "droplet.runner",
+            "droplet.runner[2]",
+            "droplet.runner[python=3.12,os=deb]",
+        ] {
+            let address: Address = text.parse().expect(text);
+            assert_eq!(address.to_string(), text);
+        }
+        for text in [
+            "",
+            "droplet",
+            "droplet.",
+            "volume.a[1]",
+            "droplet.a]",
+            "droplet.a[x]",
+            "bucket.a",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text} must be refused");
+        }
+    }
+}

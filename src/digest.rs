@@ -1,1 +1,78 @@
-//! digest
+//! Canonical SHA-256: the same value has the same digest on every machine.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// Digests bytes.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(hex::encode(Sha256::digest(bytes)))
+    }
+
+    /// Digests a value by its canonical JSON: object keys sorted, no blanks, so that neither the
+    /// order of keys in a manifest nor of fields in a type matters.
+    #[must_use]
+    pub fn of<T: Serialize>(value: &T) -> Self {
+        // serde_json's `Value` keeps its object keys sorted (the crate's `preserve_order` feature
+        // may be switched on by a dependency, hence the explicit sort).
+        let mut value = serde_json::to_value(value).expect("our types serialize to JSON");
+        value.sort_all_objects();
+        Self::of_bytes(value.to_string().as_bytes())
+    }
+
+    /// The first 12 digits: what stands in names and tags.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+
+    /// All 64 digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({})", self.short())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_order_does_not_matter_but_values_do() {
+        let a = Digest::of(&serde_json::json!({"a": 1, "b": {"x": 1, "y": 2}}));
+        let b = Digest::of(&serde_json::json!({"b": {"y": 2, "x": 1}, "a": 1}));
+        let c = Digest::of(&serde_json::json!({"b": {"y": 2, "x": 1}, "a": 2}));
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert_eq!(a.short().len(), 12);
+    }
+
+    #[test]
+    fn bytes_match_the_published_vector() {
+        // FIPS 180-4's example for "abc".
+        assert_eq!(
+            Digest::of_bytes(b"abc").as_str(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}
