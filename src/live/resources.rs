@@ -1,0 +1,164 @@
+//! The resources of an account, reduced to what the planner compares.
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Catalog;
+
+/// One observation of the account. Lists are sorted by id, so that equal accounts are equal values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// Limits and state of the account.
+    pub account: Account,
+    /// Droplets that bear the environment's tag or whose name could be ours.
+    pub droplets: Vec<LiveDroplet>,
+    /// Every volume of the account.
+    pub volumes: Vec<LiveVolume>,
+    /// Every private image of the account (snapshots of droplets).
+    pub images: Vec<LiveImage>,
+    /// Every firewall of the account.
+    pub firewalls: Vec<LiveFirewall>,
+    /// The keys that were looked for: by fingerprint, or all of the account when none is at hand.
+    pub ssh_keys: Vec<LiveSshKey>,
+    /// Names of the account's tags that begin with `dewpoint`; empty unless a destroy asked for them.
+    pub tags: Vec<String>,
+    /// What can be had, and for how much.
+    pub catalog: Catalog,
+}
+
+/// Limits and state of the account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// How many droplets the account may have at once; 0 when the API did not say.
+    pub droplet_limit: u32,
+    /// How many volumes; 0 means no limit or not said.
+    pub volume_limit: u32,
+    /// `active`, `warning` or `locked`.
+    pub status: String,
+}
+
+/// Where a droplet is in its life, as far as dewpoint tells states apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropletStatus {
+    /// Being made.
+    New,
+    /// Powered on.
+    Active,
+    /// Powered off.
+    Off,
+    /// Any other word of the API.
+    Other(String),
+}
+
+/// A droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveDroplet {
+    /// DigitalOcean's id.
+    pub id: u64,
+    /// Its name, which is also its host name.
+    pub name: String,
+    /// Where it is in its life.
+    pub status: DropletStatus,
+    /// Slug of its region.
+    pub region: String,
+    /// Slug of its size.
+    pub size: String,
+    /// Id of the image it was made from.
+    pub image_id: u64,
+    /// Slug of that image, when it is a public one.
+    pub image_slug: Option<String>,
+    /// Public IPv4 address, once there is one.
+    pub public_ipv4: Option<std::net::Ipv4Addr>,
+    /// Private IPv4 address, once there is one.
+    pub private_ipv4: Option<std::net::Ipv4Addr>,
+    /// Ids of the volumes that are attached to it.
+    pub volume_ids: Vec<String>,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+    /// Id of its VPC, once there is one.
+    pub vpc: Option<String>,
+    /// When it was made, seconds since 1970.
+    pub created_at: i64,
+}
+
+/// A block storage volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveVolume {
+    /// DigitalOcean's id.
+    pub id: String,
+    /// Its name, unique in its region.
+    pub name: String,
+    /// Slug of its region.
+    pub region: String,
+    /// Its size in GiB.
+    pub size_gib: u32,
+    /// Ids of the droplets it is attached to: none or one.
+    pub droplet_ids: Vec<u64>,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+    /// When it was made, seconds since 1970.
+    pub created_at: i64,
+}
+
+/// A private image: for dewpoint a snapshot of a builder droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveImage {
+    /// DigitalOcean's id.
+    pub id: u64,
+    /// Its name; not unique on DigitalOcean.
+    pub name: String,
+    /// `available` when droplets can be made from it.
+    pub status: String,
+    /// Slugs of the regions that hold a copy.
+    pub regions: Vec<String>,
+    /// Disk in GiB that a droplet needs to be made from it.
+    pub min_disk_gib: u32,
+    /// What it takes, in thousandths of a GB, and is billed for.
+    pub size_mb: u64,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+    /// When it was made, seconds since 1970.
+    pub created_at: i64,
+}
+
+/// A firewall. Cannot bear tags: it is ours by its exact name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveFirewall {
+    /// DigitalOcean's id.
+    pub id: String,
+    /// Its name, unique in the account.
+    pub name: String,
+    /// Rules for what may come in, normalised and sorted.
+    pub inbound: Vec<FirewallRule>,
+    /// Rules for what may go out, normalised and sorted.
+    pub outbound: Vec<FirewallRule>,
+    /// Tags of the droplets it covers, sorted.
+    pub tags: Vec<String>,
+    /// Droplets it covers by id, sorted.
+    pub droplet_ids: Vec<u64>,
+}
+
+/// One rule, normalised so that equal meaning is equal value: peers sorted, `all` ports are `0`,
+/// icmp has ports `0`, no `action`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FirewallRule {
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// `22`, `8000-9000`, or `0` for all.
+    pub ports: String,
+    /// Addresses and networks of the other side, as written, sorted.
+    pub addresses: Vec<String>,
+    /// Tags of the droplets of the other side, sorted.
+    pub tags: Vec<String>,
+}
+
+/// An SSH key of the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveSshKey {
+    /// DigitalOcean's id.
+    pub id: u64,
+    /// Its name; not unique.
+    pub name: String,
+    /// MD5 fingerprint, colon-separated.
+    pub fingerprint: String,
+}
