@@ -1,1 +1,89 @@
-//! plan
+//! The plan: desired + live + options + now -> changes, and steps in an order that every edge explains.
+//!
+//! **Invariant:** no I/O, no clock, no randomness, and the same inputs give the same plan, byte for
+//! byte. A plan is executed exactly as it was made: whatever only execution can know is a typed
+//! reference to the step that will know it. petgraph's types stay inside `graph`.
+
+pub mod change;
+pub mod cost;
+pub mod step;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
+pub use cost::Cost;
+pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
+
+use crate::digest::Digest;
+
+/// What a plan is made to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// What the manifest says (`apply`).
+    Apply,
+    /// What the manifest says, run, then the environment emptied, whatever happened (`test`).
+    Test,
+    /// An empty environment; what the project owns stays (`destroy`).
+    Destroy,
+    /// An empty environment and an empty project (`destroy --project`).
+    DestroyProject,
+}
+
+/// A plan: what will change, why, in which steps, for how much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct Plan {
+    /// Version of the plan's format: 1.
+    pub version: u32,
+    /// Name of the project.
+    pub project: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// Slug of the region.
+    pub region: String,
+    /// What the plan is made to reach.
+    pub goal: Goal,
+    /// Digest of the desired state it was made from.
+    #[schemars(with = "String")]
+    pub desired_digest: Digest,
+    /// Digest of the live state it was made from.
+    #[schemars(with = "String")]
+    pub live_digest: Digest,
+    /// What becomes of each resource, kept ones too, sorted by address.
+    pub changes: Vec<Change>,
+    /// What every apply does anyway: runs, and the cycle of single-use droplets. Not changes.
+    pub activities: Vec<Activity>,
+    /// The steps; a step's id is its position here.
+    pub steps: Vec<Step>,
+    /// What must come before what, and why; sorted.
+    pub edges: Vec<Edge>,
+    /// What it costs.
+    pub cost: Cost,
+    /// What the reader should know beside: one sentence each.
+    pub notices: Vec<String>,
+}
+
+impl Plan {
+    /// Whether anything is to be created, changed, replaced or deleted. Activities are not changes.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.changes
+            .iter()
+            .any(|change| change.action != Action::Keep)
+    }
+
+    /// Whether executing it would do anything at all.
+    #[must_use]
+    pub fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// The step of that id.
+    #[must_use]
+    pub fn step(&self, id: StepId) -> Option<&Step> {
+        self.steps.get(id.0 as usize)
+    }
+}

@@ -1,0 +1,535 @@
+//! Steps: the closed set of things a plan can do, each holding all it needs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::live::FirewallRule;
+use crate::manifest::schema::{Filesystem, HostKeyPolicy};
+use crate::units::{Gib, Seconds};
+
+/// Position of a step in its plan.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct StepId(pub u32);
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// Its position in the plan.
+    pub id: StepId,
+    /// The resource it belongs to.
+    pub address: Address,
+    /// What it does.
+    pub kind: StepKind,
+    /// Whether it only removes what the plan itself calls ephemeral: such steps run even after an
+    /// interrupt.
+    pub cleanup: bool,
+    /// How long it is expected to take, in seconds.
+    pub expected_seconds: u64,
+}
+
+/// What must come before what.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Edge {
+    /// The step that comes first.
+    pub from: StepId,
+    /// The step that waits.
+    pub to: StepId,
+    /// How it waits.
+    pub kind: EdgeKind,
+    /// Why, as in `the volume must be attached before it is mounted`.
+    pub reason: String,
+}
+
+/// How a step waits for another.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeKind {
+    /// The other must have succeeded, else this one is skipped.
+    Needs,
+    /// The other must only have ended: done, failed or skipped.
+    After,
+}
+
+/// A droplet, known now or once a step has made it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropletRef {
+    /// It exists.
+    Known {
+        /// Its id.
+        id: u64,
+        /// Its name.
+        name: String,
+    },
+    /// A `CreateDroplets` step makes it.
+    Created {
+        /// Which step.
+        step: StepId,
+        /// Its name, one of those the step makes.
+        name: String,
+    },
+}
+
+impl DropletRef {
+    /// The droplet's name on DigitalOcean.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known { name, .. } | Self::Created { name, .. } => name,
+        }
+    }
+}
+
+/// A volume, known now or once a step has made it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeRef {
+    /// It exists.
+    Known {
+        /// Its id.
+        id: String,
+    },
+    /// A `CreateVolume` step makes it.
+    Created {
+        /// Which step.
+        step: StepId,
+    },
+}
+
+/// An image, known now or once a step has made it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageRef {
+    /// A public image.
+    Slug(String),
+    /// A private image that exists.
+    Id(u64),
+    /// A `TakeSnapshot` step makes it.
+    Taken(StepId),
+}
+
+/// A firewall, known now or once a step has made it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirewallRef {
+    /// It exists.
+    Known(String),
+    /// A `CreateFirewall` step makes it.
+    Created(StepId),
+}
+
+/// What a firewall shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FirewallSpec {
+    /// Its name.
+    pub name: String,
+    /// What may come in, normalised and sorted.
+    #[schemars(with = "serde_json::Value")]
+    pub inbound: Vec<FirewallRule>,
+    /// What may go out, normalised and sorted.
+    #[schemars(with = "serde_json::Value")]
+    pub outbound: Vec<FirewallRule>,
+    /// Tags of the droplets it covers, sorted. They must exist before the firewall.
+    pub tags: Vec<String>,
+}
+
+/// What a volume shall be. Always made raw: dewpoint makes the file system itself, behind a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeSpec {
+    /// Its name, unique in its region.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Its size.
+    pub size: Gib,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+}
+
+/// What droplets of one shape shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DropletSpec {
+    /// Their region.
+    pub region: String,
+    /// Their size.
+    pub size: String,
+    /// What they are made from.
+    pub image: ImageRef,
+    /// Their tags, sorted.
+    pub tags: Vec<String>,
+    /// Fingerprint (MD5, colons) of the SSH key they are made with.
+    pub ssh_key_fingerprint: String,
+    /// The user who logs in.
+    pub user: String,
+    /// How their host key is checked; with `derived` it is put into their user data at execution.
+    pub host_key: HostKeyPolicy,
+}
+
+/// A droplet that a step makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewDroplet {
+    /// Its address.
+    pub address: Address,
+    /// Its name.
+    pub name: String,
+}
+
+/// One step of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvisionStep {
+    /// A script.
+    Run {
+        /// What it is called.
+        name: String,
+        /// The script.
+        script: String,
+        /// Its environment.
+        env: Vec<(String, String)>,
+        /// How long it may take.
+        timeout: Seconds,
+    },
+    /// A file or folder from this side.
+    Copy {
+        /// What it is called.
+        name: String,
+        /// Path relative to the manifest's folder.
+        from: String,
+        /// Where it goes: an absolute path.
+        to: String,
+        /// Digest of its contents and modes when the plan was made: execution refuses others.
+        #[schemars(with = "String")]
+        digest: crate::digest::Digest,
+    },
+}
+
+impl ProvisionStep {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Run { name, .. } | Self::Copy { name, .. } => name,
+        }
+    }
+}
+
+/// Code to put on a droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceSpec {
+    /// A commit of a git repository.
+    Git {
+        /// Its address, without credentials.
+        url: String,
+        /// What the manifest names: branch, tag, commit.
+        reference: String,
+        /// The commit that was found there when the plan was made.
+        commit: String,
+        /// Where it goes: an absolute path.
+        into: String,
+    },
+    /// A folder on this side.
+    Path {
+        /// Path relative to the manifest's folder.
+        path: String,
+        /// Where it goes: an absolute path.
+        into: String,
+    },
+}
+
+impl SourceSpec {
+    /// Where it goes: an absolute path on the droplet.
+    #[must_use]
+    pub fn into_path(&self) -> &str {
+        match self {
+            Self::Git { into, .. } | Self::Path { into, .. } => into,
+        }
+    }
+}
+
+/// A run step, ready to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunSpec {
+    /// What it is called.
+    pub name: String,
+    /// The script.
+    pub command: String,
+    /// Its environment, in order; `DEWPOINT_ENV` and `DEWPOINT_DROPLET` are among them.
+    pub env: Vec<(String, String)>,
+    /// The folder it runs in; the user's home when there is no source.
+    pub cwd: Option<String>,
+    /// How long one try may take.
+    pub timeout: Seconds,
+    /// How many times it is tried again after a failure.
+    pub retries: u32,
+    /// Whether a failure of it is no failure of the whole.
+    pub allow_failure: bool,
+    /// Digest under which its success is remembered on the droplet, when it runs only once.
+    pub once: Option<String>,
+}
+
+/// What a step does. Closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StepKind {
+    /// Registers the environment's public key. A key that is already there is used.
+    CreateSshKey {
+        /// Its name.
+        name: String,
+        /// The public key, as a line.
+        public_key: String,
+        /// Its MD5 fingerprint, colon-separated.
+        fingerprint: String,
+    },
+    /// Removes the environment's key from the account.
+    DeleteSshKey {
+        /// Its name: a key of another name is not ours.
+        name: String,
+        /// Its MD5 fingerprint.
+        fingerprint: String,
+        /// Whether the generated pair on this side goes too.
+        forget_private_key: bool,
+    },
+    /// Makes tags that other creates name.
+    CreateTags {
+        /// Their names, sorted.
+        names: Vec<String>,
+    },
+    /// Removes tags that hold nothing any more.
+    DeleteTags {
+        /// Their names, sorted. One that still holds a resource is left.
+        names: Vec<String>,
+    },
+    /// Makes the firewall.
+    CreateFirewall {
+        /// What it shall be.
+        spec: FirewallSpec,
+    },
+    /// Replaces the firewall's rules and tags.
+    UpdateFirewall {
+        /// Its id.
+        id: String,
+        /// What it shall be.
+        spec: FirewallSpec,
+    },
+    /// Deletes the firewall.
+    DeleteFirewall {
+        /// Which one.
+        firewall: FirewallRef,
+        /// Its name.
+        name: String,
+    },
+    /// Makes a volume.
+    CreateVolume {
+        /// What it shall be.
+        spec: VolumeSpec,
+    },
+    /// Grows a volume. The file system grows when it is next mounted.
+    ResizeVolume {
+        /// Its id.
+        id: String,
+        /// Its region.
+        region: String,
+        /// Its size after.
+        to: Gib,
+    },
+    /// Deletes a volume with all it holds.
+    DeleteVolume {
+        /// Its id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Gives or takes tags of a resource.
+    UpdateTags {
+        /// `droplet`, `volume` or `image`.
+        resource: TaggedResource,
+        /// Its id as text.
+        id: String,
+        /// Tags to give, sorted.
+        add: Vec<String>,
+        /// Tags to take, sorted.
+        remove: Vec<String>,
+    },
+    /// Makes up to ten droplets of one shape in one call, and waits until they are active.
+    CreateDroplets {
+        /// Their shape.
+        spec: DropletSpec,
+        /// Which ones.
+        droplets: Vec<NewDroplet>,
+    },
+    /// Logs in, with the pinned host key, and waits until the first boot is over.
+    Connect {
+        /// Which droplet.
+        droplet: DropletRef,
+        /// The user who logs in.
+        user: String,
+        /// How the host key is checked.
+        host_key: HostKeyPolicy,
+    },
+    /// Does one step of a recipe on the builder.
+    Provision {
+        /// The builder.
+        droplet: DropletRef,
+        /// Which step of the recipe, from 1.
+        number: u32,
+        /// Of how many.
+        of: u32,
+        /// What it does.
+        step: ProvisionStep,
+    },
+    /// Cleans the builder for its snapshot and powers it off.
+    PowerOff {
+        /// The builder.
+        droplet: DropletRef,
+    },
+    /// Takes a snapshot of the builder and waits until it is available.
+    TakeSnapshot {
+        /// The builder.
+        droplet: DropletRef,
+        /// The snapshot's name.
+        name: String,
+    },
+    /// Tags the snapshot: from here on it counts.
+    TagSnapshot {
+        /// The snapshot.
+        image: ImageRef,
+        /// Its tags, sorted.
+        tags: Vec<String>,
+    },
+    /// Deletes an old snapshot.
+    Prune {
+        /// Its id.
+        id: u64,
+        /// Its name.
+        name: String,
+    },
+    /// Attaches a volume to a droplet.
+    Attach {
+        /// The volume.
+        volume: VolumeRef,
+        /// The droplet.
+        droplet: DropletRef,
+        /// Their region.
+        region: String,
+    },
+    /// Makes the file system while the volume is blank, grows it when it is short, and mounts it.
+    Mount {
+        /// The droplet.
+        droplet: DropletRef,
+        /// The volume's name on DigitalOcean: it names the device in the guest.
+        volume_name: String,
+        /// The file system it has or gets.
+        filesystem: Filesystem,
+        /// Where it is mounted.
+        path: String,
+    },
+    /// Brings the source onto the droplet.
+    Sync {
+        /// The droplet.
+        droplet: DropletRef,
+        /// What.
+        source: SourceSpec,
+    },
+    /// Runs a run step.
+    Run {
+        /// The droplet.
+        droplet: DropletRef,
+        /// What.
+        run: RunSpec,
+    },
+    /// Brings artifacts back.
+    Collect {
+        /// The droplet.
+        droplet: DropletRef,
+        /// The run step they belong to.
+        run: String,
+        /// The folder the patterns are relative to; the user's home when there is no source.
+        cwd: Option<String>,
+        /// The patterns.
+        patterns: Vec<String>,
+    },
+    /// Unmounts a volume and flushes it.
+    Unmount {
+        /// The droplet.
+        droplet: DropletRef,
+        /// Where it is mounted.
+        path: String,
+    },
+    /// Detaches a volume.
+    Detach {
+        /// The volume.
+        volume: VolumeRef,
+        /// The droplet.
+        droplet: DropletRef,
+        /// Their region.
+        region: String,
+    },
+    /// Destroys a droplet and waits until it is gone.
+    DestroyDroplet {
+        /// Which one. One that its create never made is no error.
+        droplet: DropletRef,
+        /// The environment's tag or the builder's: with the name it finds a droplet whose create answer was lost.
+        tag: String,
+    },
+}
+
+/// The kinds of resource that bear tags.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TaggedResource {
+    /// A droplet.
+    Droplet,
+    /// A volume.
+    Volume,
+    /// A snapshot of a droplet.
+    Image,
+}
+
+impl StepKind {
+    /// What it is called in output: `create droplet`, `provision 2/5 python packages`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::CreateSshKey { .. } => "create ssh_key".to_owned(),
+            Self::DeleteSshKey { .. } => "delete ssh_key".to_owned(),
+            Self::CreateTags { .. } => "create tags".to_owned(),
+            Self::DeleteTags { .. } => "delete tags".to_owned(),
+            Self::CreateFirewall { .. } => "create firewall".to_owned(),
+            Self::UpdateFirewall { .. } => "update firewall".to_owned(),
+            Self::DeleteFirewall { .. } => "delete firewall".to_owned(),
+            Self::CreateVolume { .. } => "create volume".to_owned(),
+            Self::ResizeVolume { .. } => "resize volume".to_owned(),
+            Self::DeleteVolume { .. } => "delete volume".to_owned(),
+            Self::UpdateTags { .. } => "update tags".to_owned(),
+            Self::CreateDroplets { droplets, .. } if droplets.len() == 1 => {
+                "create droplet".to_owned()
+            }
+            Self::CreateDroplets { droplets, .. } => format!("create {} droplets", droplets.len()),
+            Self::Connect { .. } => "connect".to_owned(),
+            Self::Provision {
+                number, of, step, ..
+            } => format!("provision {number}/{of} {}", step.name()),
+            Self::PowerOff { .. } => "power off".to_owned(),
+            Self::TakeSnapshot { .. } => "take snapshot".to_owned(),
+            Self::TagSnapshot { .. } => "tag snapshot".to_owned(),
+            Self::Prune { name, .. } => format!("prune {name}"),
+            Self::Attach { .. } => "attach".to_owned(),
+            Self::Mount { path, .. } => format!("mount {path}"),
+            Self::Sync { .. } => "sync".to_owned(),
+            Self::Run { run, .. } => format!("run {}", run.name),
+            Self::Collect { run, .. } => format!("collect artifacts of {run}"),
+            Self::Unmount { path, .. } => format!("unmount {path}"),
+            Self::Detach { .. } => "detach".to_owned(),
+            Self::DestroyDroplet { .. } => "destroy droplet".to_owned(),
+        }
+    }
+}
