@@ -1,1 +1,17 @@
-//! report
+//! Values and events -> what people and programs read.
+//!
+//! What comes in: plans, events, outcomes. What goes out: text, JSON lines, JUnit.
+//!
+//! **Invariant:** rendering is pure and its order is the plan's; only the listeners [`lines`],
+//! [`progress`] and [`json_lines`] write, to the writer they were given. A screen reads well
+//! without colour; colour only repeats what signs and words say.
+
+pub mod json_lines;
+pub mod junit;
+pub mod lines;
+pub mod outcome;
+pub mod plan_json;
+pub mod plan_text;
+pub mod progress;
+pub mod style;
+pub mod text_diff;

@@ -1,0 +1,81 @@
+//! Run steps as a JUnit report, for CI systems that show one.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::outcome::RunResult;
+
+/// Renders `junit.xml`: a suite a droplet, a case a run step.
+///
+/// # Errors
+/// When the XML cannot be written, which memory alone could cause.
+pub fn render(name: &str, results: &[RunResult]) -> Result<String, quick_junit::SerializeError> {
+    let mut report = Report::new(name);
+    let mut suites: Vec<TestSuite> = Vec::new();
+    for result in results {
+        let status = match (&result.failure, &result.skipped) {
+            (Some(failure), _) if !failure.allowed => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status.set_message(&failure.message).set_type(&failure.code).set_description(failure.tail.join("\n"));
+                status
+            }
+            (None, Some(reason)) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(reason);
+                status
+            }
+            _ => TestCaseStatus::success(),
+        };
+        let mut case = TestCase::new(&result.run, status);
+        case.set_classname(&result.droplet);
+        if let Some(took) = result.took_ms {
+            case.set_time(Duration::from_millis(took));
+        }
+        match suites.iter_mut().find(|suite| suite.name.as_str() == result.droplet) {
+            Some(suite) => {
+                suite.add_test_case(case);
+            }
+            None => {
+                let mut suite = TestSuite::new(&result.droplet);
+                suite.add_test_case(case);
+                suites.push(suite);
+            }
+        }
+    }
+    report.add_test_suites(suites);
+    report.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::{Failure, FailureClass};
+
+    #[test]
+    fn a_failure_and_a_skip_are_told_apart() {
+        let failure = Failure {
+            class: FailureClass::RunStep,
+            allowed: false,
+            code: "dewpoint::run::exit".to_owned(),
+            message: "exit status 1".to_owned(),
+            help: None,
+            causes: vec![],
+            exit_status: Some(1),
+            tail: vec!["AssertionError: 1 != <2>".to_owned()],
+        };
+        let result = |run: &str, failure: Option<Failure>, skipped: Option<&str>| RunResult {
+            droplet: "droplet.runner".to_owned(),
+            run: run.to_owned(),
+            took_ms: Some(1_500),
+            failure,
+            skipped: skipped.map(str::to_owned),
+        };
+        let xml = render(
+            "shop / main",
+            &[result("tests", Some(failure), None), result("lint", None, Some("tests failed")), result("build", None, None)],
+        )
+        .expect("XML");
+        insta::assert_snapshot!(xml);
+    }
+}

@@ -1,0 +1,214 @@
+//! Events as plain lines: for pipes, logs and CI.
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::plan_text::duration;
+use super::style::Palette;
+use crate::execute::{Event, EventKind};
+use crate::plan::{Plan, StepId, StepKind};
+
+/// Off a terminal a wait is one line in this time, not one a resource.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The line for an event, or `None` when it is not worth one. Pure, and shared with the terminal
+/// view, so that both say the same.
+#[must_use]
+pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
+    let who = |step: StepId| plan.step(step).map(|step| step.address.to_string()).unwrap_or_default();
+    let what = |step: StepId| plan.step(step).map(|step| step.kind.title()).unwrap_or_default();
+    let text = match &event.kind {
+        EventKind::RunStarted { run, steps, .. } => {
+            palette.faint(&format!("run {run}: {steps} {}", if *steps == 1 { "step" } else { "steps" }))
+        }
+        EventKind::Started { step, address, title } => {
+            let announced = matches!(
+                plan.step(*step)?.kind,
+                StepKind::Run { .. } | StepKind::Provision { .. } | StepKind::TakeSnapshot { .. }
+            );
+            if !announced {
+                return None;
+            }
+            format!("{} {} {title}", palette.running(">"), palette.strong(&address.to_string()))
+        }
+        EventKind::Output { address, line, .. } => {
+            format!("{} {}", palette.faint(&format!("{address} |")), clean(line))
+        }
+        EventKind::Progress { .. } => return None,
+        EventKind::Retried { step, attempt, wait_ms, reason } => {
+            let who = step.map(|step| format!("{} {}: ", who(step), what(step))).unwrap_or_default();
+            palette.changed(&format!("  {who}try {attempt} in {}: {reason}", duration(*wait_ms)))
+        }
+        EventKind::Done { step, took_ms, note } => {
+            let note = if note.is_empty() { String::new() } else { format!(", {note}") };
+            let took = palette.faint(&format!("({}{note})", duration(*took_ms)));
+            format!("{} {} {} {took}", palette.good("ok"), palette.strong(&who(*step)), what(*step))
+        }
+        EventKind::Failed { step, took_ms, failure } => {
+            let allowed = if failure.allowed { " (allowed)" } else { "" };
+            let mut text = format!(
+                "{} {} {}{allowed} ({}): {}",
+                palette.bad("FAILED"),
+                palette.strong(&who(*step)),
+                what(*step),
+                duration(*took_ms),
+                failure.message,
+            );
+            for cause in &failure.causes {
+                text.push_str("\n  caused by: ");
+                text.push_str(cause);
+            }
+            text
+        }
+        EventKind::Skipped { step, because, reason } => {
+            // A failure is told once; what did not run only because of it is told in the end.
+            if because.is_some() {
+                return None;
+            }
+            palette.faint(&format!("skipped {} {}: {reason}", who(*step), what(*step)))
+        }
+        EventKind::Notice { text } => format!("{} {text}", palette.changed("note:")),
+        EventKind::Interrupted { signal, times } => palette.bad(&if *times == 1 {
+            format!("{signal}: no new steps; removing what is ephemeral (once more to stop at once)")
+        } else {
+            format!("{signal}: stopping now")
+        }),
+        EventKind::RunFinished { .. } => return None,
+    };
+    Some(text)
+}
+
+/// Remote output without what could play with the terminal: control sequences and characters.
+#[must_use]
+pub fn clean(line: &str) -> String {
+    anstream::adapter::strip_str(line)
+        .to_string()
+        .chars()
+        .map(|c| if c == '\t' || !c.is_control() { c } else { '\u{fffd}' })
+        .collect()
+}
+
+/// Writes one timestamped line per event worth it, and a heartbeat while nothing else happens.
+pub struct Lines {
+    shared: Arc<Shared>,
+    palette: Palette,
+    ticker: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    out: Box<dyn Write + Send>,
+    broken: bool,
+    began: Instant,
+    last_line: Instant,
+    running: Vec<(StepId, String, Instant)>,
+    finished: bool,
+}
+
+impl State {
+    fn write(&mut self, elapsed_ms: u64, text: &str) {
+        if self.broken {
+            return;
+        }
+        let mut lines = String::new();
+        for line in text.lines() {
+            lines.push_str(&format!("{:>7}  {line}\n", format!("{}.{}s", elapsed_ms / 1_000, elapsed_ms % 1_000 / 100)));
+        }
+        self.broken = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush()).is_err();
+        self.last_line = Instant::now();
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    // A panic while a line was written leaves nothing that a next line could not follow.
+    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lines {
+    /// Writes to `out`.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>, palette: Palette) -> Self {
+        let now = Instant::now();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                out,
+                broken: false,
+                began: now,
+                last_line: now,
+                running: Vec::new(),
+                finished: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let ticking = Arc::clone(&shared);
+        let ticker = std::thread::spawn(move || beat(&ticking));
+        Self { shared, palette, ticker: Some(ticker) }
+    }
+
+    /// Writes what an event is worth.
+    pub fn write(&mut self, event: &Event, plan: &Plan) {
+        let mut state = lock(&self.shared);
+        match &event.kind {
+            EventKind::Started { step, address, title } => {
+                state.running.push((*step, format!("{address} {title}"), Instant::now()));
+            }
+            EventKind::Done { step, .. } | EventKind::Failed { step, .. } | EventKind::Skipped { step, .. } => {
+                state.running.retain(|(running, ..)| running != step);
+            }
+            _ => {}
+        }
+        if let Some(text) = line_of(event, plan, self.palette) {
+            state.write(event.elapsed_ms, &text);
+        }
+    }
+}
+
+fn beat(shared: &Shared) {
+    let mut state = lock(shared);
+    while !state.finished {
+        let silent = state.last_line.elapsed();
+        if silent >= HEARTBEAT && !state.running.is_empty() {
+            let elapsed = u64::try_from(state.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let shown: Vec<String> = state
+                .running
+                .iter()
+                .take(3)
+                .map(|(_, what, since)| format!("{what} ({} s)", since.elapsed().as_secs()))
+                .collect();
+            let more = match state.running.len().saturating_sub(3) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            state.write(elapsed, &format!("... still at: {}{more}", shown.join(", ")));
+        }
+        let wait = HEARTBEAT.saturating_sub(state.last_line.elapsed()).max(Duration::from_millis(100));
+        state = shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        lock(&self.shared).finished = true;
+        self.shared.changed.notify_all();
+        if let Some(ticker) = self.ticker.take() {
+            // The ticker only ever writes lines: a panic in it has nothing to tell us.
+            let _ = ticker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_output_cannot_move_the_cursor_or_hide() {
+        assert_eq!(clean("\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{7}\tend"), "red\u{fffd}\tend");
+        assert_eq!(clean("über 漢字"), "über 漢字");
+    }
+}
