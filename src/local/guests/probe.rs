@@ -80,7 +80,7 @@ pub fn probe(state_dir: &Utf8Path) -> Probe {
         );
     }
     match rustix::fs::statfs(state_dir.as_std_path()) {
-        Ok(data) if i64::from(data.f_type) == 0x794c_7630 => {
+        Ok(data) if data.f_type == 0x794c_7630 => {
             reasons.push(format!(
                 "{state_dir} must not lie on an overlay file system itself (choose another with --local-dir)"
             ));

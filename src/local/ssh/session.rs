@@ -188,12 +188,8 @@ async fn listen(
                     stdin = None;
                 }
             }
-            ChannelMsg::Eof => {
-                // A terminal has no half-close: its end of file is a character the client sends.
-                if !has_terminal {
-                    stdin = None;
-                }
-            }
+            // A terminal has no half-close: its end of file is a character the client sends.
+            ChannelMsg::Eof if !has_terminal => stdin = None,
             ChannelMsg::Signal { signal } => {
                 if let Some(number) = number_of(&signal) {
                     // The process may have ended.
