@@ -1,7 +1,13 @@
-//! The program. All of it is in the library; the guests' supervisor must come before any thread.
+//! The program. All of it is in the library; a guest's supervisor must run before any thread.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dewpoint::cli::main()
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == dewpoint::local::SUPERVISOR)
+    {
+        dewpoint::local::guests::supervisor_main();
+    }
+    ExitCode::SUCCESS
 }

@@ -2,3 +2,7 @@
 
 pub mod guests;
 pub mod ssh;
+mod watch;
+
+/// First argument that makes this program a guest's supervisor.
+pub const SUPERVISOR: &str = "__guest-supervisor";

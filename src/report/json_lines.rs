@@ -22,6 +22,8 @@ impl<W: Write> JsonLines<W> {
             return;
         }
         let line = serde_json::to_string(event).expect("an event is plain data");
-        self.broken = writeln!(self.out, "{line}").and_then(|()| self.out.flush()).is_err();
+        self.broken = writeln!(self.out, "{line}")
+            .and_then(|()| self.out.flush())
+            .is_err();
     }
 }

@@ -17,7 +17,10 @@ pub fn render(name: &str, results: &[RunResult]) -> Result<String, quick_junit::
         let status = match (&result.failure, &result.skipped) {
             (Some(failure), _) if !failure.allowed => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message(&failure.message).set_type(&failure.code).set_description(failure.tail.join("\n"));
+                status
+                    .set_message(&failure.message)
+                    .set_type(&failure.code)
+                    .set_description(failure.tail.join("\n"));
                 status
             }
             (None, Some(reason)) => {
@@ -32,7 +35,10 @@ pub fn render(name: &str, results: &[RunResult]) -> Result<String, quick_junit::
         if let Some(took) = result.took_ms {
             case.set_time(Duration::from_millis(took));
         }
-        match suites.iter_mut().find(|suite| suite.name.as_str() == result.droplet) {
+        match suites
+            .iter_mut()
+            .find(|suite| suite.name.as_str() == result.droplet)
+        {
             Some(suite) => {
                 suite.add_test_case(case);
             }
@@ -73,7 +79,11 @@ mod tests {
         };
         let xml = render(
             "shop / main",
-            &[result("tests", Some(failure), None), result("lint", None, Some("tests failed")), result("build", None, None)],
+            &[
+                result("tests", Some(failure), None),
+                result("lint", None, Some("tests failed")),
+                result("build", None, None),
+            ],
         )
         .expect("XML");
         insta::assert_snapshot!(xml);

@@ -16,13 +16,26 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// view, so that both say the same.
 #[must_use]
 pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
-    let who = |step: StepId| plan.step(step).map(|step| step.address.to_string()).unwrap_or_default();
-    let what = |step: StepId| plan.step(step).map(|step| step.kind.title()).unwrap_or_default();
+    let who = |step: StepId| {
+        plan.step(step)
+            .map(|step| step.address.to_string())
+            .unwrap_or_default()
+    };
+    let what = |step: StepId| {
+        plan.step(step)
+            .map(|step| step.kind.title())
+            .unwrap_or_default()
+    };
     let text = match &event.kind {
-        EventKind::RunStarted { run, steps, .. } => {
-            palette.faint(&format!("run {run}: {steps} {}", if *steps == 1 { "step" } else { "steps" }))
-        }
-        EventKind::Started { step, address, title } => {
+        EventKind::RunStarted { run, steps, .. } => palette.faint(&format!(
+            "run {run}: {steps} {}",
+            if *steps == 1 { "step" } else { "steps" }
+        )),
+        EventKind::Started {
+            step,
+            address,
+            title,
+        } => {
             let announced = matches!(
                 plan.step(*step)?.kind,
                 StepKind::Run { .. } | StepKind::Provision { .. } | StepKind::TakeSnapshot { .. }
@@ -30,22 +43,53 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             if !announced {
                 return None;
             }
-            format!("{} {} {title}", palette.running(">"), palette.strong(&address.to_string()))
+            format!(
+                "{} {} {title}",
+                palette.running(">"),
+                palette.strong(&address.to_string())
+            )
         }
         EventKind::Output { address, line, .. } => {
             format!("{} {}", palette.faint(&format!("{address} |")), clean(line))
         }
         EventKind::Progress { .. } => return None,
-        EventKind::Retried { step, attempt, wait_ms, reason } => {
-            let who = step.map(|step| format!("{} {}: ", who(step), what(step))).unwrap_or_default();
-            palette.changed(&format!("  {who}try {attempt} in {}: {reason}", duration(*wait_ms)))
+        EventKind::Retried {
+            step,
+            attempt,
+            wait_ms,
+            reason,
+        } => {
+            let who = step
+                .map(|step| format!("{} {}: ", who(step), what(step)))
+                .unwrap_or_default();
+            palette.changed(&format!(
+                "  {who}try {attempt} in {}: {reason}",
+                duration(*wait_ms)
+            ))
         }
-        EventKind::Done { step, took_ms, note } => {
-            let note = if note.is_empty() { String::new() } else { format!(", {note}") };
+        EventKind::Done {
+            step,
+            took_ms,
+            note,
+        } => {
+            let note = if note.is_empty() {
+                String::new()
+            } else {
+                format!(", {note}")
+            };
             let took = palette.faint(&format!("({}{note})", duration(*took_ms)));
-            format!("{} {} {} {took}", palette.good("ok"), palette.strong(&who(*step)), what(*step))
+            format!(
+                "{} {} {} {took}",
+                palette.good("ok"),
+                palette.strong(&who(*step)),
+                what(*step)
+            )
         }
-        EventKind::Failed { step, took_ms, failure } => {
+        EventKind::Failed {
+            step,
+            took_ms,
+            failure,
+        } => {
             let allowed = if failure.allowed { " (allowed)" } else { "" };
             let mut text = format!(
                 "{} {} {}{allowed} ({}): {}",
@@ -61,7 +105,11 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             }
             text
         }
-        EventKind::Skipped { step, because, reason } => {
+        EventKind::Skipped {
+            step,
+            because,
+            reason,
+        } => {
             // A failure is told once; what did not run only because of it is told in the end.
             if because.is_some() {
                 return None;
@@ -70,7 +118,9 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
         }
         EventKind::Notice { text } => format!("{} {text}", palette.changed("note:")),
         EventKind::Interrupted { signal, times } => palette.bad(&if *times == 1 {
-            format!("{signal}: no new steps; removing what is ephemeral (once more to stop at once)")
+            format!(
+                "{signal}: no new steps; removing what is ephemeral (once more to stop at once)"
+            )
         } else {
             format!("{signal}: stopping now")
         }),
@@ -85,7 +135,13 @@ pub fn clean(line: &str) -> String {
     anstream::adapter::strip_str(line)
         .to_string()
         .chars()
-        .map(|c| if c == '\t' || !c.is_control() { c } else { '\u{fffd}' })
+        .map(|c| {
+            if c == '\t' || !c.is_control() {
+                c
+            } else {
+                '\u{fffd}'
+            }
+        })
         .collect()
 }
 
@@ -117,9 +173,16 @@ impl State {
         }
         let mut lines = String::new();
         for line in text.lines() {
-            lines.push_str(&format!("{:>7}  {line}\n", format!("{}.{}s", elapsed_ms / 1_000, elapsed_ms % 1_000 / 100)));
+            lines.push_str(&format!(
+                "{:>7}  {line}\n",
+                format!("{}.{}s", elapsed_ms / 1_000, elapsed_ms % 1_000 / 100)
+            ));
         }
-        self.broken = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush()).is_err();
+        self.broken = self
+            .out
+            .write_all(lines.as_bytes())
+            .and_then(|()| self.out.flush())
+            .is_err();
         self.last_line = Instant::now();
     }
 }
@@ -147,17 +210,29 @@ impl Lines {
         });
         let ticking = Arc::clone(&shared);
         let ticker = std::thread::spawn(move || beat(&ticking));
-        Self { shared, palette, ticker: Some(ticker) }
+        Self {
+            shared,
+            palette,
+            ticker: Some(ticker),
+        }
     }
 
     /// Writes what an event is worth.
     pub fn write(&mut self, event: &Event, plan: &Plan) {
         let mut state = lock(&self.shared);
         match &event.kind {
-            EventKind::Started { step, address, title } => {
-                state.running.push((*step, format!("{address} {title}"), Instant::now()));
+            EventKind::Started {
+                step,
+                address,
+                title,
+            } => {
+                state
+                    .running
+                    .push((*step, format!("{address} {title}"), Instant::now()));
             }
-            EventKind::Done { step, .. } | EventKind::Failed { step, .. } | EventKind::Skipped { step, .. } => {
+            EventKind::Done { step, .. }
+            | EventKind::Failed { step, .. }
+            | EventKind::Skipped { step, .. } => {
                 state.running.retain(|(running, ..)| running != step);
             }
             _ => {}
@@ -184,10 +259,19 @@ fn beat(shared: &Shared) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            state.write(elapsed, &format!("... still at: {}{more}", shown.join(", ")));
+            state.write(
+                elapsed,
+                &format!("... still at: {}{more}", shown.join(", ")),
+            );
         }
-        let wait = HEARTBEAT.saturating_sub(state.last_line.elapsed()).max(Duration::from_millis(100));
-        state = shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        let wait = HEARTBEAT
+            .saturating_sub(state.last_line.elapsed())
+            .max(Duration::from_millis(100));
+        state = shared
+            .changed
+            .wait_timeout(state, wait)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
     }
 }
 
@@ -208,7 +292,10 @@ mod tests {
 
     #[test]
     fn remote_output_cannot_move_the_cursor_or_hide() {
-        assert_eq!(clean("\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{7}\tend"), "red\u{fffd}\tend");
+        assert_eq!(
+            clean("\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{7}\tend"),
+            "red\u{fffd}\tend"
+        );
         assert_eq!(clean("über 漢字"), "über 漢字");
     }
 }

@@ -27,7 +27,9 @@ pub struct RunResult {
 pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
     let mut results = Vec::new();
     for step in &plan.steps {
-        let StepKind::Run { run, .. } = &step.kind else { continue };
+        let StepKind::Run { run, .. } = &step.kind else {
+            continue;
+        };
         let mut result = RunResult {
             droplet: step.address.to_string(),
             run: run.name.clone(),
@@ -37,16 +39,24 @@ pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
         };
         for event in events {
             match &event.kind {
-                EventKind::Done { step: id, took_ms, .. } if *id == step.id => {
+                EventKind::Done {
+                    step: id, took_ms, ..
+                } if *id == step.id => {
                     result.took_ms = Some(*took_ms);
                     result.skipped = None;
                 }
-                EventKind::Failed { step: id, took_ms, failure } if *id == step.id => {
+                EventKind::Failed {
+                    step: id,
+                    took_ms,
+                    failure,
+                } if *id == step.id => {
                     result.took_ms = Some(*took_ms);
                     result.failure = Some(failure.clone());
                     result.skipped = None;
                 }
-                EventKind::Skipped { step: id, reason, .. } if *id == step.id => {
+                EventKind::Skipped {
+                    step: id, reason, ..
+                } if *id == step.id => {
                     result.skipped = Some(reason.clone());
                 }
                 _ => {}
@@ -68,7 +78,9 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
         let runs = results.iter().map(|r| r.run.len()).max().unwrap_or(0);
         for result in &results {
             let (word, detail) = match (&result.failure, &result.skipped) {
-                (Some(failure), _) if failure.allowed => (palette.changed("failed, allowed"), failure.message.clone()),
+                (Some(failure), _) if failure.allowed => {
+                    (palette.changed("failed, allowed"), failure.message.clone())
+                }
                 (Some(failure), _) => (palette.bad("FAILED"), failure.message.clone()),
                 (None, Some(reason)) => (palette.changed("skipped"), reason.clone()),
                 (None, None) => (palette.good("ok"), String::new()),
@@ -84,8 +96,20 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
         }
     }
     write_failures(&mut out, plan, events, palette);
-    if let Some(Event { elapsed_ms, kind: EventKind::RunFinished { done, failed, skipped, interrupted, api_calls, cost, .. }, .. }) =
-        events.last()
+    if let Some(Event {
+        elapsed_ms,
+        kind:
+            EventKind::RunFinished {
+                done,
+                failed,
+                skipped,
+                interrupted,
+                api_calls,
+                cost,
+                ..
+            },
+        ..
+    }) = events.last()
     {
         let word = match (*interrupted, *failed) {
             (true, _) => palette.bad("Interrupted:"),
@@ -105,20 +129,34 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
             parts.push(format!("{cost} of droplets"));
         }
         let _ = writeln!(out, "\n{word} {}.", parts.join(", "));
-        let _ = writeln!(out, "{}", palette.faint(&format!("Logs, artifacts and journal: {run_folder}")));
+        let _ = writeln!(
+            out,
+            "{}",
+            palette.faint(&format!("Logs, artifacts and journal: {run_folder}"))
+        );
     }
     out
 }
 
 fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
     for event in events {
-        let EventKind::Failed { step, failure, .. } = &event.kind else { continue };
+        let EventKind::Failed { step, failure, .. } = &event.kind else {
+            continue;
+        };
         if failure.allowed {
             continue;
         }
-        let Some(step) = plan.step(*step) else { continue };
+        let Some(step) = plan.step(*step) else {
+            continue;
+        };
         let heading = format!("{} {}", step.address, step.kind.title());
-        let _ = writeln!(out, "\n{} {} [{}]", palette.bad("error:"), palette.strong(&heading), failure.code);
+        let _ = writeln!(
+            out,
+            "\n{} {} [{}]",
+            palette.bad("error:"),
+            palette.strong(&heading),
+            failure.code
+        );
         let _ = writeln!(out, "  {}", failure.message);
         for cause in &failure.causes {
             let _ = writeln!(out, "  caused by: {cause}");
@@ -137,7 +175,11 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Pale
             .filter(|event| matches!(&event.kind, EventKind::Skipped { because: Some(id), .. } if *id == step.id))
             .count();
         if skipped > 0 {
-            let steps = if skipped == 1 { "step was" } else { "steps were" };
+            let steps = if skipped == 1 {
+                "step was"
+            } else {
+                "steps were"
+            };
             let _ = writeln!(out, "  {skipped} {steps} skipped because of this");
         }
     }

@@ -30,26 +30,48 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
     let mut out = String::new();
     let palette = view.palette;
     let what = format!("{} / {}", plan.project, plan.environment);
-    let _ = writeln!(out, "{} in {} on {}", palette.strong(&what), plan.region, view.place);
+    let _ = writeln!(
+        out,
+        "{} in {} on {}",
+        palette.strong(&what),
+        plan.region,
+        view.place
+    );
     for notice in &plan.notices {
         let _ = writeln!(out, "{} {notice}", palette.changed("note:"));
     }
 
-    let shown: Vec<&Change> = plan.changes.iter().filter(|c| c.action != Action::Keep).collect();
+    let shown: Vec<&Change> = plan
+        .changes
+        .iter()
+        .filter(|c| c.action != Action::Keep)
+        .collect();
     for group in group_changes(&shown) {
         out.push('\n');
         write_change(&mut out, &group, view);
     }
-    let kept: Vec<&Change> = plan.changes.iter().filter(|c| c.action == Action::Keep).collect();
+    let kept: Vec<&Change> = plan
+        .changes
+        .iter()
+        .filter(|c| c.action == Action::Keep)
+        .collect();
     if !kept.is_empty() {
         out.push('\n');
         for group in group_changes(&kept) {
             let change = group.first();
             let _ = write!(out, "  {} {}", palette.sign(Action::Keep), group.title());
-            let _ = write!(out, " {}", palette.faint(&format!("stays ({})", group.names())));
+            let _ = write!(
+                out,
+                " {}",
+                palette.faint(&format!("stays ({})", group.names()))
+            );
             if !change.reasons.is_empty() {
                 let reasons: Vec<&str> = change.reasons.iter().map(|r| r.text.as_str()).collect();
-                let _ = write!(out, "{}", palette.faint(&format!(": {}", reasons.join("; "))));
+                let _ = write!(
+                    out,
+                    "{}",
+                    palette.faint(&format!(": {}", reasons.join("; ")))
+                );
             }
             out.push('\n');
         }
@@ -66,8 +88,10 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
     }
     write_steps(&mut out, plan, view);
 
-    let lost: Vec<Group<'_>> =
-        group_changes(&shown).into_iter().filter(|g| g.first().action.destroys()).collect();
+    let lost: Vec<Group<'_>> = group_changes(&shown)
+        .into_iter()
+        .filter(|g| g.first().action.destroys())
+        .collect();
     if !lost.is_empty() {
         let _ = writeln!(out, "\n{}", palette.bad("Destroyed or replaced:"));
         for group in lost {
@@ -84,7 +108,11 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
 pub fn summary(plan: &Plan, palette: Palette) -> String {
     let count = |action: Action| plan.changes.iter().filter(|c| c.action == action).count();
     let replaced = count(Action::DestroyThenCreate) + count(Action::CreateThenDestroy);
-    let runs: usize = plan.activities.iter().map(|activity| activity.runs.len()).sum();
+    let runs: usize = plan
+        .activities
+        .iter()
+        .map(|activity| activity.runs.len())
+        .sum();
     let mut parts = Vec::new();
     let changes = if plan.has_changes() {
         format!(
@@ -100,7 +128,11 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
         parts.push(format!("{runs} {}", plural(runs, "run", "runs")));
     }
     if plan.has_steps() {
-        parts.push(format!("{} {}", plan.steps.len(), plural(plan.steps.len(), "step", "steps")));
+        parts.push(format!(
+            "{} {}",
+            plan.steps.len(),
+            plural(plan.steps.len(), "step", "steps")
+        ));
         parts.push(about(plan.cost.expected_seconds));
     }
     let mut money = Vec::new();
@@ -113,12 +145,23 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
     }
     parts.push(money.join(", "));
     if !plan.cost.unpriced.is_empty() {
-        parts.push(format!("price unknown of {}", plan.cost.unpriced.join(", ")));
+        parts.push(format!(
+            "price unknown of {}",
+            plan.cost.unpriced.join(", ")
+        ));
     }
     if plan.has_changes() {
-        format!("{} {changes}; {}.", palette.strong("Plan:"), parts.join("; "))
+        format!(
+            "{} {changes}; {}.",
+            palette.strong("Plan:"),
+            parts.join("; ")
+        )
     } else if plan.has_steps() {
-        format!("{} Every apply: {}.", palette.strong("No changes."), parts.join("; "))
+        format!(
+            "{} Every apply: {}.",
+            palette.strong("No changes."),
+            parts.join("; ")
+        )
     } else {
         palette.strong("No changes.")
     }
@@ -172,13 +215,21 @@ fn title_of<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
     let mut indexes = Vec::new();
     let mut base = "";
     for address in &addresses {
-        if let Address::Droplet { name, instance: Some(Instance::Index(index)) } = address {
+        if let Address::Droplet {
+            name,
+            instance: Some(Instance::Index(index)),
+        } = address
+        {
             base = name;
             indexes.push(*index);
         }
     }
     if indexes.len() != addresses.len() {
-        return addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     indexes.sort_unstable();
     let mut ranges: Vec<(u32, u32)> = Vec::new();
@@ -190,7 +241,13 @@ fn title_of<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
     }
     let ranges: Vec<String> = ranges
         .iter()
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}..{last}") })
+        .map(|(first, last)| {
+            if first == last {
+                first.to_string()
+            } else {
+                format!("{first}..{last}")
+            }
+        })
         .collect();
     format!("droplet.{base}[{}]", ranges.join(","))
 }
@@ -215,7 +272,9 @@ fn group_changes<'a>(changes: &[&'a Change]) -> Vec<Group<'a>> {
         });
         match same {
             Some(group) => group.changes.push(change),
-            None => groups.push(Group { changes: vec![change] }),
+            None => groups.push(Group {
+                changes: vec![change],
+            }),
         }
     }
     groups
@@ -245,15 +304,32 @@ fn write_change(out: &mut String, group: &Group<'_>, view: View<'_>) {
     write_fields(out, &change.fields, change.action, view);
 }
 
-fn write_fields(out: &mut String, fields: &[crate::plan::FieldChange], action: Action, view: View<'_>) {
+fn write_fields(
+    out: &mut String,
+    fields: &[crate::plan::FieldChange],
+    action: Action,
+    view: View<'_>,
+) {
     let palette = view.palette;
-    let width = fields.iter().map(|field| field.field.len()).max().unwrap_or(0);
+    let width = fields
+        .iter()
+        .map(|field| field.field.len())
+        .max()
+        .unwrap_or(0);
     for field in fields {
         let name = format!("{:width$}", field.field);
-        let forces = if field.forces_replace { palette.bad("  (forces replace)") } else { String::new() };
+        let forces = if field.forces_replace {
+            palette.bad("  (forces replace)")
+        } else {
+            String::new()
+        };
         match (&field.old, &field.new) {
             _ if field.known_after_apply => {
-                let _ = writeln!(out, "      {name}  {}{forces}", palette.faint("(known after apply)"));
+                let _ = writeln!(
+                    out,
+                    "      {name}  {}{forces}",
+                    palette.faint("(known after apply)")
+                );
             }
             (Some(old), Some(new)) if old.contains('\n') || new.contains('\n') => {
                 let _ = writeln!(out, "      {name}{forces}");
@@ -265,15 +341,27 @@ fn write_fields(out: &mut String, fields: &[crate::plan::FieldChange], action: A
             (None, Some(new)) if new.contains('\n') => {
                 let _ = writeln!(out, "      {name}");
                 for line in new.lines() {
-                    let line = if action == Action::Create { format!("  {line}") } else { palette.good(&format!("+ {line}")) };
+                    let line = if action == Action::Create {
+                        format!("  {line}")
+                    } else {
+                        palette.good(&format!("+ {line}"))
+                    };
                     let _ = writeln!(out, "        {}", cut(&line, view.width.saturating_sub(8)));
                 }
             }
             (None, Some(new)) => {
-                let _ = writeln!(out, "      {name}  {}{forces}", cut(new, view.width.saturating_sub(width + 8)));
+                let _ = writeln!(
+                    out,
+                    "      {name}  {}{forces}",
+                    cut(new, view.width.saturating_sub(width + 8))
+                );
             }
             (Some(old), None) => {
-                let _ = writeln!(out, "      {name}  {old} -> {}{forces}", palette.faint("(none)"));
+                let _ = writeln!(
+                    out,
+                    "      {name}  {old} -> {}{forces}",
+                    palette.faint("(none)")
+                );
             }
             (None, None) => {}
         }
@@ -308,7 +396,9 @@ fn group_activities(activities: &[Activity]) -> Vec<ActivityGroup<'_>> {
         });
         match same {
             Some(group) => group.activities.push(activity),
-            None => groups.push(ActivityGroup { activities: vec![activity] }),
+            None => groups.push(ActivityGroup {
+                activities: vec![activity],
+            }),
         }
     }
     groups
@@ -318,8 +408,17 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
     let palette = view.palette;
     let activity = group.activities[0];
     let title = title_of(group.activities.iter().map(|activity| &activity.address));
-    let names = names_of(group.activities.iter().map(|activity| activity.name.as_str()));
-    let life = if activity.single_use { "is created, runs, " } else { "runs, then " };
+    let names = names_of(
+        group
+            .activities
+            .iter()
+            .map(|activity| activity.name.as_str()),
+    );
+    let life = if activity.single_use {
+        "is created, runs, "
+    } else {
+        "runs, then "
+    };
     let _ = writeln!(
         out,
         "  {} {} {}{} {}",
@@ -336,7 +435,11 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
     for run in &activity.runs {
         let first = run.command.lines().next().unwrap_or_default();
         let more = run.command.trim_end().lines().count().saturating_sub(1);
-        let more = if more > 0 { format!(" (+{more} {})", plural(more, "line", "lines")) } else { String::new() };
+        let more = if more > 0 {
+            format!(" (+{more} {})", plural(more, "line", "lines"))
+        } else {
+            String::new()
+        };
         let once = if run.once { ", once" } else { "" };
         let tail = format!("{more} [at most {}{once}]", run.timeout);
         let room = view.width.saturating_sub(12 + run.name.len() + tail.len());
@@ -366,23 +469,43 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
                 None => kinds.push((verb, 1)),
             }
         }
-        let kinds: Vec<String> = kinds.iter().map(|(verb, count)| format!("{count} {verb}")).collect();
+        let kinds: Vec<String> = kinds
+            .iter()
+            .map(|(verb, count)| format!("{count} {verb}"))
+            .collect();
         let _ = writeln!(out, "  {} (`plan --steps` lists them)", kinds.join(", "));
         return;
     }
     let mut waits: Vec<Vec<String>> = vec![Vec::new(); plan.steps.len()];
     for edge in &plan.edges {
-        let mark = if edge.kind == EdgeKind::After { "~" } else { "" };
+        let mark = if edge.kind == EdgeKind::After {
+            "~"
+        } else {
+            ""
+        };
         waits[edge.to.0 as usize].push(format!("{mark}{}", edge.from.0 + 1));
     }
     let digits = plan.steps.len().to_string().len();
-    let width = plan.steps.iter().map(|step| step.address.to_string().len()).max().unwrap_or(0).min(32);
+    let width = plan
+        .steps
+        .iter()
+        .map(|step| step.address.to_string().len())
+        .max()
+        .unwrap_or(0)
+        .min(32);
     for (step, waits) in plan.steps.iter().zip(waits) {
         let number = step.id.0 + 1;
-        let after =
-            if waits.is_empty() { String::new() } else { palette.faint(&format!("  after {}", waits.join(", "))) };
+        let after = if waits.is_empty() {
+            String::new()
+        } else {
+            palette.faint(&format!("  after {}", waits.join(", ")))
+        };
         let address = step.address.to_string();
-        let _ = writeln!(out, "  {number:>digits$}  {address:width$}  {}{after}", step.kind.title());
+        let _ = writeln!(
+            out,
+            "  {number:>digits$}  {address:width$}  {}{after}",
+            step.kind.title()
+        );
     }
 }
 

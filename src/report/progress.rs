@@ -47,13 +47,24 @@ impl Progress {
     /// Shows what an event means.
     pub fn show(&mut self, event: &Event, plan: &Plan) {
         match &event.kind {
-            EventKind::RunStarted { steps, expected_seconds, .. } => {
+            EventKind::RunStarted {
+                steps,
+                expected_seconds,
+                ..
+            } => {
                 self.steps = *steps;
                 self.expected_seconds = *expected_seconds;
                 self.total.enable_steady_tick(Duration::from_millis(120));
             }
-            EventKind::Started { step, address, title } => {
-                self.running.insert(*step, format!("{} {title}", self.palette.strong(&address.to_string())));
+            EventKind::Started {
+                step,
+                address,
+                title,
+            } => {
+                self.running.insert(
+                    *step,
+                    format!("{} {title}", self.palette.strong(&address.to_string())),
+                );
             }
             EventKind::Progress { step, text } => {
                 if let Some(bar) = self.bars.get(step) {
@@ -61,7 +72,9 @@ impl Progress {
                     bar.set_message(format!("{what} {}", self.palette.faint(text)));
                 }
             }
-            EventKind::Done { step, .. } | EventKind::Failed { step, .. } | EventKind::Skipped { step, .. } => {
+            EventKind::Done { step, .. }
+            | EventKind::Failed { step, .. }
+            | EventKind::Skipped { step, .. } => {
                 self.ended += 1;
                 self.running.remove(step);
                 if let Some(bar) = self.bars.remove(step) {
@@ -87,7 +100,9 @@ impl Progress {
                 break;
             }
             if !self.bars.contains_key(step) {
-                let bar = self.multi.insert_before(&self.total, ProgressBar::new_spinner());
+                let bar = self
+                    .multi
+                    .insert_before(&self.total, ProgressBar::new_spinner());
                 bar.set_style(style("  {spinner} {msg} {elapsed}"));
                 bar.set_message(what.clone());
                 bar.enable_steady_tick(Duration::from_millis(120));
@@ -95,7 +110,11 @@ impl Progress {
             }
         }
         let hidden = self.running.len().saturating_sub(self.bars.len());
-        let more = if hidden > 0 { format!(", {hidden} more running") } else { String::new() };
+        let more = if hidden > 0 {
+            format!(", {hidden} more running")
+        } else {
+            String::new()
+        };
         self.total.set_message(format!(
             "{}/{} steps{more}, expected {} s",
             self.ended, self.steps, self.expected_seconds
