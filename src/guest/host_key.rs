@@ -121,7 +121,7 @@ mod tests {
         let main = derive_host_key(&identity, "demo", "main")
             .await
             .expect("derived");
-        insta::assert_snapshot!(main.public_line(), @"");
+        insta::assert_snapshot!(main.public_line(), @"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIQV8v8BpgWyK1XDSGWcxbfkkupI7dz9LgYceoozGyTZ demo-main");
         let again = derive_host_key(&identity, "demo", "main")
             .await
             .expect("derived");

@@ -111,17 +111,20 @@ impl Server {
                     cut.clone(),
                     listening.clone(),
                 );
+                // The session is a task of its own that outlives its handle: only its stream can
+                // be cut.
+                let (near, mut far) = tokio::io::duplex(64 * 1024);
                 tokio::spawn(async move {
-                    let serving = async {
-                        if let Ok(session) = russh::server::run_stream(config, stream, client).await
-                        {
-                            let _ = session.await;
-                        }
-                    };
+                    if let Ok(session) = russh::server::run_stream(config, near, client).await {
+                        let _ = session.await;
+                    }
+                });
+                tokio::spawn(async move {
+                    let mut stream = stream;
                     tokio::select! {
                         () = cut.cancelled() => {}
                         () = listening.cancelled() => {}
-                        () = serving => {}
+                        _ = tokio::io::copy_bidirectional(&mut stream, &mut far) => {}
                     }
                 });
             }
