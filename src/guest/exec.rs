@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::Session;
 use super::error::GuestError;
-use super::output::{Stream, Tail};
+use super::output::Stream;
 
 /// After a command has ended, this much silence ends waiting for more of its output. What it left
 /// behind in the background may hold the stream open for ever.
@@ -115,35 +115,6 @@ impl Session {
                     None => return exec.finish(),
                 },
             }
-        }
-    }
-
-    /// Runs a command line, feeding it `input`, and keeps up to `limit` bytes of its standard
-    /// output; more is an error, as is any end but exit 0.
-    pub(super) async fn fetch(
-        &self,
-        command: &str,
-        doing: &str,
-        input: impl AsyncRead + Send + Unpin,
-        limit: usize,
-    ) -> Result<Vec<u8>, GuestError> {
-        let mut out = Vec::new();
-        let mut said = Tail::default();
-        let status = self
-            .converse(command, doing, input, |stream, bytes| {
-                match stream {
-                    Stream::Out if out.len() + bytes.len() > limit => {
-                        return Err(self.failed(doing, "its answer is too long", ""));
-                    }
-                    Stream::Out => out.extend_from_slice(&bytes),
-                    Stream::Err => said.push(&bytes),
-                }
-                Ok(())
-            })
-            .await?;
-        match status {
-            Status::Exit(0) => Ok(out),
-            other => Err(self.failed(doing, &other.to_string(), &said.text())),
         }
     }
 

@@ -82,29 +82,6 @@ impl Lines {
     }
 }
 
-/// The last of what a command said, bounded: what an error shows.
-#[derive(Debug, Default)]
-pub(super) struct Tail {
-    bytes: Vec<u8>,
-}
-
-impl Tail {
-    const BYTES: usize = 4 * 1024;
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        if self.bytes.len() > 2 * Self::BYTES {
-            let surplus = self.bytes.len() - Self::BYTES;
-            self.bytes.drain(..surplus);
-        }
-    }
-
-    pub(super) fn text(&self) -> String {
-        let from = self.bytes.len().saturating_sub(Self::BYTES);
-        String::from_utf8_lossy(&self.bytes[from..]).into_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -211,7 +211,7 @@ fn program(command: &RemoteCommand, run_id: &str) -> Result<String, GuestError> 
     text.push_str(&format!(
         r#"export DEWPOINT_RUN_ID={run_id}
 say() {{ printf 'dewpoint: %s\n' "$*" >&2; }}
-cd {cwd} || {{ say "there is no folder "{cwd}; exit 125; }}
+cd {cwd} 2>/dev/null || {{ say "there is no folder "{cwd}; exit 125; }}
 folder=$(mktemp -d "${{TMPDIR:-/tmp}}/dewpoint.XXXXXXXX") || {{ say 'no temporary folder can be made'; exit 125; }}
 script=$folder/{file}
 printf '%s\n' {script} >"$script" || {{ say 'the script cannot be written'; rm -rf "$folder"; exit 125; }}

@@ -35,37 +35,6 @@ pub(super) fn check_variable(name: &str, value: &str) -> Result<(), GuestError> 
     Ok(())
 }
 
-/// Checks an absolute path on a droplet that files will be put under; gives it without a slash at
-/// its end.
-pub(super) fn check_target(path: &str) -> Result<&str, GuestError> {
-    let bad = |problem| GuestError::BadTarget {
-        path: path.to_owned(),
-        problem,
-    };
-    if !path.starts_with('/') {
-        return Err(bad("it is not absolute"));
-    }
-    if path.contains(['\0', '\n']) {
-        return Err(bad("it has a line end or a zero byte"));
-    }
-    if path.split('/').any(|part| part == ".." || part == ".") {
-        return Err(bad("it has `.` or `..` in it"));
-    }
-    let trimmed = path.trim_end_matches('/');
-    if trimmed.is_empty() {
-        return Err(bad("it is the root folder"));
-    }
-    Ok(trimmed)
-}
-
-/// Shell text that sets `state` to the folder where dewpoint remembers things on a droplet.
-/// `DEWPOINT_STATE_DIR` in the droplet's environment overrides it.
-pub(super) const SET_STATE: &str = "\
-if [ -n \"${DEWPOINT_STATE_DIR:-}\" ]; then state=$DEWPOINT_STATE_DIR
-elif [ \"$(id -u)\" = 0 ]; then state=/var/lib/dewpoint
-else state=$HOME/.local/state/dewpoint; fi
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_targets_are_checked() {
+    fn names_are_checked() {
         assert!(check_variable("HF_TOKEN", "x\ny").is_ok());
         for (name, value) in [
             ("", "x"),
@@ -95,10 +64,6 @@ mod tests {
             ("A", "\0"),
         ] {
             assert!(check_variable(name, value).is_err(), "{name:?}");
-        }
-        assert_eq!(check_target("/opt/app/").expect("good"), "/opt/app");
-        for path in ["", "opt", "/", "//", "/opt/../etc", "/a\nb"] {
-            assert!(check_target(path).is_err(), "{path:?}");
         }
     }
 }
