@@ -24,6 +24,8 @@
 //! - Secrets have no `Display`, `Debug` or `Serialize` that shows them ([`secret::Secret`]).
 
 pub mod address;
+pub mod cloud;
+pub mod desired;
 pub mod digest;
 pub mod execute;
 pub mod guest;

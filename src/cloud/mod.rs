@@ -1,1 +1,1 @@
-//! cloud
+//! DigitalOcean over HTTP: requests out, live state in.

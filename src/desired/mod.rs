@@ -1,1 +1,1 @@
-//! desired
+//! What should exist: every name, tag, default and digest decided. Pure.
