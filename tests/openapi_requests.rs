@@ -1,0 +1,4 @@
+//! Every request the client can make, held against the official OpenAPI document.
+
+#[path = "support/openapi.rs"]
+mod openapi;
