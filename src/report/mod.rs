@@ -2,10 +2,11 @@
 //!
 //! What comes in: plans, events, outcomes. What goes out: text, JSON lines, JUnit.
 //!
-//! **Invariant:** rendering is pure and its order is the plan's; only the listeners [`lines`],
-//! [`progress`] and [`json_lines`] write, to the writer they were given. A screen reads well
+//! **Invariant:** rendering is pure and its order is the plan's; only the listeners [`Lines`],
+//! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+mod groups;
 pub mod json_lines;
 pub mod junit;
 pub mod lines;
@@ -15,3 +16,8 @@ pub mod plan_text;
 pub mod progress;
 pub mod style;
 pub mod text_diff;
+
+pub use json_lines::JsonLines;
+pub use junit::JUnit;
+pub use lines::Lines;
+pub use progress::Progress;
