@@ -144,6 +144,14 @@ impl<'a> Report<'a> {
         self.settled.iter().any(|place| original.is_within(place))
     }
 
+    /// Whether something was taken out of a place: then it holds less than the text.
+    pub(super) fn is_touched(&self, path: &Path) -> bool {
+        let original = self.original(path);
+        self.settled
+            .iter()
+            .any(|place| original.is_within(place) || place.is_within(&original))
+    }
+
     /// Notes that a key of the tree is written differently in the text.
     pub(super) fn renamed(&mut self, parent: &Path, now: &str, written: &str) {
         let parent = self.original(parent);
@@ -218,9 +226,59 @@ impl<'a> Report<'a> {
 
     /// Reports a key whose behaviour is not there yet.
     pub(super) fn not_yet(&mut self, path: &Path, what: &str, help: &str) {
-        self.key(
-            path,
-            Problem::new(Kind::NotYet, format!("{what} is not supported yet")).help(help),
-        );
+        self.key(path, not_yet(what, help));
     }
+
+    /// Reports a value whose behaviour is not there yet.
+    pub(super) fn not_yet_value(&mut self, path: &Path, what: &str, help: &str) {
+        self.value(path, not_yet(what, help));
+    }
+
+    /// Reports a problem between a key and an earlier one.
+    pub(super) fn two_keys(&mut self, path: &Path, other: &Path, problem: Problem) {
+        if !self.is_settled(path) && !self.is_settled(other) {
+            let place = self.place_of_key(path);
+            let other = self.place_of_key(other);
+            self.push(problem.at(place).at(other));
+        }
+    }
+
+    /// Reports a problem between a value and an earlier one of the same kind.
+    pub(super) fn two_values(&mut self, path: &Path, other: &Path, problem: Problem) {
+        self.two_values_labelled(path, other, ["again here", "first here"], problem);
+    }
+
+    /// Reports a problem between a value and an earlier one, and says what stands where.
+    pub(super) fn two_values_labelled(
+        &mut self,
+        path: &Path,
+        other: &Path,
+        labels: [&str; 2],
+        problem: Problem,
+    ) {
+        if !self.is_settled(path) && !self.is_settled(other) {
+            let place = self.place_of_value(path);
+            let other = self.place_of_value(other);
+            self.push(
+                problem
+                    .labelled(place, labels[0])
+                    .labelled(other, labels[1]),
+            );
+        }
+    }
+
+    /// Reports a problem of several values together.
+    pub(super) fn several_values(&mut self, paths: &[Path], problem: Problem) {
+        if paths.iter().any(|path| self.is_settled(path)) {
+            return;
+        }
+        let problem = paths.iter().fold(problem, |problem, path| {
+            problem.at(self.place_of_value(path))
+        });
+        self.push(problem);
+    }
+}
+
+fn not_yet(what: &str, help: &str) -> Problem {
+    Problem::new(Kind::NotYet, format!("{what} is not supported yet")).help(help)
 }
