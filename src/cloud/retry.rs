@@ -151,7 +151,7 @@ fn excerpt(body: &[u8]) -> String {
 }
 
 /// When the API says to come back, from now.
-pub(super) fn come_back(answer: &Answer, unix_now: u64) -> Option<Duration> {
+pub(super) fn come_back(answer: &Answer) -> Option<Duration> {
     if let Some(seconds) = answer
         .header("retry-after")
         .and_then(|text| text.trim().parse().ok())
@@ -159,8 +159,18 @@ pub(super) fn come_back(answer: &Answer, unix_now: u64) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let reset: u64 = answer.header("ratelimit-reset")?.trim().parse().ok()?;
-    // At least a second: clocks differ, and a reset that has passed must not make a tight loop.
-    Some(Duration::from_secs(reset.saturating_sub(unix_now).max(1)))
+    // By the API's clock where it tells it: ours may be wrong by more than the wait is long.
+    let now = answer
+        .header("date")
+        .and_then(|date| {
+            jiff::fmt::rfc2822::DateTimeParser::new()
+                .parse_timestamp(date)
+                .ok()
+        })
+        .unwrap_or_else(jiff::Timestamp::now);
+    let now = u64::try_from(now.as_second()).unwrap_or_default();
+    // At least a second: a reset that has passed must not make a tight loop.
+    Some(Duration::from_secs(reset.saturating_sub(now).max(1)))
 }
 
 /// Refusals that only mean "not yet".

@@ -19,6 +19,8 @@ pub struct Timing {
     pub fault_max: Duration,
     /// How long one call is tried in spite of such faults.
     pub fault_deadline: Duration,
+    /// The same while the API has never answered at all.
+    pub reach_deadline: Duration,
     /// First wait after a 429 that says nothing of when to come back.
     pub throttle_first: Duration,
     /// How long one call is held back by 429s: the hourly budget may take an hour to return.
@@ -69,6 +71,7 @@ impl Default for Timing {
             fault_first: millis(500),
             fault_max: seconds(20),
             fault_deadline: seconds(180),
+            reach_deadline: seconds(20),
             throttle_first: seconds(1),
             throttle_deadline: seconds(2 * 3_600),
             rate_minute: seconds(61),
