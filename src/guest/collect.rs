@@ -351,6 +351,11 @@ mod tests {
             .iter()
             .map(|pattern| Pattern::parse(pattern).expect("good"))
             .collect();
-        insta::assert_snapshot!(list_script(Some("/opt/my app"), &patterns), @"");
+        insta::assert_snapshot!(list_script(Some("/opt/my app"), &patterns), @r"
+        cd -- '/opt/my app' || exit 8
+        [ ! -L ./a ] && { [ -e ./a/b ] || [ -L ./a/b ]; } && find -P ./a/b ! -type d -printf '%y %s %p\0' 2>/dev/null
+        { [ -e ./report.xml ] || [ -L ./report.xml ]; } && find -P ./report.xml ! -type d -printf '%y %s %p\0' 2>/dev/null
+        exit 0
+        ");
     }
 }

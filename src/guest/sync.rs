@@ -356,8 +356,8 @@ fn apply_script(into: &str, change: &Change) -> String {
 {take}touch "$s/sent"
 comm -z -23 "$s/sent" "$s/gone" | sort -zu - "$s/added" >"$s/next"
 [ "$(sha256sum <"$s/next")" = '{expected}  -' ] || exit {MOVED}
-mkdir -p -- "$into" 2>/dev/null || [ "$(id -u)" = 0 ] || {{
-  sudo -n mkdir -p -- "$into" && sudo -n chown "$(id -u):$(id -g)" "$into"
+mkdir -p -- "$into" 2>/dev/null || {{
+  [ "$(id -u)" != 0 ] && sudo -n mkdir -p -- "$into" && sudo -n chown "$(id -u):$(id -g)" "$into"
 }} || mkdir -p -- "$into"
 cd -- "$into"
 case "$(pwd -P)" in {system}) exit {SYSTEM} ;; esac
