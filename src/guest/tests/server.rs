@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) home: Utf8PathBuf,
     pub(super) logins: Arc<AtomicUsize>,
     pub(super) commands: Arc<AtomicUsize>,
+    /// What commands get for their PATH; this process's if none.
+    pub(super) path: Arc<Mutex<Option<String>>>,
     /// Cuts every connection.
     pub(super) cut: CancellationToken,
     listening: CancellationToken,
@@ -85,6 +87,7 @@ impl Server {
             home: home.clone(),
             logins: Arc::default(),
             commands: Arc::default(),
+            path: Arc::default(),
             cut: CancellationToken::new(),
             listening: CancellationToken::new(),
             identity,
@@ -96,6 +99,7 @@ impl Server {
             home,
             logins: Arc::clone(&server.logins),
             commands: Arc::clone(&server.commands),
+            path: Arc::clone(&server.path),
             inputs: HashMap::new(),
         };
         let (cut, listening) = (server.cut.clone(), server.listening.clone());
@@ -173,6 +177,7 @@ struct Client {
     home: Utf8PathBuf,
     logins: Arc<AtomicUsize>,
     commands: Arc<AtomicUsize>,
+    path: Arc<Mutex<Option<String>>>,
     inputs: HashMap<ChannelId, ChildStdin>,
 }
 
@@ -184,6 +189,7 @@ impl Client {
             home: self.home.clone(),
             logins: Arc::clone(&self.logins),
             commands: Arc::clone(&self.commands),
+            path: Arc::clone(&self.path),
             inputs: HashMap::new(),
         }
     }
@@ -223,7 +229,8 @@ impl Handler for Client {
         session: &mut Conversation,
     ) -> Result<(), Self::Error> {
         self.commands.fetch_add(1, Ordering::SeqCst);
-        let mut child = spawn(&String::from_utf8_lossy(data), &self.home);
+        let path = self.path.lock().expect("unpoisoned").clone();
+        let mut child = spawn(&String::from_utf8_lossy(data), &self.home, path);
         session.channel_success(channel)?;
         self.inputs
             .extend(child.stdin.take().map(|stdin| (channel, stdin)));
@@ -264,11 +271,12 @@ impl Handler for Client {
     }
 }
 
-fn spawn(command: &str, home: &Utf8Path) -> tokio::process::Child {
+fn spawn(command: &str, home: &Utf8Path, path: Option<String>) -> tokio::process::Child {
+    let path = path.or_else(|| std::env::var("PATH").ok());
     Command::new("sh")
         .args(["-c", command])
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PATH", path.unwrap_or_default())
         .env("HOME", home)
         .env("TMPDIR", home.join("tmp"))
         .env("DEWPOINT_STATE_DIR", home.join("state"))
