@@ -1,12 +1,100 @@
 //! What ends a step badly, and its form in events.
 
 use miette::Diagnostic;
+use thiserror::Error;
 
 use super::event::{Failure, FailureClass};
 use super::redact::Redactor;
+use crate::cloud::CloudError;
+use crate::guest::GuestError;
 
 /// Code of the failure of a step that an interrupt ended.
 pub const INTERRUPTED: &str = "dewpoint::execute::interrupted";
+
+/// What ends a step badly, but for a command's own end.
+#[derive(Debug, Error, Diagnostic)]
+pub enum StepError {
+    /// The API, or the way to it.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Cloud(#[from] CloudError),
+
+    /// The droplet, or the way to it.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Guest(#[from] GuestError),
+
+    /// There is no key to log in with.
+    #[error("the SSH key of this environment is not on this machine")]
+    #[diagnostic(
+        code(dewpoint::execute::no_identity),
+        help(
+            "copy `.dewpoint/keys` from the machine that made the environment, or use `ssh.key: agent` for several machines"
+        )
+    )]
+    NoIdentity,
+
+    /// What another step was to make is not known.
+    #[error("{what} was not made by the step that this one builds on")]
+    #[diagnostic(
+        code(dewpoint::execute::not_made),
+        help("report this as a bug, with the journal of this run")
+    )]
+    NotMade {
+        /// Such as `droplet shop-main-runner`.
+        what: String,
+    },
+
+    /// A droplet has no address.
+    #[error("droplet {name} has no public IPv4 address")]
+    #[diagnostic(
+        code(dewpoint::execute::no_address),
+        help("look at it in the control panel; destroy it and apply again if it stays so")
+    )]
+    NoAddress {
+        /// Its name.
+        name: String,
+    },
+
+    /// A secret that a run step names has no value.
+    #[error("the secret `{name}` has no value")]
+    #[diagnostic(
+        code(dewpoint::execute::no_secret),
+        help("set the environment variable {name} where you run dewpoint")
+    )]
+    NoSecret {
+        /// Its name.
+        name: String,
+    },
+
+    /// A droplet does not go off.
+    #[error("droplet {name} is still on after every way to power it off")]
+    #[diagnostic(
+        code(dewpoint::execute::still_on),
+        help("look at its console; apply again to build the snapshot anew")
+    )]
+    StillOn {
+        /// Its name.
+        name: String,
+    },
+
+    /// The private key cannot be removed.
+    #[error("cannot remove the private key {path}")]
+    #[diagnostic(code(dewpoint::execute::forget_key), help("remove it yourself"))]
+    ForgetKey {
+        /// Where it is.
+        path: camino::Utf8PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self::from_error(&error)
+    }
+}
 
 impl Failure {
     /// A failure of the tool, from an error: its code, message and help, and its causes, outermost

@@ -113,10 +113,10 @@ impl StreamRedactor {
         }
     }
 
-    /// Takes a piece of a line; gives what of it can be shown.
-    pub fn feed(&mut self, piece: &str) -> String {
+    /// Takes a piece of a line; gives what of it can be shown, `None` while all is held back.
+    pub fn feed(&mut self, piece: &str) -> Option<String> {
         if self.held.is_empty() && piece.len() < MAYBE_CUT_BYTES {
-            return self.redactor.redact(piece);
+            return Some(self.redactor.redact(piece));
         }
         self.held.push_str(piece);
         let cut = if piece.len() < MAYBE_CUT_BYTES {
@@ -126,7 +126,7 @@ impl StreamRedactor {
         };
         let rest = self.held.split_off(cut);
         let text = std::mem::replace(&mut self.held, rest);
-        self.redactor.redact(&text)
+        (!text.is_empty() || self.held.is_empty()).then(|| self.redactor.redact(&text))
     }
 
     /// Gives what was held back; `None` when nothing was.
@@ -170,7 +170,7 @@ mod tests {
 
     fn pieces(values: &[&str], pieces: &[&str]) -> Vec<String> {
         let mut stream = StreamRedactor::new(redactor(values));
-        let mut seen: Vec<String> = pieces.iter().map(|piece| stream.feed(piece)).collect();
+        let mut seen: Vec<String> = pieces.iter().filter_map(|piece| stream.feed(piece)).collect();
         seen.extend(stream.finish());
         seen
     }
