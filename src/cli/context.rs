@@ -34,25 +34,41 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// A path below `.dewpoint`, which is made when it is not there. Keys lie in it: it is for its
-    /// owner alone and out of git's sight.
+    /// The folder `.dewpoint`, made when it is not there. Keys lie in it: it is for its owner alone
+    /// and out of git's sight.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn state(&self) -> Result<Utf8PathBuf, CliError> {
+        let folder = self.base.join(FOLDER);
+        private_folder(&folder)?;
+        let ignore = folder.join(".gitignore");
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n").map_err(|cause| CliError::Write {
+                path: ignore.to_string(),
+                cause,
+            })?;
+        }
+        Ok(folder)
+    }
+
+    /// A folder in `.dewpoint`, made when it is not there.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn folder(&self, name: &str) -> Result<Utf8PathBuf, CliError> {
-        let folder = self.base.join(FOLDER);
-        let write = |path: &Utf8Path| {
-            let path = path.to_string();
-            move |cause| CliError::Write { path, cause }
-        };
-        private_folder(&folder).map_err(write(&folder))?;
-        let ignore = folder.join(".gitignore");
-        if !ignore.exists() {
-            std::fs::write(&ignore, "*\n").map_err(write(&ignore))?;
-        }
-        let path = folder.join(name);
-        private_folder(&path).map_err(write(&path))?;
+        let path = self.state()?.join(name);
+        private_folder(&path)?;
         Ok(path)
+    }
+
+    /// A path as a person in the current folder would write it.
+    #[must_use]
+    pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a str {
+        std::env::current_dir()
+            .ok()
+            .and_then(|here| path.as_std_path().strip_prefix(here).ok()?.to_str())
+            .unwrap_or(path.as_str())
     }
 
     /// A path below `.dewpoint` that is only looked at, not made.
@@ -62,15 +78,37 @@ impl Loaded {
     }
 }
 
-fn private_folder(path: &Utf8Path) -> std::io::Result<()> {
+fn private_folder(path: &Utf8Path) -> Result<(), CliError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
+        .map_err(|cause| CliError::Write {
+            path: path.to_string(),
+            cause,
+        })
 }
 
 impl Context {
+    /// What a further command has to be given to work on the same: empty, or with a blank before it.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        let mut flags = String::new();
+        if self.global.local {
+            flags.push_str(" --local");
+        }
+        if self.global.file != "dewpoint.yaml" {
+            flags.push_str(" -f ");
+            flags.push_str(&crate::guest::quote(self.global.file.as_str()));
+        }
+        if let Some(environment) = &self.global.environment {
+            flags.push_str(" --env ");
+            flags.push_str(&crate::guest::quote(environment));
+        }
+        flags
+    }
+
     /// Reads and checks the manifest.
     ///
     /// # Errors

@@ -6,12 +6,14 @@ use super::args::LogFormat;
 use super::context::{Context, Loaded};
 use super::error::CliError;
 use super::exit::Exit;
-use super::planning::{Planned, generated_key};
-use crate::execute::{self, Interrupts, Listener, Settings, lock};
+use super::planning::{Planned, generated_key, is_generated};
+use crate::execute::lock::Lock;
+use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
 use crate::guest;
 use crate::manifest::Manifest;
 use crate::plan::Goal;
 use crate::report::json_lines::JsonLines;
+use crate::report::junit::JUnit;
 use crate::report::lines::Lines;
 use crate::report::outcome;
 use crate::report::progress::Progress;
@@ -63,16 +65,22 @@ pub fn secrets(
 /// Keeps other dewpoints of this folder from changing the environment meanwhile.
 ///
 /// # Errors
-/// When another one holds it for longer than `timeout`.
-pub fn lock(loaded: &Loaded, timeout: Option<Seconds>) -> miette::Result<lock::Lock> {
-    let folder = loaded.folder("locks")?;
+/// When another one holds it for longer than `patience`.
+pub async fn lock(loaded: &Loaded, goal: Goal, patience: Option<Seconds>) -> miette::Result<Lock> {
+    let state = loaded.state()?;
     let Manifest {
         project,
         environment,
         ..
     } = &loaded.manifest;
-    let path = folder.join(format!("{project}-{environment}.lock"));
-    Ok(lock::acquire(&path, timeout.map(Seconds::to_std))?)
+    let command = match goal {
+        Goal::Apply => "apply",
+        Goal::Test => "test",
+        Goal::Destroy => "destroy",
+        Goal::DestroyProject => "destroy --project",
+    };
+    let patience = patience.map_or(std::time::Duration::ZERO, Seconds::to_std);
+    Ok(Lock::acquire(&state, project, environment, command, patience).await?)
 }
 
 /// Executes an approved plan.
@@ -91,8 +99,9 @@ pub async fn execute(
         live,
         plan,
     } = planned;
-    let run = ulid::Ulid::generate().to_string();
-    let run_folder = loaded.folder("runs")?.join(&run);
+    let run_folder = loaded
+        .folder("runs")?
+        .join(ulid::Ulid::generate().to_string());
     let host_key = match &identity {
         Some(identity) => {
             Some(guest::derive_host_key(identity, &plan.project, &plan.environment).await?)
@@ -104,34 +113,33 @@ pub async fn execute(
         ssh_port: cloud.ssh_port,
         identity,
         host_key,
+        generated_key: is_generated(&loaded.manifest).then(|| generated_key(&loaded)),
         base: loaded.base.clone(),
-        run,
         run_folder: run_folder.clone(),
         cache: loaded.folder("cache")?,
-        generated_key: generated_key(&loaded),
         secrets,
         parallelism: usize::from(context.global.parallelism),
-        prices: live
-            .catalog
-            .sizes
-            .iter()
-            .map(|size| (size.slug.clone(), size.price_hourly))
-            .collect(),
+        live,
     };
-    let interrupts = Interrupts::signals().map_err(|cause| CliError::Start { cause })?;
-    let outcome = execute::execute(&plan, settings, listeners(context), interrupts).await?;
+    let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
+    let mut listeners = listeners(context);
+    listeners.push(Box::new(JUnit::new(run_folder.clone())));
+    let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
     let text = outcome::render(
         &plan,
         &outcome.events,
-        run_folder.as_str(),
-        context.terminal.out,
+        outcome::View {
+            palette: context.terminal.out,
+            run_folder: loaded.relative(&run_folder),
+            flags: &context.flags(),
+        },
     );
-    let exit = match outcome.ended {
-        execute::Ended::Success => Exit::Success,
-        execute::Ended::RunFailed => Exit::RunFailed,
-        execute::Ended::Failed => Exit::Error,
-        execute::Ended::Interrupted => Exit::Interrupted,
-        execute::Ended::Terminated => Exit::Terminated,
+    let exit = match outcome.ending {
+        Ending::Succeeded => Exit::Success,
+        Ending::RunFailed => Exit::RunFailed,
+        Ending::Failed => Exit::Error,
+        Ending::Interrupted(Signal::Int) => Exit::Interrupted,
+        Ending::Interrupted(Signal::Term) => Exit::Terminated,
     };
     Ok(Ended { text, exit })
 }
@@ -144,7 +152,7 @@ fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {
             vec![Box::new(Progress::new(context.terminal.err))]
         }
         LogFormat::Text => vec![Box::new(Lines::new(
-            std::io::stderr(),
+            Box::new(std::io::stderr()),
             context.terminal.err,
         ))],
     }

@@ -109,7 +109,9 @@ fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {
         .collect()
 }
 
-fn is_generated(manifest: &Manifest) -> bool {
+/// Whether the environment's key is one that dewpoint makes.
+#[must_use]
+pub fn is_generated(manifest: &Manifest) -> bool {
     manifest.ssh.key == "generated"
 }
 

@@ -80,7 +80,7 @@ async fn carry_out(
     let loaded = context.load()?;
     let secrets = execution::secrets(&loaded.manifest, goal)?;
     // From before the look at the cloud until the end: nobody else changes what was planned on.
-    let _lock = execution::lock(&loaded, lock_timeout)?;
+    let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
     let planned = planning::make(context, loaded, goal, unprotect).await?;
     refuse_without_guests(&planned)?;
     super::plan::show(context, &planned.plan, &planned.cloud.place, false);
