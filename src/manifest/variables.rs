@@ -7,7 +7,7 @@ use serde_yaml::Value;
 use super::error::{Kind, Problem};
 use super::path::Path;
 use super::report::Report;
-use super::suggest::{listed, nearest};
+use super::suggest::{all_of, nearest};
 
 /// What begins a reference.
 const OPENING: &str = "${var.";
@@ -261,8 +261,8 @@ fn hint(values: &BTreeMap<String, Option<String>>, name: &str) -> String {
     match nearest(name, values.keys().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!(
-            "declare it under `variables`; declared now: {}",
-            listed(values.keys().map(String::as_str))
+            "declare it under `variables`; declared there: {}",
+            all_of(values.keys().map(String::as_str))
         ),
     }
 }
