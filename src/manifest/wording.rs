@@ -193,7 +193,7 @@ fn expected_words(expected: &str) -> String {
 /// What is due at a place where a unit belongs, and how it is written.
 fn unit(path: &Path) -> Option<(&'static str, &'static str)> {
     match (path.shape().as_str(), path.last_key()) {
-        ("volumes.*.size", _) => Some(("a size", "write whole gibibytes such as `50GiB`")),
+        ("volumes.*.size", _) => Some(("whole gibibytes", "write a size such as `50GiB`")),
         (_, Some("ttl" | "timeout" | "refresh")) | ("droplets.*.after_run.keep", _) => {
             Some(("a duration", "write `90s`, `30m`, `4h` or `7d`"))
         }
