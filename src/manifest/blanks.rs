@@ -5,6 +5,7 @@ use serde_yaml::{Mapping, Value};
 use super::error::{Kind, Problem};
 use super::path::{Path, Segment};
 use super::report::Report;
+use super::wording::shown;
 
 /// Blocks that may be left blank, as when everything in them is commented out. Not one whose
 /// default is wider than an empty one, such as `ssh.allow_from`. A test holds this list against
@@ -76,6 +77,14 @@ fn walk(value: &mut Value, path: &mut Path, report: &mut Report) {
                 }
             }
         }
+        Value::String(text) if text.contains('\0') => {
+            report.value(
+                path,
+                Problem::new(Kind::BadValue, "there is a NUL character in this text")
+                    .help("remove it: no command, path or name can have one"),
+            );
+            report.settle(path);
+        }
         Value::Number(number) if path.shape() == "variables.*.default" => {
             let as_read = number.to_string();
             if let Some(written) = report.written(path)
@@ -96,8 +105,13 @@ fn walk(value: &mut Value, path: &mut Path, report: &mut Report) {
 
 fn no_value(path: &Path, report: &mut Report) {
     let (subject, help) = match path.segments().last() {
+        // As in `{ description: commit, branch or tag }`.
+        Some(Segment::Key(key)) if key.contains(' ') => (
+            format!("`{}` has no value", shown(key)),
+            "put text with a comma in it in quotes",
+        ),
         Some(Segment::Key(key)) => (
-            format!("`{key}` has no value"),
+            format!("`{}` has no value", shown(key)),
             "write a value, or remove the key",
         ),
         _ => (
@@ -109,7 +123,7 @@ fn no_value(path: &Path, report: &mut Report) {
         ),
     };
     let help = match report.written(path) {
-        Some(word) if !word.is_empty() => {
+        Some(word) if word.starts_with(|c: char| c.is_alphabetic()) => {
             format!("{help}; for the very text, put it in quotes: `\"{word}\"`")
         }
         _ => help.to_owned(),

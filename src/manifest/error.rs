@@ -202,7 +202,12 @@ pub struct ManifestErrors {
 impl ManifestErrors {
     /// Puts the problems in the order of the text. There must be one at least.
     pub(super) fn new(name: &str, text: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(Problem::first_place);
+        // Through an alias one mistake is found once for each place that uses it.
+        problems.sort_by(|a, b| {
+            let key = |problem: &Problem| (problem.first_place(), problem.kind);
+            key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+        });
+        problems.dedup();
         let more = problems.len() > MOST_PROBLEMS;
         problems.truncate(MOST_PROBLEMS);
         // A label past the end would keep miette from showing the text at all.
@@ -213,7 +218,7 @@ impl ManifestErrors {
             }
         }
         Self {
-            source: NamedSource::new(name, text.to_owned()),
+            source: NamedSource::new(name, masked(text)),
             problems,
             more,
         }
@@ -236,6 +241,35 @@ impl ManifestErrors {
     pub const fn has_more(&self) -> bool {
         self.more
     }
+}
+
+/// The text with the passwords in its addresses masked, byte for byte: errors end in logs.
+fn masked(text: &str) -> String {
+    let mut secrets: Vec<Range<usize>> = Vec::new();
+    for (at, separator) in text.match_indices("://") {
+        let start = at + separator.len();
+        let rest = &text[start..];
+        let end = rest
+            .find(|c: char| c.is_whitespace() || "/\"'".contains(c))
+            .unwrap_or(rest.len());
+        if let Some((user, _)) = rest[..end].rsplit_once('@')
+            && let Some((name, password)) = user.split_once(':')
+        {
+            let start = start + name.len() + 1;
+            secrets.push(start..start + password.len());
+        }
+    }
+    let mut masked = String::with_capacity(text.len());
+    let mut end = 0;
+    for secret in secrets {
+        if secret.start >= end {
+            masked.push_str(&text[end..secret.start]);
+            masked.extend(std::iter::repeat_n('*', secret.len()));
+            end = secret.end;
+        }
+    }
+    masked.push_str(&text[end..]);
+    masked
 }
 
 impl fmt::Display for ManifestErrors {

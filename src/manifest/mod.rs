@@ -38,7 +38,6 @@ pub use json_schema::json_schema;
 pub use schema::Manifest;
 pub use starter::starter;
 
-use error::Kind as K;
 use path::Path;
 use report::Report;
 use variables::Variables;
@@ -64,7 +63,7 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
     let failed = |text: &str, problems| Err(ManifestErrors::new(name, text, problems));
     if bytes.len() > spans::MOST_BYTES {
         let problem = Problem::new(
-            K::TooLarge,
+            Kind::TooLarge,
             format!(
                 "the manifest is {} MiB large, more than the {} MiB there may be",
                 bytes.len().div_ceil(1024 * 1024),
@@ -110,7 +109,11 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
         check::check(&manifest, inputs.environment.is_some(), &mut report);
         manifest
     });
-    let problems = report.into_problems();
+    let mut problems = report.into_problems();
+    if manifest.is_none() && problems.is_empty() {
+        // Reading only ends without a manifest after a problem; this keeps that from mattering.
+        problems.push(Problem::new(Kind::TooMany, "too much is wrong to go on"));
+    }
     match manifest {
         Some(manifest) if problems.is_empty() => Ok(manifest),
         _ => failed(text, problems),
@@ -127,7 +130,7 @@ fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> Problem {
         "save the file as UTF-8"
     };
     Problem::new(
-        K::NotUtf8,
+        Kind::NotUtf8,
         format!(
             "the manifest is not UTF-8 text: byte {at}, in line {line}, is {:#04x}",
             bytes[at]

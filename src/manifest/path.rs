@@ -61,6 +61,13 @@ impl Path {
         Some((Self(parent.to_vec()), last))
     }
 
+    /// What holds this place, from the innermost to the root.
+    pub(super) fn ancestors(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..self.0.len())
+            .rev()
+            .map(|length| Self(self.0[..length].to_vec()))
+    }
+
     /// The last step, where it is a key.
     pub(super) fn last_key(&self) -> Option<&str> {
         match self.0.last() {

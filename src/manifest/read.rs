@@ -17,7 +17,7 @@ use super::tree::{get, get_mut};
 use super::wording::{Complaint, describe, example};
 
 /// Every round takes something out or puts something right; this only bounds the time.
-const MOST_ROUNDS: usize = 400;
+const MOST_ROUNDS: usize = 200;
 
 /// Reads the tree. Nothing is returned when there was no sense in going on; the problems are in
 /// the report either way.
@@ -54,11 +54,8 @@ pub(super) fn read(root: &mut Value, report: &mut Report) -> Option<Manifest> {
                 }
             }
             complaint => {
-                let (problem, label) = describe(&complaint, &path, get(root, &path), report);
-                match label {
-                    Some(label) => report.value_labelled(&path, &label, problem),
-                    None => report.value(&path, problem),
-                }
+                let problem = describe(&complaint, &path, get(root, &path), report);
+                report.value(&path, problem);
                 if !take_out(root, &path, report) {
                     return None;
                 }
@@ -86,7 +83,7 @@ fn unknown_key(root: &mut Value, path: &Path, key: &str, expected: &[String], re
         format!("`{key}` is not a key of {holder}"),
     );
     if !candidates.is_empty() {
-        problem = problem.help(did_you_mean(key, &candidates, "write"));
+        problem = problem.help(did_you_mean(key, &candidates));
     }
     report.key(&place, problem);
     let Some(map) = get_mut(root, &parent).and_then(Value::as_mapping_mut) else {

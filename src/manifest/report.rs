@@ -17,6 +17,8 @@ pub(super) struct Report<'a> {
     whole: HashMap<Path, String>,
     /// Places in the text about which all has been said.
     settled: HashSet<Path>,
+    /// What holds one of those.
+    touched: HashSet<Path>,
 }
 
 /// How the tree that is being read differs from the text: what had to be taken out or renamed, so
@@ -38,6 +40,7 @@ impl<'a> Report<'a> {
             edits: Edits::default(),
             whole: HashMap::new(),
             settled: HashSet::new(),
+            touched: HashSet::new(),
         }
     }
 
@@ -55,12 +58,6 @@ impl<'a> Report<'a> {
     pub(super) fn value(&mut self, path: &Path, problem: Problem) {
         let place = self.place_of_value(path);
         self.labelled(path, place, None, problem);
-    }
-
-    /// Reports a problem of a value and says what stands there.
-    pub(super) fn value_labelled(&mut self, path: &Path, label: &str, problem: Problem) {
-        let place = self.place_of_value(path);
-        self.labelled(path, place, Some(label), problem);
     }
 
     /// Reports a problem of a key.
@@ -106,10 +103,10 @@ impl<'a> Report<'a> {
         label: Option<&str>,
         problem: Problem,
     ) {
-        let original = self.original(path);
-        if self.settled.iter().any(|place| original.is_within(place)) {
+        if self.is_settled(path) {
             return;
         }
+        let original = self.original(path);
         let of_variable = self
             .whole
             .get(&original)
@@ -122,7 +119,7 @@ impl<'a> Report<'a> {
     }
 
     fn push(&mut self, problem: Problem) {
-        if !self.is_full() {
+        if !self.is_full() && !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
@@ -135,21 +132,22 @@ impl<'a> Report<'a> {
     /// Says no more about a place and what is in it.
     pub(super) fn settle(&mut self, path: &Path) {
         let original = self.original(path);
+        self.touched.extend(original.ancestors());
         self.settled.insert(original);
     }
 
     /// Whether all has been said about a place.
     pub(super) fn is_settled(&self, path: &Path) -> bool {
         let original = self.original(path);
-        self.settled.iter().any(|place| original.is_within(place))
+        self.settled.contains(&original)
+            || original
+                .ancestors()
+                .any(|place| self.settled.contains(&place))
     }
 
     /// Whether something was taken out of a place: then it holds less than the text.
     pub(super) fn is_touched(&self, path: &Path) -> bool {
-        let original = self.original(path);
-        self.settled
-            .iter()
-            .any(|place| original.is_within(place) || place.is_within(&original))
+        self.is_settled(path) || self.touched.contains(&self.original(path))
     }
 
     /// Notes that a key of the tree is written differently in the text.

@@ -28,20 +28,29 @@ pub(super) fn nearest<'a>(
 }
 
 /// Words in backticks, joined as in a sentence: "`a`, `b` or `c`".
-pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    joined(words, "or")
+}
+
+/// Words in backticks, joined as in a sentence: "`a`, `b` and `c`".
+pub(super) fn all_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    joined(words, "and")
+}
+
+fn joined<'a>(words: impl IntoIterator<Item = &'a str>, last_joint: &str) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match words.as_slice() {
         [] => String::new(),
         [one] => one.clone(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+        [first @ .., last] => format!("{} {last_joint} {last}", first.join(", ")),
     }
 }
 
-/// Names the word that was probably meant, else all there are, after `lead`.
-pub(super) fn did_you_mean(word: &str, candidates: &[&str], lead: &str) -> String {
+/// Names the word that was probably meant, else all there are.
+pub(super) fn did_you_mean(word: &str, candidates: &[&str]) -> String {
     match nearest(word, candidates.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
-        None => format!("{lead} {}", listed(candidates.iter().copied())),
+        None => format!("write {}", any_of(candidates.iter().copied())),
     }
 }
 
@@ -67,7 +76,8 @@ mod tests {
 
     #[test]
     fn words_are_listed_as_in_a_sentence() {
-        assert_eq!(listed(["a"]), "`a`");
-        assert_eq!(listed(["a", "b", "c"]), "`a`, `b` or `c`");
+        assert_eq!(any_of(["a"]), "`a`");
+        assert_eq!(any_of(["a", "b", "c"]), "`a`, `b` or `c`");
+        assert_eq!(all_of(["a", "b"]), "`a` and `b`");
     }
 }

@@ -1,13 +1,13 @@
 //! Variables: `${var.NAME}` in any string becomes the variable's value.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use serde_yaml::Value;
 
 use super::error::{Kind, Problem};
 use super::path::Path;
 use super::report::Report;
-use super::suggest::{listed, nearest};
+use super::suggest::{all_of, nearest};
 
 /// What begins a reference.
 const OPENING: &str = "${var.";
@@ -162,7 +162,7 @@ impl Variables {
     fn expand(&self, text: &str, budget: usize) -> Expanded {
         let mut expanded = Expanded::default();
         let mut rest = text;
-        let mut reported: HashMap<&str, ()> = HashMap::new();
+        let mut reported: HashSet<&str> = HashSet::new();
         while let Some(position) = rest.find('$') {
             let (before, from) = rest.split_at(position);
             expanded.text.push_str(before);
@@ -212,15 +212,12 @@ impl Variables {
                 match problem {
                     None if whole.len() == text.len() => expanded.whole = Some(name.to_owned()),
                     None => {}
-                    Some(problem) => {
-                        // Once for each name is enough in one string.
-                        if reported.insert(whole, ()).is_none() {
-                            expanded.problems.push(Misused {
-                                needle: whole.to_owned(),
-                                problem,
-                            });
-                        }
-                    }
+                    // Once for each name is enough in one string.
+                    Some(problem) if reported.insert(whole) => expanded.problems.push(Misused {
+                        needle: whole.to_owned(),
+                        problem,
+                    }),
+                    Some(_) => {}
                 }
             } else {
                 expanded.text.push('$');
@@ -261,8 +258,8 @@ fn hint(values: &BTreeMap<String, Option<String>>, name: &str) -> String {
     match nearest(name, values.keys().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!(
-            "declare it under `variables`; declared now: {}",
-            listed(values.keys().map(String::as_str))
+            "declare it under `variables`; declared there: {}",
+            all_of(values.keys().map(String::as_str))
         ),
     }
 }

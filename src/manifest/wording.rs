@@ -76,14 +76,15 @@ fn split_at_list(rest: &str) -> Option<(&str, &str)> {
         .find_map(|separator| rest.rsplit_once(separator))
 }
 
-/// The problem of a value, and what its underlining says.
+/// The problem of a value.
 pub(super) fn describe(
     complaint: &Complaint,
     path: &Path,
     value: Option<&Value>,
     report: &Report,
-) -> (Problem, Option<String>) {
+) -> Problem {
     let subject = subject(path);
+    let unit = unit(path);
     match complaint {
         Complaint::UnknownWord { word, expected } => {
             let words: Vec<&str> = expected.iter().map(String::as_str).collect();
@@ -91,47 +92,54 @@ pub(super) fn describe(
                 Kind::BadValue,
                 format!("{subject} cannot be `{}`", shown(word)),
             );
-            (problem.help(did_you_mean(word, &words, "write")), None)
+            let help = match path.shape().as_str() {
+                "firewall" => "write `none`, or a map with `inbound`".to_owned(),
+                _ => did_you_mean(word, &words),
+            };
+            problem.help(help)
         }
         Complaint::WrongType { found, expected } => {
             let is_text_due = expected == "a string" || expected == "string";
             let message = format!(
                 "{subject} must be {}, not {}",
-                expected_words(expected),
-                found_words(found, value)
+                unit.map_or_else(|| expected_words(expected), |(what, _)| what.to_owned()),
+                match value {
+                    // Of another number it matters which.
+                    Some(Value::Number(number)) if !is_text_due => format!("`{number}`"),
+                    Some(value) => found_words(found, value),
+                    None => found.clone(),
+                }
             );
             let mut problem = Problem::new(Kind::WrongType, message);
-            if is_text_due && matches!(value, Some(Value::Number(_) | Value::Bool(_))) {
+            if let Some((_, help)) = unit {
+                problem = problem.help(help);
+            } else if is_text_due && matches!(value, Some(Value::Number(_) | Value::Bool(_))) {
                 if let Some(written) = report.written(path) {
                     problem = problem.help(format!("put it in quotes: `\"{written}\"`"));
                 }
-            } else if let Some(help) = type_help(expected, value) {
+            } else if let Some(help) = type_help(expected, path, value) {
                 problem = problem.help(help);
             }
-            (problem, None)
+            problem
         }
         Complaint::BadValue { expected, .. } => {
             let found = value.map_or_else(String::new, scalar_text);
-            (
-                Problem::new(
-                    Kind::BadValue,
-                    format!(
-                        "{subject} must be {}, not `{}`",
-                        expected_words(expected),
-                        shown(&found)
-                    ),
-                ),
-                None,
-            )
+            let message = format!(
+                "{subject} must be {}, not `{}`",
+                expected_words(expected),
+                shown(&found)
+            );
+            let problem = Problem::new(Kind::BadValue, message);
+            match path.shape().as_str() {
+                "limits.cost_per_hour" => problem.help("write dollars and cents, such as `2.00`"),
+                _ => problem,
+            }
         }
-        Complaint::Other { message } => (other(message, path, value, &subject), None),
+        Complaint::Other { message } => other(message, path, value, &subject),
         // The reader deals with keys itself.
-        Complaint::UnknownKey { key, .. } | Complaint::MissingKey { key } => (
-            Problem::new(
-                Kind::BadValue,
-                format!("{subject} is not right about `{key}`"),
-            ),
-            None,
+        Complaint::UnknownKey { key, .. } | Complaint::MissingKey { key } => Problem::new(
+            Kind::BadValue,
+            format!("{subject} is not right about `{key}`"),
         ),
     }
 }
@@ -149,13 +157,6 @@ fn other(message: &str, path: &Path, value: Option<&Value>, subject: &str) -> Pr
     // Our own units say in one message what is wrong and what to write.
     if let Some((what, how)) = message.split_once(": write ") {
         return Problem::new(Kind::BadValue, what).help(format!("write {how}"));
-    }
-    if shape == "limits.cost_per_hour" {
-        return Problem::new(
-            Kind::BadValue,
-            format!("{subject} must be a number of dollars"),
-        )
-        .help("write dollars and cents, such as `2.00`");
     }
     Problem::new(Kind::BadValue, format!("{subject} is not right: {message}"))
 }
@@ -189,23 +190,41 @@ fn expected_words(expected: &str) -> String {
     words.to_owned()
 }
 
-fn found_words(found: &str, value: Option<&Value>) -> String {
-    match value {
-        Some(Value::Null) => "nothing".to_owned(),
-        Some(Value::Bool(value)) => format!("`{value}`"),
-        Some(Value::Number(_)) => "a number".to_owned(),
-        Some(Value::String(text)) if text.is_empty() => "empty text".to_owned(),
-        Some(Value::String(text)) => format!("the text `{}`", shown(text)),
-        Some(Value::Sequence(_)) => "a list".to_owned(),
-        Some(Value::Mapping(_)) => "a map".to_owned(),
-        Some(Value::Tagged(_)) | None => found.to_owned(),
+/// What is due at a place where a unit belongs, and how it is written.
+fn unit(path: &Path) -> Option<(&'static str, &'static str)> {
+    match (path.shape().as_str(), path.last_key()) {
+        ("volumes.*.size", _) => Some(("whole gibibytes", "write a size such as `50GiB`")),
+        (_, Some("ttl" | "timeout" | "refresh")) | ("droplets.*.after_run.keep", _) => {
+            Some(("a duration", "write `90s`, `30m`, `4h` or `7d`"))
+        }
+        _ => None,
     }
 }
 
-fn type_help(expected: &str, value: Option<&Value>) -> Option<String> {
+fn found_words(found: &str, value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => format!("`{value}`"),
+        Value::Number(_) => "a number".to_owned(),
+        Value::String(text) if text.is_empty() => "empty text".to_owned(),
+        Value::String(text) => format!("the text `{}`", shown(text)),
+        Value::Sequence(_) => "a list".to_owned(),
+        Value::Mapping(_) => "a map".to_owned(),
+        Value::Tagged(_) => found.to_owned(),
+    }
+}
+
+fn type_help(expected: &str, path: &Path, value: Option<&Value>) -> Option<String> {
     match (expected, value) {
         ("a sequence", Some(Value::String(text))) => {
-            Some(format!("write a list: `[{}]`", shown(text)))
+            let form = match path.shape().as_str() {
+                "droplets.*.run" => "[{ name: tests, command: \"...\" }]".to_owned(),
+                "snapshots.*.provision" => "[{ run: \"...\" }]".to_owned(),
+                "volumes.*.populate.run" => "[{ command: \"...\" }]".to_owned(),
+                "droplets.*.volumes" => "[{ volume: NAME, mount: /mnt/NAME }]".to_owned(),
+                _ => format!("[{}]", shown(text)),
+            };
+            Some(format!("write a list: `{form}`"))
         }
         ("a sequence", Some(Value::Mapping(_))) => Some("begin each item with `- `".to_owned()),
         ("a map", Some(Value::Sequence(_))) => {
@@ -252,13 +271,18 @@ fn scalar_text(value: &Value) -> String {
 
 /// At most 60 characters of one line, control characters left out.
 pub(super) fn shown(text: &str) -> String {
+    shown_to(60, text)
+}
+
+/// At most so many characters of one line, control characters left out.
+pub(super) fn shown_to(most: usize, text: &str) -> String {
     let mut line: String = text
         .lines()
         .next()
         .unwrap_or_default()
         .chars()
         .filter(|c| !c.is_control())
-        .take(60)
+        .take(most)
         .collect();
     if line.len() < text.trim_end().len() {
         line.push('…');

@@ -16,7 +16,7 @@ use super::error::{Kind, Problem};
 use super::path::Path;
 use super::report::Report;
 use super::schema::Manifest;
-use super::suggest::listed;
+use super::suggest::all_of;
 use super::wording::shown;
 
 /// The most droplets one manifest may ask for: what planning is built for.
@@ -41,7 +41,7 @@ fn exactly_one(path: &Path, keys: &[(&str, bool)], report: &mut Report) {
         .filter(|(_, is_given)| *is_given)
         .map(|(key, _)| *key)
         .collect();
-    let all = || listed(keys.iter().map(|(key, _)| *key));
+    let all = || all_of(keys.iter().map(|(key, _)| *key));
     match given.as_slice() {
         [_] => {}
         [] => {
@@ -53,14 +53,8 @@ fn exactly_one(path: &Path, keys: &[(&str, bool)], report: &mut Report) {
             }
             report.key(
                 path,
-                Problem::new(
-                    Kind::ExactlyOne,
-                    format!("`{path}` has none of {}", all().replace(" or ", " and ")),
-                )
-                .help(format!(
-                    "write exactly one of {}",
-                    all().replace(" or ", " and ")
-                )),
+                Problem::new(Kind::ExactlyOne, format!("`{path}` has none of {}", all()))
+                    .help(format!("write exactly one of {}", all())),
             );
         }
         [first, .., last] => {

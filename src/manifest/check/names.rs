@@ -9,7 +9,7 @@ use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
 use super::super::schema::{Droplet, Manifest, Scope};
-use super::super::wording::shown;
+use super::super::wording::{shown, shown_to};
 
 /// The longest host name label.
 const MOST_OF_DROPLET: usize = 63;
@@ -206,7 +206,7 @@ fn too_long(path: &Path, what: &str, composed: &str, most: usize, report: &mut R
             Kind::NameTooLong,
             format!(
                 "{what} would be called `{}`: {length} characters, {most} are allowed",
-                shown(composed)
+                shown_to(140, composed)
             ),
         )
         .help(format!(

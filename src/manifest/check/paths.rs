@@ -76,7 +76,10 @@ pub(super) fn beside_manifest(path: &Path, text: &str, report: &mut Report) {
     let message = if text.trim().is_empty() {
         "the path is empty".to_owned()
     } else if Utf8Path::new(text).is_absolute() || text.starts_with('~') {
-        format!("`{}` is the same on no other machine", shown(text))
+        format!(
+            "`{}` is an absolute path, which other machines may not have",
+            shown(text)
+        )
     } else if text.contains(char::is_control) {
         "a path cannot have control characters in it".to_owned()
     } else {

@@ -6,7 +6,7 @@ use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
 use super::super::schema::{ImageSource, Manifest};
-use super::super::suggest::{listed, nearest};
+use super::super::suggest::{any_of, nearest};
 use super::super::wording::shown;
 use crate::address::{Address, Instance};
 
@@ -102,7 +102,7 @@ fn others<T>(kind: &str, name: &str, block: &indexmap::IndexMap<String, T>) -> S
         None if block.len() > 12 => {
             format!("declare it under `{kind}s`, or name one that is there")
         }
-        None => format!("declare it under `{kind}s`, or name {}", listed(names())),
+        None => format!("declare it under `{kind}s`, or name {}", any_of(names())),
     }
 }
 

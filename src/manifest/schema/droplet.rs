@@ -17,6 +17,7 @@ pub struct Droplet {
     pub size: String,
     /// How many of them; default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
     pub count: Option<u32>,
     /// One droplet per combination of these values.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
@@ -36,10 +37,10 @@ pub struct Droplet {
     /// What runs on it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run: Vec<RunStep>,
-    /// Droplets whose runs must be done first.
+    /// Droplets whose runs must be done first. Not supported yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
-    /// Further tags.
+    /// Further tags: letters, digits, `_`, `-` and `:`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// What becomes of the droplet after its runs.
@@ -67,7 +68,7 @@ pub enum Access {
     /// The volume itself; one droplet at a time.
     #[default]
     Exclusive,
-    /// A throw-away copy.
+    /// A throw-away copy. Not supported yet.
     Clone,
 }
 
@@ -97,10 +98,10 @@ pub struct RunStep {
     pub name: String,
     /// A script, run by bash in the source's folder.
     pub command: String,
-    /// Whether it stays running while later steps run.
+    /// Whether it stays running while later steps run. Not supported yet.
     #[serde(default)]
     pub background: bool,
-    /// When a background step counts as ready.
+    /// When a background step counts as ready. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
     /// How long it may take; default 1h.
@@ -155,7 +156,7 @@ pub enum When {
 pub enum AfterRun {
     /// `keep`, `destroy` or `destroy_on_success`.
     Word(AfterRunWord),
-    /// Destroyed after a success; after a failure kept for a while.
+    /// Destroyed after a success; after a failure kept for a while. Not supported yet.
     KeepOnFailure(KeepOnFailure),
 }
 

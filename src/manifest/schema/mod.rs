@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shapes;
 use crate::units::Seconds;
 
 mod access;
@@ -27,10 +28,13 @@ pub use volume::{Filesystem, Populate, PopulateStep, Scope, Volume};
 /// A dewpoint manifest: the snapshots, volumes and single-use droplets of one project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "dewpoint manifest, version 1")]
 pub struct Manifest {
     /// Version of the manifest's format: 1.
+    #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// Name of the project, `[a-z][a-z0-9-]{0,19}`. Environments of one project share its snapshots and volumes.
+    #[schemars(extend("pattern" = r"^([a-z][a-z0-9-]{0,19}|.*\$\{var\..*\}.*)$"))]
     pub project: String,
     /// Name of the environment; `--env` overrides it, so that copies live side by side.
     #[serde(default = "default_environment")]
@@ -98,8 +102,15 @@ pub struct Limits {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Variable {
-    /// Its value when none is given; without a default a value must be given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Its value when none is given; without a default a value must be given. Numbers and truth values
+    /// may stand without quotes where YAML keeps them as they are written (`3`, not `3.10`). A default is
+    /// taken as it stands: it cannot refer to another variable.
+    #[serde(
+        default,
+        deserialize_with = "shapes::variable_default",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(schema_with = "shapes::variable_default_schema")]
     pub default: Option<String>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -39,11 +39,12 @@ pub struct Snapshot {
     pub provision: Vec<Provision>,
     /// How many of the newest snapshots of this name are kept.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub keep: u32,
-    /// Rebuild when older than this, even if the recipe is unchanged.
+    /// Rebuild when older than this, even if the recipe is unchanged. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Seconds>,
-    /// Regions that shall hold a copy; default the manifest's region.
+    /// Regions that shall hold a copy; default the manifest's region. Others than that are not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<String>>,
 }
@@ -59,7 +60,8 @@ pub struct Provision {
     /// What it is called in plans and output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// A script, run by bash as root; it stops at the first command that fails.
+    /// A script, run by bash as root; it stops at the first command that fails. `${HOME}` and the like are
+    /// bash's; only `${var.NAME}` is dewpoint's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// A file or folder to put on the builder.
@@ -77,7 +79,7 @@ pub struct Provision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Copy {
-    /// Where it is, relative to the manifest's folder.
+    /// Where it is, relative to the manifest's folder (`..` may lead out of it, an absolute path is refused).
     pub from: String,
     /// Where it goes: an absolute path.
     pub to: String,

@@ -10,7 +10,7 @@ use crate::units::{Gib, Seconds};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
-    /// Its size. It can grow, never shrink.
+    /// Its size, up to 16384GiB. It can grow, never shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Gib>,
     /// The file system made on it while it is blank.
@@ -19,13 +19,13 @@ pub struct Volume {
     /// Whether it outlives environments.
     #[serde(default)]
     pub scope: Scope,
-    /// Fills the volume once.
+    /// Fills the volume once. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub populate: Option<Populate>,
-    /// The name it had before: it is renamed, never made anew.
+    /// The name it had before: it is renamed, never made anew. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,
-    /// Name of a volume on DigitalOcean that is used and never changed.
+    /// Name of a volume on DigitalOcean that is used and never changed. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<String>,
 }
