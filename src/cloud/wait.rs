@@ -24,7 +24,7 @@ pub(super) struct SharedPoll<T> {
 
 struct State<T> {
     generation: u64,
-    value: Option<Arc<T>>,
+    last: Option<Result<Arc<T>, Arc<CloudError>>>,
     /// When the last look began.
     looked: Instant,
     /// How long it took: a poll never asks more often than that.
@@ -39,7 +39,7 @@ impl<T> Default for SharedPoll<T> {
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 generation: 0,
-                value: None,
+                last: None,
                 looked: Instant::now(),
                 took: Duration::ZERO,
                 interval: Duration::ZERO,
@@ -92,8 +92,8 @@ impl<T> Waiter<'_, T> {
         L: FnOnce() -> F,
     {
         let _turn = self.poll.turn.lock().await;
-        if let Some(value) = self.fresh() {
-            return Ok(value);
+        if let Some(last) = self.fresh() {
+            return given(last);
         }
         loop {
             // Before the time is computed, lest a ring in between be missed.
@@ -113,7 +113,8 @@ impl<T> Waiter<'_, T> {
         }
         let begun = Instant::now();
         locked(&self.poll.state).looked = begun;
-        let value = Arc::new(look().await?);
+        // A failure is everyone's: were each to try for itself, the last would wait for hours.
+        let last = look().await.map(Arc::new).map_err(Arc::new);
         let mut state = locked(&self.poll.state);
         state.took = begun.elapsed();
         state.interval = state
@@ -121,17 +122,21 @@ impl<T> Waiter<'_, T> {
             .mul_f32(POLL_GROWTH)
             .min(client.timing().poll_max);
         state.generation += 1;
-        state.value = Some(Arc::clone(&value));
+        state.last = Some(last.clone());
         self.seen = state.generation;
-        Ok(value)
+        given(last)
     }
 
     /// A look that was taken since this one last saw one.
-    fn fresh(&mut self) -> Option<Arc<T>> {
+    fn fresh(&mut self) -> Option<Result<Arc<T>, Arc<CloudError>>> {
         let state = locked(&self.poll.state);
         (state.generation > self.seen).then(|| {
             self.seen = state.generation;
-            state.value.clone()
+            state.last.clone()
         })?
     }
+}
+
+fn given<T>(last: Result<Arc<T>, Arc<CloudError>>) -> Result<Arc<T>, CloudError> {
+    last.map_err(|cause| CloudError::PollFailed { cause })
 }

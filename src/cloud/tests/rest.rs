@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use serde_json::json;
 
 use super::server::{
-    Reply, Server, action, client_of, not_found, ok, page_of, quick, refuse, volume,
+    Reply, Server, action, client_of, droplet, not_found, ok, page_of, quick, refuse, volume,
 };
 use crate::cloud::CloudError;
 use crate::live::FirewallRule;
@@ -147,6 +147,7 @@ async fn attached_already_is_judged_by_where() {
             "unprocessable_entity",
             "This volume is already attached",
         ),
+        _ if seen.path == "/v2/droplets/7" => ok(json!({ "droplet": droplet(7, "p-e-a", true) })),
         _ => ok(json!({ "volume": volume("v1", "p-data", &[7]) })),
     })
     .await;
@@ -174,6 +175,29 @@ async fn attached_already_is_judged_by_where() {
             .expect_err("it is")
             .is_unprocessable()
     );
+}
+
+#[tokio::test]
+async fn a_volume_that_a_destroyed_droplet_still_holds_is_waited_for() {
+    let asks = Count::default();
+    let server = Server::start(move |seen| match seen.line().as_str() {
+        "POST /v2/volumes/v1/actions" => match asks.up() {
+            0..2 => refuse(
+                422,
+                "unprocessable_entity",
+                "This volume is already attached",
+            ),
+            _ => Reply::Json(202, action(5, "completed")),
+        },
+        "GET /v2/volumes/v1" => ok(json!({ "volume": volume("v1", "p-data", &[6]) })),
+        _ => not_found(),
+    })
+    .await;
+    server
+        .client()
+        .attach("v1", 7, "nyc3")
+        .await
+        .expect("free at last");
 }
 
 #[tokio::test]

@@ -179,7 +179,9 @@ async fn the_limit_of_listing_keys_holds_nothing_else_back() {
     .await;
     let client = server.client();
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    client.set_observer(Arc::new(move |_| drop(told.send(()))));
+    client.set_observer(Arc::new(move |_| {
+        let _ = told.send(());
+    }));
     tokio::select! {
         _ = client.ssh_keys() => panic!("it has to wait"),
         _ = heard.recv() => {}
