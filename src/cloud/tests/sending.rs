@@ -221,7 +221,7 @@ async fn refusals_are_final_and_bear_the_apis_words() {
         Reply::With(
             422,
             vec![("x-request-id", "4d9d8375-3c56".to_owned())],
-            json!({ "id": "unprocessable_entity", "message": "Region is not available" })
+            json!({ "id": "unprocessable_entity", "message": "Region is \u{1b}not available" })
                 .to_string(),
         )
     })
