@@ -7,3 +7,5 @@ mod observing;
 mod sending;
 mod server;
 mod volumes;
+
+pub(super) use server::{client_of, quick};

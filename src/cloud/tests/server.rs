@@ -143,7 +143,7 @@ pub fn quick() -> Timing {
         poll_first: millis(1),
         poll_max: millis(5),
         poll_slow: millis(5),
-        lookup_window: millis(30),
+        lookup_window: millis(300),
         key_lag: millis(2_000),
         pending_event: millis(2_000),
         volume_free: millis(2_000),
