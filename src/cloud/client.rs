@@ -262,9 +262,9 @@ impl Client {
                     sleep(wait).await;
                 }
                 Verdict::Throttled => {
-                    let wait = asked
-                        .or_else(|| throttles.next())
-                        .unwrap_or(timing.fault_max);
+                    let backoff = throttles.next().unwrap_or(timing.fault_max);
+                    // "In 0 seconds" is no answer to keep asking by.
+                    let wait = asked.filter(|wait| !wait.is_zero()).unwrap_or(backoff);
                     if begun.elapsed() + wait > timing.throttle_deadline {
                         return Err(error_of(request, outcome));
                     }

@@ -108,7 +108,7 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
             call,
             status,
             id,
-            message,
+            message: printable(&message),
             request_id: inner.or(request_id),
         })),
         Ok(ErrorBody::Tags { error, root_causes }) => {
@@ -120,7 +120,7 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
                 call,
                 status,
                 id: String::new(),
-                message,
+                message: printable(&message),
                 request_id,
             }))
         }
@@ -132,6 +132,11 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
     }
 }
 
+/// Text of the other side without what could steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// The beginning of a body that is not the API's, on one line.
 fn excerpt(body: &[u8]) -> String {
     const LONGEST: usize = 120;
@@ -140,11 +145,7 @@ fn excerpt(body: &[u8]) -> String {
     if words.is_empty() {
         return "an empty body".to_owned();
     }
-    let line: String = words
-        .join(" ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
+    let line = printable(&words.join(" "));
     let short: String = line.chars().take(LONGEST).collect();
     let dots = if short.len() < line.len() { "..." } else { "" };
     format!("a body that is not the API's: `{short}{dots}`")

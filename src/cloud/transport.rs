@@ -11,6 +11,9 @@ use super::request::{Method, Request};
 use super::timing::Timing;
 use crate::secret::Secret;
 
+/// How long an idle connection is kept.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// The one HTTP client. The token stands in its default headers, marked sensitive, and nowhere else.
 pub(super) struct Transport {
     http: reqwest::Client,
@@ -62,6 +65,9 @@ impl Transport {
             .default_headers(headers)
             .user_agent(concat!("dewpoint/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // Shorter than servers keep idle connections: a POST on one that was just closed would
+            // have an unknown outcome.
+            .pool_idle_timeout(IDLE)
             .connect_timeout(timing.connect_timeout)
             .timeout(timing.request_timeout);
         if base.scheme() == "http" {

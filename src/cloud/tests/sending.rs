@@ -179,7 +179,9 @@ async fn the_limit_of_listing_keys_holds_nothing_else_back() {
     .await;
     let client = server.client();
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    client.set_observer(Arc::new(move |_| drop(told.send(()))));
+    client.set_observer(Arc::new(move |_| {
+        let _ = told.send(());
+    }));
     tokio::select! {
         _ = client.ssh_keys() => panic!("it has to wait"),
         _ = heard.recv() => {}
@@ -219,7 +221,7 @@ async fn refusals_are_final_and_bear_the_apis_words() {
         Reply::With(
             422,
             vec![("x-request-id", "4d9d8375-3c56".to_owned())],
-            json!({ "id": "unprocessable_entity", "message": "Region is not available" })
+            json!({ "id": "unprocessable_entity", "message": "Region is \u{1b}not available" })
                 .to_string(),
         )
     })

@@ -143,7 +143,7 @@ pub fn quick() -> Timing {
         poll_first: millis(1),
         poll_max: millis(5),
         poll_slow: millis(5),
-        lookup_window: millis(30),
+        lookup_window: millis(300),
         key_lag: millis(2_000),
         pending_event: millis(2_000),
         volume_free: millis(2_000),
@@ -253,4 +253,28 @@ pub fn volume(id: &str, name: &str, droplets: &[u64]) -> Value {
 
 pub fn action(id: u64, status: &str) -> Value {
     json!({ "action": { "id": id, "status": status, "type": "any", "resource_id": null } })
+}
+
+/// Counts calls of one kind.
+#[derive(Default)]
+pub struct Count(Mutex<usize>);
+
+impl Count {
+    /// How many came before.
+    pub fn up(&self) -> usize {
+        let mut count = self.0.lock().expect("no panic");
+        *count += 1;
+        *count - 1
+    }
+}
+
+pub fn image(status: &str) -> Value {
+    json!({
+        "id": 99, "name": "p-base-1", "status": status, "regions": ["nyc3"], "min_disk_size": 25,
+        "size_gigabytes": 2.34, "tags": [], "created_at": "2026-11-01T10:00:00Z", "slug": null,
+    })
+}
+
+pub fn conflict(message: &str) -> Reply {
+    refuse(409, "conflict", message)
 }
