@@ -7,7 +7,7 @@ fn main() -> ExitCode {
         Some(word) if word == dewpoint::local::SUPERVISOR => {
             dewpoint::local::guests::supervisor_main()
         }
-        Some(word) if word == dewpoint::local::SERVE => dewpoint::local::service::serve_main(),
+        Some(word) if word == dewpoint::local::service::SERVE => dewpoint::cli::serve(),
         _ => dewpoint::cli::main(),
     }
 }
