@@ -342,7 +342,7 @@ pub enum GuestError {
     #[diagnostic(
         code(dewpoint::guest::wrong_filesystem),
         help(
-            "set `filesystem: {found}` if that is what it should be, or use a volume of another name"
+            "use a volume of another name; or set `filesystem` to what it holds, if that is ext4 or xfs"
         )
     )]
     WrongFilesystem {
