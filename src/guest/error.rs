@@ -475,7 +475,7 @@ pub enum GuestError {
         help("check the address, and that you may read it: `git ls-remote {url}`")
     )]
     Git {
-        /// `list`, `fetch`.
+        /// `list`, `fetch from`.
         doing: &'static str,
         /// The repository, without credentials.
         url: String,
@@ -490,7 +490,7 @@ pub enum GuestError {
         help("check the network and try again")
     )]
     GitTimeout {
-        /// `list`, `fetch`.
+        /// `list`, `fetch from`.
         doing: &'static str,
         /// The repository, without credentials.
         url: String,
