@@ -1,19 +1,17 @@
 //! Code from git: resolved and fetched on this side, so that no credential reaches a droplet.
 
-use std::fs::File;
-use std::process::{Output, Stdio};
+use std::fs::{File, TryLockError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest as _, Sha256};
-use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 
 use super::connect::Session;
 use super::error::GuestError;
 use super::git_address::Address;
-use super::sync::{SyncReport, on_a_thread, sync_folder};
+use super::git_command::{local, remote, run, start};
+use super::sync::{SyncReport, sync_folder};
 use super::tree::Choice;
 
 /// Listing a repository's branches and tags.
@@ -22,8 +20,8 @@ const LIST_LIMIT: Duration = Duration::from_secs(60);
 const FETCH_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Reading from the cache, on this machine.
 const LOCAL_LIMIT: Duration = Duration::from_secs(5 * 60);
-/// Of what git says, this much is shown.
-const SHOWN_LINES: usize = 20;
+/// Between tries for the cache's lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// How many names are suggested.
 const SUGGESTIONS: usize = 3;
 
@@ -223,15 +221,9 @@ async fn fetch(
     let name = hex::encode(&Sha256::digest(address.shown().as_bytes())[..16]);
     let folder = cache.join("git");
     let repository = folder.join(format!("{name}.git"));
-    let lock = folder.join(format!("{name}.lock"));
+    std::fs::create_dir_all(&folder).map_err(|cause| write_error(&folder, cause))?;
     // Held until the commit is there: two droplets often want the same one at once.
-    let _lock = on_a_thread(move || {
-        std::fs::create_dir_all(&folder).map_err(|cause| write_error(&folder, cause))?;
-        let file = File::create(&lock).map_err(|cause| write_error(&lock, cause))?;
-        file.lock().map_err(|cause| write_error(&lock, cause))?;
-        Ok(file)
-    })
-    .await?;
+    let _lock = lock(address, &folder.join(format!("{name}.lock"))).await?;
     if holds(address, &repository, commit).await? {
         return Ok(repository);
     }
@@ -258,27 +250,60 @@ async fn fetch(
     if holds(address, &repository, commit).await? {
         return Ok(repository);
     }
-    // Some servers only give what a branch or tag leads to.
-    let everything = [
+    match first {
+        // It is there, and no commit.
+        Ok(_) => return Err(not_shown(address, commit)),
+        Err(error @ GuestError::GitTimeout { .. }) => return Err(error),
+        // Some servers only give what a branch or tag leads to.
+        Err(_) => {}
+    }
+    let mut everything = vec![
         "--",
         address.given(),
         "+refs/heads/*:refs/dewpoint/heads/*",
         "+refs/tags/*:refs/dewpoint/tags/*",
     ];
-    let mut second = fetch(&everything).await;
-    if second.is_ok() && first.is_ok() {
-        second = fetch(&[&["--unshallow"], &everything[..]].concat()).await;
+    if repository.join("shallow").exists() {
+        // What lies below an earlier commit is not sent otherwise.
+        everything.insert(0, "--unshallow");
     }
+    let second = fetch(&everything).await;
     if holds(address, &repository, commit).await? {
         return Ok(repository);
     }
     second?;
-    Err(no_such(
+    Err(not_shown(address, commit))
+}
+
+/// Waits for a lock file and holds it. Waiting is given up with the future, not with the lock.
+async fn lock(address: &Address, path: &Utf8Path) -> Result<File, GuestError> {
+    let file = File::create(path).map_err(|cause| write_error(path, cause))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < FETCH_LIMIT => {
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(GuestError::GitTimeout {
+                    doing: "fetch from",
+                    url: address.shown().to_owned(),
+                    limit: FETCH_LIMIT,
+                });
+            }
+            Err(TryLockError::Error(cause)) => return Err(write_error(path, cause)),
+        }
+    }
+}
+
+fn not_shown(address: &Address, commit: &str) -> GuestError {
+    no_such(
         address,
         commit,
         "push it, or name a branch or tag: the commit is on none that the repository shows"
             .to_owned(),
-    ))
+    )
 }
 
 /// Whether a repository holds a commit with all its files.
@@ -351,137 +376,6 @@ async fn export(
         .filter_map(|line| line.split_once('\t'))
         .map(|(_, path)| path.to_owned())
         .collect())
-}
-
-/// git with nothing of a surrounding repository, hook or terminal.
-fn git() -> Command {
-    let mut command = Command::new("git");
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-        "GIT_PREFIX",
-        "GIT_SHALLOW_FILE",
-        "GIT_CEILING_DIRECTORIES",
-        "GIT_QUARANTINE_PATH",
-        "GIT_TRACE",
-        "GIT_TRACE_CURL",
-        "GIT_CURL_VERBOSE",
-        "GIT_ASKPASS",
-        "SSH_ASKPASS",
-    ] {
-        command.env_remove(name);
-    }
-    command
-        .env("LC_ALL", "C")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("SSH_ASKPASS_REQUIRE", "never")
-        .env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")
-        .env("GIT_LFS_SKIP_SMUDGE", "1")
-        .env("GIT_ADVICE", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        // Its helpers go when it does.
-        .process_group(0);
-    command
-}
-
-/// git in a repository of the cache.
-fn local(repository: &Utf8Path) -> Command {
-    let mut command = git();
-    command.arg("--git-dir").arg(repository);
-    command
-}
-
-/// git towards a server: it never asks.
-async fn remote(address: &Address) -> Command {
-    let mut command = git();
-    command.args(["-c", "core.askPass=", "-c", "protocol.version=2"]);
-    let is_set = ["GIT_SSH_COMMAND", "GIT_SSH"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some());
-    if address.is_ssh() && !is_set && !has_ssh_command().await {
-        command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=20");
-    }
-    command
-}
-
-/// Whether the user's git has an SSH command of its own.
-async fn has_ssh_command() -> bool {
-    let mut command = git();
-    command.args(["config", "--get", "core.sshCommand"]);
-    // A git that cannot be run is reported by whoever needs it.
-    command
-        .output()
-        .await
-        .is_ok_and(|said| said.status.success())
-}
-
-/// Runs git; anything but success is an error that shows what it said.
-async fn run(
-    command: Command,
-    address: &Address,
-    doing: &'static str,
-    limit: Duration,
-) -> Result<Output, GuestError> {
-    let output = start(command, address, doing, limit).await?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = said.lines().collect();
-    let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-    let printable: String = last
-        .chars()
-        .filter(|c| !c.is_control() || *c == '\n')
-        .collect();
-    Err(GuestError::Git {
-        doing,
-        url: address.shown().to_owned(),
-        output: address.redact(&printable),
-    })
-}
-
-/// Ends a process group, unless it was let go.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // One that has ended by itself is no error.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-async fn start(
-    mut command: Command,
-    address: &Address,
-    doing: &'static str,
-    limit: Duration,
-) -> Result<Output, GuestError> {
-    let child = command
-        .spawn()
-        .map_err(|cause| GuestError::NoGit { cause })?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let mut group = Group(pid.and_then(Pid::from_raw));
-    let output = timeout(limit, child.wait_with_output())
-        .await
-        .map_err(|_elapsed| GuestError::GitTimeout {
-            doing,
-            url: address.shown().to_owned(),
-            limit,
-        })?
-        .map_err(|cause| GuestError::NoGit { cause })?;
-    // It has ended and been waited for: its number may be another's soon.
-    group.0 = None;
-    Ok(output)
 }
 
 fn no_such(address: &Address, reference: &str, help: String) -> GuestError {
