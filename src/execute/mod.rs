@@ -59,20 +59,30 @@ pub async fn execute(
     interrupts: Interrupts,
 ) -> Result<Outcome, journal::JournalError> {
     let journal = journal::Journal::create(&settings.run_folder)?;
-    let run = settings.run_folder.file_name().unwrap_or_default().to_owned();
+    let run = settings
+        .run_folder
+        .file_name()
+        .unwrap_or_default()
+        .to_owned();
     let (feed, inbox) = feed::feed(Redactor::new(settings.secrets.values()));
     let told = feed.clone();
-    settings.client.set_observer(Arc::new(move |notice| match notice {
-        ClientNotice::Retry {
-            call,
-            attempt,
-            wait,
-            reason,
-        } => told.client_waits(attempt, wait, &format!("{call}: {reason}")),
-        ClientNotice::RateLimited { call, wait } => {
-            told.client_waits(1, wait, &format!("{call} is held back by the API's rate limit"));
-        }
-    }));
+    settings
+        .client
+        .set_observer(Arc::new(move |notice| match notice {
+            ClientNotice::Retry {
+                call,
+                attempt,
+                wait,
+                reason,
+            } => told.client_waits(attempt, wait, &format!("{call}: {reason}")),
+            ClientNotice::RateLimited { call, wait } => {
+                told.client_waits(
+                    1,
+                    wait,
+                    &format!("{call} is held back by the API's rate limit"),
+                );
+            }
+        }));
     let limits = Limits::for_parallelism(settings.parallelism);
     let tariff = standing::Tariff::of(&settings.live);
     let stream = stream::Stream::new(plan, tariff, journal, listeners);

@@ -197,6 +197,7 @@ impl Scenario {
             name,
             command: "true".to_owned(),
             env: vec![],
+            secrets: vec![],
             cwd: None,
             timeout: Seconds(60),
             retries: 0,
