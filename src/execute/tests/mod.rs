@@ -3,6 +3,7 @@
 mod interrupts;
 mod order;
 mod record;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -153,25 +154,29 @@ impl Played {
     }
 }
 
+fn empty_plan() -> Plan {
+    Plan {
+        version: 1,
+        project: "shop".to_owned(),
+        environment: "main".to_owned(),
+        region: "nyc3".to_owned(),
+        goal: Goal::Apply,
+        desired_digest: Digest::of_bytes(b""),
+        live_digest: Digest::of_bytes(b""),
+        changes: vec![],
+        activities: vec![],
+        steps: vec![],
+        edges: vec![],
+        cost: Cost::default(),
+        notices: vec![],
+    }
+}
+
 impl Scenario {
     fn new() -> Self {
         let (sender, interrupts) = Interrupts::channel();
         Self {
-            plan: Plan {
-                version: 1,
-                project: "shop".to_owned(),
-                environment: "main".to_owned(),
-                region: "nyc3".to_owned(),
-                goal: Goal::Apply,
-                desired_digest: Digest::of_bytes(b""),
-                live_digest: Digest::of_bytes(b""),
-                changes: vec![],
-                activities: vec![],
-                steps: vec![],
-                edges: vec![],
-                cost: Cost::default(),
-                notices: vec![],
-            },
+            plan: empty_plan(),
             acts: BTreeMap::new(),
             limits: Limits::for_parallelism(16),
             listeners: vec![],
@@ -311,7 +316,8 @@ fn told(events: &[Event]) -> String {
     let lines = events.iter().map(|event| match &event.kind {
         EventKind::RunStarted { steps, .. } => format!("run started, {steps} steps"),
         EventKind::Started { step, title, .. } => format!("{} started: {title}", step.0),
-        EventKind::Done { step, .. } => format!("{} done", step.0),
+        EventKind::Done { step, note, .. } if note.is_empty() => format!("{} done", step.0),
+        EventKind::Done { step, note, .. } => format!("{} done: {note}", step.0),
         EventKind::Failed { step, failure, .. } => {
             format!("{} failed: {} [{}]", step.0, failure.message, failure.code)
         }
@@ -337,9 +343,10 @@ fn told(events: &[Event]) -> String {
         } => format!(
             "run finished: {done} done, {failed} failed ({runs_failed} runs), {skipped} skipped, interrupted: {interrupted}, {cost}, {hourly}/h"
         ),
-        EventKind::Output { .. } | EventKind::Progress { .. } | EventKind::Retried { .. } => {
-            format!("{:?}", event.kind)
-        }
+        EventKind::Retried {
+            attempt, reason, ..
+        } => format!("try {attempt}: {reason}"),
+        EventKind::Output { .. } | EventKind::Progress { .. } => format!("{:?}", event.kind),
     });
     lines.collect::<Vec<_>>().join("\n")
 }

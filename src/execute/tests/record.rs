@@ -97,7 +97,7 @@ async fn a_journal_that_cannot_be_written_stops_new_steps_but_not_cleanup() {
     run started, 3 steps
     0 started: run step 0
     notice: cannot make the folder RUN/shop-main-runner (File exists (os error 17)): no new steps, but clean-up
-    0 done
+    0 done: printed
     1 skipped: the journal of this run cannot be written
     2 started: destroy droplet
     2 done
