@@ -87,7 +87,7 @@ impl Client {
                         }
                     }
                     // A token may read one action and not the list of all.
-                    Err(CloudError::Refused(_)) => together = false,
+                    Err(error) if error.refusal().is_some() => together = false,
                     Err(error) => return Err(error),
                 }
             } else {

@@ -2,9 +2,9 @@
 //! [`Client::send`], which alone knows of retries, rate limits and parallelism.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -70,6 +70,8 @@ pub(super) struct Inner {
     pub rate: RateLimit,
     writes: Semaphore,
     calls: AtomicU64,
+    /// Whether the API has ever answered: one that never has is more likely a wrong address.
+    answered: AtomicBool,
     observer: RwLock<Option<Observer>>,
     /// Polls of droplets by tag, shared by everything that waits for one to be ready.
     pub by_tag: Mutex<HashMap<String, Arc<SharedPoll<Vec<Droplet>>>>>,
@@ -121,6 +123,7 @@ impl Client {
                 timing,
                 writes: Semaphore::new(config.parallelism.clamp(1, Semaphore::MAX_PERMITS)),
                 calls: AtomicU64::new(0),
+                answered: AtomicBool::new(false),
                 observer: RwLock::default(),
                 by_tag: Mutex::default(),
                 all_droplets: SharedPoll::default(),
@@ -218,10 +221,7 @@ impl Client {
         loop {
             let outcome = self.send_once(request).await;
             let verdict = judge(request, &outcome);
-            let asked = outcome
-                .as_ref()
-                .ok()
-                .and_then(|answer| come_back(answer, unix_now()));
+            let asked = outcome.as_ref().ok().and_then(come_back);
             match verdict {
                 Verdict::Done => {
                     if let Ok(answer) = outcome {
@@ -244,7 +244,12 @@ impl Client {
                         wait = wait.max(asked);
                     }
                     let error = error_of(request, outcome);
-                    if since.elapsed() + wait > timing.fault_deadline {
+                    let deadline = if self.inner.answered.load(Ordering::Relaxed) {
+                        timing.fault_deadline
+                    } else {
+                        timing.reach_deadline
+                    };
+                    if since.elapsed() + wait > deadline {
                         return Err(error);
                     }
                     attempt += 1;
@@ -257,9 +262,9 @@ impl Client {
                     sleep(wait).await;
                 }
                 Verdict::Throttled => {
-                    let wait = asked
-                        .or_else(|| throttles.next())
-                        .unwrap_or(timing.fault_max);
+                    let backoff = throttles.next().unwrap_or(timing.fault_max);
+                    // "In 0 seconds" is no answer to keep asking by.
+                    let wait = asked.filter(|wait| !wait.is_zero()).unwrap_or(backoff);
                     if begun.elapsed() + wait > timing.throttle_deadline {
                         return Err(error_of(request, outcome));
                     }
@@ -296,6 +301,7 @@ impl Client {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         let outcome = self.inner.transport.send(request).await;
         if let Ok(answer) = &outcome {
+            self.inner.answered.store(true, Ordering::Relaxed);
             // The limits of one operation may stand in the same headers: not learnt from those.
             if request.limit == Limit::Token {
                 self.inner.rate.learn(answer.header("ratelimit-limit"));
@@ -417,10 +423,4 @@ pub(super) fn from_value<T: DeserializeOwned>(call: &str, value: Value) -> Resul
         call: call.to_owned(),
         cause: error.into(),
     })
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs())
 }

@@ -128,10 +128,11 @@ impl Client {
     /// Notes the names as asked for; false when one of them was before.
     fn remember_asked(&self, new: &NewDroplets) -> bool {
         let mut asked = locked(&self.inner.asked);
-        // No short circuit: all of them must be noted.
-        new.names.iter().fold(true, |fresh, name| {
-            asked.insert((new.env_tag.clone(), name.clone())) && fresh
-        })
+        let mut fresh = true;
+        for name in &new.names {
+            fresh &= asked.insert((new.env_tag.clone(), name.clone()));
+        }
+        fresh
     }
 
     /// One create call, repeated while the API does not know the new SSH key yet.

@@ -179,6 +179,18 @@ pub enum CloudError {
         seconds: u64,
     },
 
+    /// A look that several wait for failed.
+    #[error("cannot see whether what is waited for has come about")]
+    #[diagnostic(
+        code(dewpoint::cloud::poll_failed),
+        help("run the command again: it goes on from what exists")
+    )]
+    PollFailed {
+        /// Why. Shared by all who wait.
+        #[source]
+        cause: std::sync::Arc<CloudError>,
+    },
+
     /// A name is held by something that is not ours.
     #[error("the name {name} is taken by a {kind} that is not dewpoint's")]
     #[diagnostic(
@@ -284,6 +296,7 @@ impl CloudError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
+            Self::PollFailed { cause } => cause.refusal(),
             _ => None,
         }
     }

@@ -430,9 +430,9 @@ fn segment(text: &str) -> String {
             out.push_str(&format!("%{byte:02X}"));
         }
     }
-    // `..` would climb out of the path once the address is put together.
+    // `..` would climb out of the path, and so would its escaped form: neither names anything.
     if out.bytes().all(|b| b == b'.') {
-        out.replace('.', "%2E")
+        out.replace('.', "%252E")
     } else {
         out
     }

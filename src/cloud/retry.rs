@@ -108,7 +108,7 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
             call,
             status,
             id,
-            message,
+            message: printable(&message),
             request_id: inner.or(request_id),
         })),
         Ok(ErrorBody::Tags { error, root_causes }) => {
@@ -120,7 +120,7 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
                 call,
                 status,
                 id: String::new(),
-                message,
+                message: printable(&message),
                 request_id,
             }))
         }
@@ -132,6 +132,11 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
     }
 }
 
+/// Text of the other side without what could steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// The beginning of a body that is not the API's, on one line.
 fn excerpt(body: &[u8]) -> String {
     const LONGEST: usize = 120;
@@ -140,18 +145,14 @@ fn excerpt(body: &[u8]) -> String {
     if words.is_empty() {
         return "an empty body".to_owned();
     }
-    let line: String = words
-        .join(" ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
+    let line = printable(&words.join(" "));
     let short: String = line.chars().take(LONGEST).collect();
     let dots = if short.len() < line.len() { "..." } else { "" };
     format!("a body that is not the API's: `{short}{dots}`")
 }
 
 /// When the API says to come back, from now.
-pub(super) fn come_back(answer: &Answer, unix_now: u64) -> Option<Duration> {
+pub(super) fn come_back(answer: &Answer) -> Option<Duration> {
     if let Some(seconds) = answer
         .header("retry-after")
         .and_then(|text| text.trim().parse().ok())
@@ -159,8 +160,18 @@ pub(super) fn come_back(answer: &Answer, unix_now: u64) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let reset: u64 = answer.header("ratelimit-reset")?.trim().parse().ok()?;
-    // At least a second: clocks differ, and a reset that has passed must not make a tight loop.
-    Some(Duration::from_secs(reset.saturating_sub(unix_now).max(1)))
+    // By the API's clock where it tells it: ours may be wrong by more than the wait is long.
+    let now = answer
+        .header("date")
+        .and_then(|date| {
+            jiff::fmt::rfc2822::DateTimeParser::new()
+                .parse_timestamp(date)
+                .ok()
+        })
+        .unwrap_or_else(jiff::Timestamp::now);
+    let now = u64::try_from(now.as_second()).unwrap_or_default();
+    // At least a second: a reset that has passed must not make a tight loop.
+    Some(Duration::from_secs(reset.saturating_sub(now).max(1)))
 }
 
 /// Refusals that only mean "not yet".

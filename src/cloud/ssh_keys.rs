@@ -64,9 +64,7 @@ impl Client {
         loop {
             let error = match self.read::<SshKey>(&call, "ssh_key").await {
                 Ok(key) => {
-                    // Under the API's spelling and ours: a droplet create names it by either.
-                    let mut new_keys = locked(&self.inner.new_keys);
-                    new_keys.insert(fingerprint.to_owned(), Instant::now());
+                    locked(&self.inner.new_keys).insert(fingerprint.to_owned(), Instant::now());
                     return Ok(key.into());
                 }
                 Err(error) if error.is_unprocessable() || is_in_doubt(&error) => error,

@@ -19,6 +19,8 @@ pub struct Timing {
     pub fault_max: Duration,
     /// How long one call is tried in spite of such faults.
     pub fault_deadline: Duration,
+    /// The same while the API has never answered at all.
+    pub reach_deadline: Duration,
     /// First wait after a 429 that says nothing of when to come back.
     pub throttle_first: Duration,
     /// How long one call is held back by 429s: the hourly budget may take an hour to return.
@@ -69,6 +71,7 @@ impl Default for Timing {
             fault_first: millis(500),
             fault_max: seconds(20),
             fault_deadline: seconds(180),
+            reach_deadline: seconds(20),
             throttle_first: seconds(1),
             throttle_deadline: seconds(2 * 3_600),
             rate_minute: seconds(61),
@@ -104,7 +107,7 @@ impl Timing {
             .build()
     }
 
-    /// Waits of a poll: growing by 1.4, without jitter and without end.
+    /// Waits of a poll: growing slowly, without jitter and without end.
     pub(super) fn polls(&self, longest: Duration) -> ExponentialBackoff {
         ExponentialBuilder::default()
             .with_factor(POLL_GROWTH)
@@ -126,6 +129,6 @@ pub(super) fn throttles(timing: &Timing) -> ExponentialBackoff {
         .build()
 }
 
-/// By how much the interval of a poll grows: what takes long is looked at less often, and is
-/// noticed late by at most some 40 % of what it took.
-pub(super) const POLL_GROWTH: f32 = 1.4;
+/// By how much the interval of a poll grows. What takes long is looked at less often, and is noticed
+/// late by at most 15 % of what it took: an apply may take 5 % and a second longer than the cloud.
+pub(super) const POLL_GROWTH: f32 = 1.15;

@@ -11,11 +11,16 @@ use super::request::{Method, Request};
 use super::timing::Timing;
 use crate::secret::Secret;
 
+/// How long an idle connection is kept.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// The one HTTP client. The token stands in its default headers, marked sensitive, and nowhere else.
 pub(super) struct Transport {
     http: reqwest::Client,
     /// Without a slash at its end; may have a path.
     base: String,
+    /// As it is sent; kept to strike it out of error pages that echo requests.
+    token: Secret<String>,
 }
 
 /// An answer, whatever its status.
@@ -53,12 +58,16 @@ impl Transport {
             // An error means that one is installed already, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
+        let token = checked_token(token)?;
         let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, authorization(token)?);
+        headers.insert(header::AUTHORIZATION, authorization(&token)?);
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("dewpoint/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // Shorter than servers keep idle connections: a POST on one that was just closed would
+            // have an unknown outcome.
+            .pool_idle_timeout(IDLE)
             .connect_timeout(timing.connect_timeout)
             .timeout(timing.request_timeout);
         if base.scheme() == "http" {
@@ -71,6 +80,7 @@ impl Transport {
         Ok(Self {
             http,
             base: base.as_str().trim_end_matches('/').to_owned(),
+            token,
         })
     }
 
@@ -98,13 +108,22 @@ impl Transport {
             }
         };
         let response = builder.send().await.map_err(broken)?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| Fault::Broken(error.without_url()))?;
+        // Only errors are ever shown, and the search is not for whole lists.
+        let body = if status < 300 {
+            body
+        } else {
+            without(&self.token, body)
+        };
         Ok(Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body: response
-                .bytes()
-                .await
-                .map_err(|error| Fault::Broken(error.without_url()))?,
+            status,
+            headers,
+            body,
         })
     }
 }
@@ -139,9 +158,9 @@ fn checked_endpoint(endpoint: &str) -> Result<Url, CloudError> {
     Ok(url)
 }
 
-/// The header that carries the token, trimmed of blanks and quotes that copying leaves on it.
-fn authorization(token: &Secret<String>) -> Result<HeaderValue, CloudError> {
-    // Exposed because this is the header that carries it.
+/// The token, trimmed of blanks and quotes that copying leaves on it.
+fn checked_token(token: &Secret<String>) -> Result<Secret<String>, CloudError> {
+    // Exposed to be looked at, and goes nowhere but into another secret.
     let token = token
         .expose()
         .trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
@@ -153,10 +172,38 @@ fn authorization(token: &Secret<String>) -> Result<HeaderValue, CloudError> {
             why: "holds a blank, a line break or another character that no token has",
         });
     }
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| CloudError::BadToken {
+    Ok(Secret::new(token.to_owned()))
+}
+
+/// The header that carries the token.
+fn authorization(token: &Secret<String>) -> Result<HeaderValue, CloudError> {
+    // Exposed because this is the header that carries it.
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+        CloudError::BadToken {
             why: "cannot stand in a header",
-        })?;
+        }
+    })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// An answer's body without the token, should a proxy's error page echo the request.
+fn without(token: &Secret<String>, body: Bytes) -> Bytes {
+    // Exposed to be looked for.
+    let token = token.expose().as_bytes();
+    if !body.windows(token.len()).any(|window| window == token) {
+        return body;
+    }
+    let mut clean = Vec::with_capacity(body.len());
+    let mut rest = &body[..];
+    while !rest.is_empty() {
+        if rest.starts_with(token) {
+            clean.extend_from_slice(b"[redacted]");
+            rest = &rest[token.len()..];
+        } else {
+            clean.push(rest[0]);
+            rest = &rest[1..];
+        }
+    }
+    clean.into()
 }

@@ -147,16 +147,31 @@ impl Client {
             droplet,
             region: region.to_owned(),
         };
-        self.act_on_volume(&call, volume, "attach volume", |seen| {
-            match seen.droplet_ids.iter().find(|id| **id != droplet) {
-                Some(other) => Err(CloudError::AttachedElsewhere {
-                    volume: volume.to_owned(),
-                    other: *other,
-                }),
-                None => Ok(seen.droplet_ids.contains(&droplet)),
+        let mut patience = Patience::new(self, self.timing().volume_free);
+        loop {
+            let done = self
+                .act_on_volume(&call, volume, "attach volume", |seen| {
+                    match seen.droplet_ids.iter().find(|id| **id != droplet) {
+                        Some(other) => Err(CloudError::AttachedElsewhere {
+                            volume: volume.to_owned(),
+                            other: *other,
+                        }),
+                        None => Ok(seen.droplet_ids.contains(&droplet)),
+                    }
+                })
+                .await;
+            let Err(error @ CloudError::AttachedElsewhere { other, .. }) = done else {
+                return done;
+            };
+            // A volume outlives its droplet's attachment by some seconds: that one passes.
+            if self.droplet(other).await?.is_some()
+                || !patience
+                    .pause(&call.request().label(), &error.to_string())
+                    .await
+            {
+                return Err(error);
             }
-        })
-        .await
+        }
     }
 
     /// Detaches a volume and waits until it is detached. Not attached to that droplet is a success,

@@ -24,7 +24,7 @@ pub(super) struct SharedPoll<T> {
 
 struct State<T> {
     generation: u64,
-    value: Option<Arc<T>>,
+    last: Option<Result<Arc<T>, Arc<CloudError>>>,
     /// When the last look began.
     looked: Instant,
     /// How long it took: a poll never asks more often than that.
@@ -39,7 +39,7 @@ impl<T> Default for SharedPoll<T> {
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 generation: 0,
-                value: None,
+                last: None,
                 looked: Instant::now(),
                 took: Duration::ZERO,
                 interval: Duration::ZERO,
@@ -92,8 +92,8 @@ impl<T> Waiter<'_, T> {
         L: FnOnce() -> F,
     {
         let _turn = self.poll.turn.lock().await;
-        if let Some(value) = self.fresh() {
-            return Ok(value);
+        if let Some(last) = self.fresh() {
+            return given(last);
         }
         loop {
             // Before the time is computed, lest a ring in between be missed.
@@ -113,7 +113,8 @@ impl<T> Waiter<'_, T> {
         }
         let begun = Instant::now();
         locked(&self.poll.state).looked = begun;
-        let value = Arc::new(look().await?);
+        // A failure is everyone's: were each to try for itself, the last would wait for hours.
+        let last = look().await.map(Arc::new).map_err(Arc::new);
         let mut state = locked(&self.poll.state);
         state.took = begun.elapsed();
         state.interval = state
@@ -121,17 +122,90 @@ impl<T> Waiter<'_, T> {
             .mul_f32(POLL_GROWTH)
             .min(client.timing().poll_max);
         state.generation += 1;
-        state.value = Some(Arc::clone(&value));
+        state.last = Some(last.clone());
         self.seen = state.generation;
-        Ok(value)
+        given(last)
     }
 
     /// A look that was taken since this one last saw one.
-    fn fresh(&mut self) -> Option<Arc<T>> {
+    fn fresh(&mut self) -> Option<Result<Arc<T>, Arc<CloudError>>> {
         let state = locked(&self.poll.state);
         (state.generation > self.seen).then(|| {
             self.seen = state.generation;
-            state.value.clone()
+            state.last.clone()
         })?
+    }
+}
+
+fn given<T>(last: Result<Arc<T>, Arc<CloudError>>) -> Result<Arc<T>, CloudError> {
+    last.map_err(|cause| CloudError::PollFailed { cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::cloud::tests::{client_of, quick};
+
+    /// Five join, then each asks for the next look; says how many looks were taken.
+    async fn looks(result: impl Fn() -> Result<u32, CloudError>) -> u32 {
+        // Nothing is sent: the looks are the test's.
+        let client = client_of("http://127.0.0.1:1", quick());
+        let poll = SharedPoll::default();
+        let count = AtomicU32::new(0);
+        let mut waiters: Vec<_> = (0..5).map(|_| poll.join(client.timing())).collect();
+        assert_eq!(poll.waiting(), 5);
+        let all = waiters.iter_mut().map(|waiter| {
+            waiter.next(&client, || async {
+                count.fetch_add(1, Ordering::Relaxed);
+                result()
+            })
+        });
+        for seen in join_all(all).await {
+            match (seen, result()) {
+                (Ok(seen), Ok(given)) => assert_eq!(*seen, given),
+                (Err(CloudError::PollFailed { cause }), Err(given)) => {
+                    assert_eq!(cause.to_string(), given.to_string());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(waiters);
+        assert_eq!(poll.waiting(), 0);
+        count.into_inner()
+    }
+
+    #[tokio::test]
+    async fn one_look_serves_all_also_when_it_fails() {
+        assert_eq!(looks(|| Ok(7)).await, 1);
+        assert_eq!(looks(|| Err(CloudError::BatchSize(0))).await, 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_in_its_turn_hands_the_turn_on() {
+        let client = client_of("http://127.0.0.1:1", quick());
+        let poll = SharedPoll::default();
+        let mut first = poll.join(client.timing());
+        let mut second = poll.join(client.timing());
+        {
+            let stuck = first.next(&client, std::future::pending::<Result<u32, CloudError>>);
+            tokio::pin!(stuck);
+            assert!(futures_util::poll!(&mut stuck).is_pending());
+        }
+        let seen = second
+            .next(&client, || async { Ok(1) })
+            .await
+            .expect("its turn");
+        assert_eq!(*seen, 1);
+        assert_eq!(
+            *first
+                .next(&client, || async { Ok(2) })
+                .await
+                .expect("the same look"),
+            1
+        );
     }
 }

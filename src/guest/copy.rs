@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::connect::Session;
 use super::error::GuestError;
@@ -11,7 +11,7 @@ use super::pack::{self, Packed};
 use super::shell::quote;
 use super::sync::{SyncReport, on_a_thread};
 use super::target;
-use super::tree::{self, Choice, Entry, Tree};
+use super::tree::{self, Choice, Entry, Found, Tree};
 use crate::digest::Digest;
 
 /// Exit code of the script: a folder is where a file should go.
@@ -25,8 +25,18 @@ const IS_FOLDER: i32 = 8;
 /// # Errors
 /// When something cannot be read, has a name that is not UTF-8, or is neither file nor folder.
 pub fn copy_digest(path: &Utf8Path) -> Result<Digest, GuestError> {
-    let packing = pack_copy(path)?;
-    Ok(packing.digest)
+    let path = real(path)?;
+    if path.is_dir() {
+        return Ok(digest(
+            "folder",
+            &Tree::read(&path, Choice::AllButOurs)?.entries,
+        ));
+    }
+    match tree::look(&path)? {
+        Found::Entry(entry) => Ok(file_digest(entry)),
+        Found::Special => Err(GuestError::SourceKind { path }),
+        Found::Nothing => Err(gone(&path)),
+    }
 }
 
 /// Puts a file or a folder on a droplet, if it is still what `expected` stands for. A file becomes
@@ -87,10 +97,7 @@ struct Copy {
 }
 
 fn pack_copy(path: &Utf8Path) -> Result<Copy, GuestError> {
-    // A link that was named stands for what it leads to; links below a folder are copied as such.
-    let path = &path
-        .canonicalize_utf8()
-        .map_err(|cause| tree::read_error(path, cause))?;
+    let path = &real(path)?;
     let meta = path
         .metadata()
         .map_err(|cause| tree::read_error(path, cause))?;
@@ -111,16 +118,30 @@ fn pack_copy(path: &Utf8Path) -> Result<Copy, GuestError> {
     let (parent, name) = tree::split_file(path);
     let packed = pack::pack(&parent, [name.as_str()])?;
     let Some(entry) = packed.entries.get(&name) else {
-        return Err(tree::read_error(path, std::io::ErrorKind::NotFound.into()));
+        return Err(gone(path));
     };
-    // Only where it goes counts, not what it is called here.
-    let digest = digest("file", &BTreeMap::from([(String::new(), entry.clone())]));
+    let digest = file_digest(entry.clone());
     Ok(Copy {
         packed,
         digest,
         file_name: Some(name),
         left_out: Vec::new(),
     })
+}
+
+/// A link that was named stands for what it leads to; links below a folder are copied as such.
+fn real(path: &Utf8Path) -> Result<Utf8PathBuf, GuestError> {
+    path.canonicalize_utf8()
+        .map_err(|cause| tree::read_error(path, cause))
+}
+
+fn gone(path: &Utf8Path) -> GuestError {
+    tree::read_error(path, std::io::ErrorKind::NotFound.into())
+}
+
+/// Only where it goes counts, not what it is called here.
+fn file_digest(entry: Entry) -> Digest {
+    digest("file", &BTreeMap::from([(String::new(), entry)]))
 }
 
 fn digest(kind: &str, entries: &BTreeMap<String, Entry>) -> Digest {

@@ -342,7 +342,7 @@ pub enum GuestError {
     #[diagnostic(
         code(dewpoint::guest::wrong_filesystem),
         help(
-            "set `filesystem: {found}` if that is what it should be, or use a volume of another name"
+            "use a volume of another name; or set `filesystem` to what it holds, if that is ext4 or xfs"
         )
     )]
     WrongFilesystem {
@@ -475,7 +475,7 @@ pub enum GuestError {
         help("check the address, and that you may read it: `git ls-remote {url}`")
     )]
     Git {
-        /// `list`, `fetch`.
+        /// `list`, `fetch from`.
         doing: &'static str,
         /// The repository, without credentials.
         url: String,
@@ -490,7 +490,7 @@ pub enum GuestError {
         help("check the network and try again")
     )]
     GitTimeout {
-        /// `list`, `fetch`.
+        /// `list`, `fetch from`.
         doing: &'static str,
         /// The repository, without credentials.
         url: String,

@@ -1,6 +1,6 @@
 //! Code from git: resolved and fetched on this side, so that no credential reaches a droplet.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Session;
 use super::error::GuestError;
 use super::git_address::Address;
-use super::sync::{SyncReport, on_a_thread, sync_folder};
+use super::sync::{SyncReport, sync_folder};
 use super::tree::Choice;
 
 /// Listing a repository's branches and tags.
@@ -22,6 +22,8 @@ const LIST_LIMIT: Duration = Duration::from_secs(60);
 const FETCH_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Reading from the cache, on this machine.
 const LOCAL_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// Between tries for the cache's lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Of what git says, this much is shown.
 const SHOWN_LINES: usize = 20;
 /// How many names are suggested.
@@ -223,15 +225,9 @@ async fn fetch(
     let name = hex::encode(&Sha256::digest(address.shown().as_bytes())[..16]);
     let folder = cache.join("git");
     let repository = folder.join(format!("{name}.git"));
-    let lock = folder.join(format!("{name}.lock"));
+    std::fs::create_dir_all(&folder).map_err(|cause| write_error(&folder, cause))?;
     // Held until the commit is there: two droplets often want the same one at once.
-    let _lock = on_a_thread(move || {
-        std::fs::create_dir_all(&folder).map_err(|cause| write_error(&folder, cause))?;
-        let file = File::create(&lock).map_err(|cause| write_error(&lock, cause))?;
-        file.lock().map_err(|cause| write_error(&lock, cause))?;
-        Ok(file)
-    })
-    .await?;
+    let _lock = lock(address, &folder.join(format!("{name}.lock"))).await?;
     if holds(address, &repository, commit).await? {
         return Ok(repository);
     }
@@ -258,27 +254,60 @@ async fn fetch(
     if holds(address, &repository, commit).await? {
         return Ok(repository);
     }
-    // Some servers only give what a branch or tag leads to.
-    let everything = [
+    match first {
+        // It is there, and no commit.
+        Ok(_) => return Err(not_shown(address, commit)),
+        Err(error @ GuestError::GitTimeout { .. }) => return Err(error),
+        // Some servers only give what a branch or tag leads to.
+        Err(_) => {}
+    }
+    let mut everything = vec![
         "--",
         address.given(),
         "+refs/heads/*:refs/dewpoint/heads/*",
         "+refs/tags/*:refs/dewpoint/tags/*",
     ];
-    let mut second = fetch(&everything).await;
-    if second.is_ok() && first.is_ok() {
-        second = fetch(&[&["--unshallow"], &everything[..]].concat()).await;
+    if repository.join("shallow").exists() {
+        // What lies below an earlier commit is not sent otherwise.
+        everything.insert(0, "--unshallow");
     }
+    let second = fetch(&everything).await;
     if holds(address, &repository, commit).await? {
         return Ok(repository);
     }
     second?;
-    Err(no_such(
+    Err(not_shown(address, commit))
+}
+
+/// Waits for a lock file and holds it. Waiting is given up with the future, not with the lock.
+async fn lock(address: &Address, path: &Utf8Path) -> Result<File, GuestError> {
+    let file = File::create(path).map_err(|cause| write_error(path, cause))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < FETCH_LIMIT => {
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(GuestError::GitTimeout {
+                    doing: "fetch from",
+                    url: address.shown().to_owned(),
+                    limit: FETCH_LIMIT,
+                });
+            }
+            Err(TryLockError::Error(cause)) => return Err(write_error(path, cause)),
+        }
+    }
+}
+
+fn not_shown(address: &Address, commit: &str) -> GuestError {
+    no_such(
         address,
         commit,
         "push it, or name a branch or tag: the commit is on none that the repository shows"
             .to_owned(),
-    ))
+    )
 }
 
 /// Whether a repository holds a commit with all its files.

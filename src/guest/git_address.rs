@@ -47,7 +47,16 @@ impl Address {
                 return Err(bad());
             }
             if scheme == "file" {
-                return Ok(Self::path(rest, base));
+                let is_whole = rest.starts_with('/');
+                return Ok(if is_whole {
+                    Self {
+                        given: url.to_owned(),
+                        shown: url.to_owned(),
+                        credentials: None,
+                    }
+                } else {
+                    Self::path(rest, base)
+                });
             }
             let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
             if host.starts_with(['-', '/']) || rest.starts_with('-') {
@@ -56,7 +65,7 @@ impl Address {
             return Ok(Self {
                 given: url.to_owned(),
                 shown: without_credentials(url),
-                credentials: credentials(url).map(ToOwned::to_owned),
+                credentials: secret_part(url, &scheme).map(ToOwned::to_owned),
             });
         }
         // `host:path`, as ssh has it: a colon before any slash.
@@ -78,9 +87,10 @@ impl Address {
 
     fn path(path: &str, base: &Utf8Path) -> Self {
         let path = base.join(path);
-        // A path that git could take for something else is not given as one.
+        // A path that git could take for something else is not given as one. git undoes the
+        // escapes of an address.
         Self {
-            given: format!("file://{}", absolute(&path)),
+            given: format!("file://{}", absolute(&path).replace('%', "%25")),
             shown: path.into_string(),
             credentials: None,
         }
@@ -128,6 +138,11 @@ fn credentials(url: &str) -> Option<&str> {
     authority.rsplit_once('@').map(|(before, _)| before)
 }
 
+/// What of it must not be shown. A user without a password may be a token, but not with ssh.
+fn secret_part<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
+    credentials(url).filter(|secret| scheme != "ssh" || secret.contains(':'))
+}
+
 /// An address without user and password: what plans hold and people are shown. The user of an SSH
 /// address is no secret, and stays.
 #[must_use]
@@ -169,7 +184,8 @@ mod tests {
             ),
             ("git@host:a/b.git", "git@host:a/b.git | git@host:a/b.git"),
             ("../app", "file:///work/app | /work/demo/../app"),
-            ("file:///srv/a.git", "file:///srv/a.git | /srv/a.git"),
+            ("file:///srv/a.git", "file:///srv/a.git | file:///srv/a.git"),
+            ("/srv/100%", "file:///srv/100%25 | /srv/100%"),
             ("file://../a", "file:///work/a | /work/demo/../a"),
         ] {
             let shown = check(url);
@@ -205,5 +221,7 @@ mod tests {
             address.redact("no https://me:s3cret@host/a, s3cret"),
             "no https://host/a, ***"
         );
+        let address = Address::parse("ssh://git@host/a", Utf8Path::new("/")).expect("good");
+        assert_eq!(address.redact("git says no"), "git says no");
     }
 }

@@ -248,11 +248,6 @@ pub fn seal(user: &str) -> String {
 
 pub(super) fn seal_in(user: &str, places: Places<'_>) -> String {
     let root = places.root;
-    let home = if user == "root" {
-        format!("{root}/root")
-    } else {
-        format!("{root}/home/{user}")
-    };
     // What only tidies may fail; what must not be in a snapshot may not. Keys come last: until
     // then one can still log in and look.
     format!(
@@ -273,12 +268,15 @@ if [ -e {root}/etc/machine-id ]; then : >{root}/etc/machine-id; fi
 if [ ! -L {root}/var/lib/dbus/machine-id ]; then rm -f {root}/var/lib/dbus/machine-id; fi
 rm -f {root}/var/lib/systemd/random-seed
 rm -f {root}/etc/ssh/ssh_host_*
-rm -f {root}/root/.ssh/authorized_keys {home}/.ssh/authorized_keys
+home=$(getent passwd {user} | cut -d: -f6) || :
+home={root}${{home:-/home/{user}}}
+rm -rf "$home/.local/state/dewpoint"
+rm -f {root}/root/.ssh/authorized_keys "$home/.ssh/authorized_keys"
 quietly fstrim -a
 sync
 echo '{POWERING_OFF}'
 exec poweroff"#,
-        home = quote(&home),
+        user = quote(user),
     )
 }
 

@@ -307,11 +307,16 @@ fn preamble(into: &str) -> String {
     )
 }
 
-/// How the files of the records in `$1` look now, each `MODE SIZE TIME PATH`. Folders do not count:
-/// they change with whatever a run makes in them.
+/// How the records in `$1` look now, each `MODE SIZE TIME PATH`. Of folders only that they are
+/// there counts: the rest changes with whatever a run makes in them.
 const LOOKS: &str = r#"looks() {
-  { grep -zv '^d ' "$1" || :; } | cut -z -d' ' -f4- | sort -zu |
-    (cd -- "$into" 2>/dev/null && xargs -0 -r stat --printf='%f %s %.Z %n\0' -- 2>/dev/null || :) | sort -z
+  (
+    cd -- "$into" 2>/dev/null || exit 0
+    { grep -zv '^d ' "$1" || :; } | cut -z -d' ' -f4- |
+      xargs -0 -r stat --printf='%f %s %.Z %n\0' -- 2>/dev/null || :
+    { grep -z '^d ' "$1" || :; } | cut -z -d' ' -f4- |
+      xargs -0 -r sh -c 'for path do if [ -d "$path" ] && [ ! -L "$path" ]; then printf "d 0 0 %s\0" "$path"; fi; done' sh || :
+  ) | sort -zu
 }
 "#;
 

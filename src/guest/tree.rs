@@ -159,7 +159,7 @@ pub(super) enum Found {
 }
 
 /// Reads what is at a path, without following a link there.
-fn look(path: &Utf8Path) -> Result<Found, GuestError> {
+pub(super) fn look(path: &Utf8Path) -> Result<Found, GuestError> {
     let Some(meta) = present(path, path.symlink_metadata())? else {
         return Ok(Found::Nothing);
     };

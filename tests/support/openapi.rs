@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this file")]
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +38,9 @@ impl OpenApi {
     pub fn load() -> Option<Self> {
         let path = location();
         let Ok(text) = std::fs::read(&path) else {
-            println!(
+            // Past the test harness, which keeps what a passing test prints to itself.
+            let _ = writeln!(
+                std::io::stderr(),
                 "NOT HELD against the official OpenAPI document: {} is not there (name it in DEWPOINT_OPENAPI)",
                 path.display()
             );
@@ -365,14 +368,9 @@ fn as_draft4(node: &mut Value) {
 mod own_tests {
     use super::*;
 
-    /// Without `--nocapture` nobody would read that nothing was held, so these cannot pass for it.
-    fn spec() -> Option<OpenApi> {
-        OpenApi::load()
-    }
-
     #[test]
     fn a_good_request_has_no_problems_and_a_bad_one_has() {
-        let Some(spec) = spec() else { return };
+        let Some(spec) = OpenApi::load() else { return };
         let good = json!({ "name": "dewpoint" });
         assert_eq!(
             spec.check_request("POST", "/v2/tags", &[], Some(&good)),
@@ -402,7 +400,7 @@ mod own_tests {
 
     #[test]
     fn answers_are_held_too() {
-        let Some(spec) = spec() else { return };
+        let Some(spec) = OpenApi::load() else { return };
         assert_eq!(
             spec.check_response("DELETE", "/v2/droplets/1", 204, None),
             [""; 0]

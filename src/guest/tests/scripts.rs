@@ -298,6 +298,24 @@ fn a_volume_that_does_not_come_and_a_program_that_is_not_there() {
 }
 
 #[test]
+fn xfs_is_made_by_its_own_tools() {
+    let system = System::new();
+    system.volume(64);
+    for name in ["mkfs.xfs", "xfs_growfs"] {
+        system.program(name, &format!("echo {name} \"$@\" >>{}/log", system.root));
+    }
+    assert_eq!(system.mount(Filesystem::Xfs).expect("mounted"), FRESH);
+    assert_eq!(
+        system.log(),
+        [
+            "mkfs.xfs -q /dev/disk/by-id/scsi-0DO_Volume_models",
+            "mount -t xfs -o defaults,nofail,discard,noatime /dev/disk/by-id/scsi-0DO_Volume_models /mnt/models",
+            "xfs_growfs -d /mnt/models",
+        ]
+    );
+}
+
+#[test]
 fn a_sealed_builder_has_no_keys_and_no_past() {
     let system = System::new();
     for name in ["apt-get", "dnf", "journalctl", "cloud-init", "fstrim"] {

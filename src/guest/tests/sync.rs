@@ -3,6 +3,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::atomic::Ordering;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use proptest::prelude::*;
 
 use crate::guest::{GuestError, Session, SyncReport, sync_path};
 
@@ -44,11 +45,15 @@ impl Rig {
 
     /// What is on the droplet: `PATH MODE CONTENT`, links by where they lead.
     pub(super) fn there(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        list(&self.there, &self.there, &mut found);
-        found.sort();
-        found
+        listed(&self.there)
     }
+}
+
+fn listed(root: &Utf8Path) -> Vec<String> {
+    let mut found = Vec::new();
+    list(root, root, &mut found);
+    found.sort();
+    found
 }
 
 fn list(root: &Utf8Path, folder: &Utf8Path, found: &mut Vec<String>) {
@@ -253,6 +258,17 @@ async fn hostile_targets_are_refused_here_and_there() {
 }
 
 #[tokio::test]
+async fn a_folder_that_a_run_removed_comes_back() {
+    let rig = Rig::start().await;
+    rig.write("a", "a");
+    fs::create_dir(rig.here.join("empty")).expect("made");
+    rig.sync().await;
+    fs::remove_dir(rig.there.join("empty")).expect("gone");
+    rig.sync().await;
+    assert_eq!(rig.there(), ["a 644 a", "empty/"]);
+}
+
+#[tokio::test]
 async fn an_interrupted_sync_is_made_good_by_the_next() {
     let rig = Rig::start().await;
     rig.write("a", "a");
@@ -309,4 +325,94 @@ async fn one_line_of_many_files_is_two_round_trips_and_few_bytes() {
         first.bytes_sent > 50 * changed.bytes_sent,
         "{first:?} {changed:?}"
     );
+}
+
+/// What can be at a path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Thing {
+    Nothing,
+    File(char),
+    Program(char),
+    Link,
+    Folder,
+}
+
+const PATHS: [&str; 8] = ["a", "a/x", "a/y", "b", "b/-x", "b/-x/z z", "c\n", "d"];
+
+fn world() -> impl Strategy<Value = Vec<Thing>> {
+    let thing = prop_oneof![
+        Just(Thing::Nothing),
+        proptest::char::range('a', 'c').prop_map(Thing::File),
+        proptest::char::range('a', 'c').prop_map(Thing::Program),
+        Just(Thing::Link),
+        Just(Thing::Folder),
+        Just(Thing::Folder),
+    ];
+    proptest::collection::vec(thing, PATHS.len())
+}
+
+/// Puts things at the paths below a folder, as far as what is above them lets it.
+fn make(root: &Utf8Path, world: &[Thing], outside: &Utf8Path) {
+    for (path, thing) in PATHS.iter().zip(world) {
+        let path = root.join(path);
+        if !path.parent().expect("below").is_dir() || path.parent().expect("below").is_symlink() {
+            continue;
+        }
+        match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path).expect("gone"),
+            Ok(_) => fs::remove_file(&path).expect("gone"),
+            Err(_) => {}
+        }
+        match thing {
+            Thing::Nothing => {}
+            Thing::Link => symlink(outside, &path).expect("made"),
+            Thing::Folder => fs::create_dir(&path).expect("made"),
+            Thing::File(content) | Thing::Program(content) => {
+                fs::write(&path, content.to_string()).expect("written");
+                let mode = if matches!(thing, Thing::File(_)) {
+                    0o644
+                } else {
+                    0o755
+                };
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_in_between_what_is_here_is_there(
+        worlds in proptest::collection::vec(world(), 1..4),
+        disturbances in proptest::collection::vec(proptest::option::of(world()), 4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let rig = Rig::start().await;
+            let outside = rig.server.folder("outside");
+            for name in ["x", "y", "-x"] {
+                fs::write(outside.join(name), "precious").expect("written");
+            }
+            let before = listed(&outside);
+            let mut is_disturbed = false;
+            for (world, disturbance) in worlds.iter().zip(&disturbances) {
+                make(&rig.here, world, &outside);
+                rig.sync().await;
+                let (here, there) = (listed(&rig.here), listed(&rig.there));
+                if is_disturbed {
+                    let missing: Vec<_> = here.iter().filter(|line| !there.contains(line)).collect();
+                    assert!(missing.is_empty(), "{missing:?}");
+                } else {
+                    assert_eq!(here, there);
+                }
+                assert_eq!(rig.sync().await.round_trips, 1, "nothing is left to do");
+                if let Some(disturbance) = disturbance {
+                    is_disturbed = true;
+                    make(&rig.there, disturbance, &outside);
+                }
+            }
+            assert_eq!(listed(&outside), before, "nothing outside was touched");
+        });
+    }
 }
