@@ -204,7 +204,7 @@ impl Client {
         if surplus.is_empty() {
             return Ok(ready);
         }
-        futures_util::future::try_join_all(surplus.iter().map(|id| self.destroy_droplet(*id)))
+        futures_util::future::try_join_all(surplus.into_iter().map(|id| self.destroy_droplet(id)))
             .await?;
         let kept = keep
             .into_iter()

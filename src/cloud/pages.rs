@@ -72,8 +72,8 @@ impl Client {
         let mut has_next = first.has_next;
         let mut items = first.items;
         let others: Vec<Request> = (2..=pages).map(|number| request.page(number)).collect();
-        let mut answers = futures_util::stream::iter(&others)
-            .map(|page| self.page(page, key))
+        let mut answers = futures_util::stream::iter(others)
+            .map(|page| async move { self.page(&page, key).await })
             .buffered(PAGES_AT_ONCE);
         while let Some(page) = answers.next().await {
             let page = page?;

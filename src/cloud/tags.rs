@@ -96,8 +96,8 @@ impl Client {
         if tags.is_empty() {
             return Ok(());
         }
-        let mut done = futures_util::stream::iter(tags)
-            .map(|tag| self.tag_resource(resource, id, tag))
+        let mut done = futures_util::stream::iter(tags.to_vec())
+            .map(|tag| async move { self.tag_resource(resource, id, &tag).await })
             .buffer_unordered(TAGS_AT_ONCE);
         while let Some(one) = done.next().await {
             one?;
@@ -151,10 +151,10 @@ impl Client {
         id: &str,
         tags: &[String],
     ) -> Result<(), CloudError> {
-        let mut done = futures_util::stream::iter(tags)
+        let mut done = futures_util::stream::iter(tags.to_vec())
             .map(|tag| async move {
                 let call = Call::UntagResource {
-                    tag: tag.clone(),
+                    tag,
                     resource,
                     id: id.to_owned(),
                 };

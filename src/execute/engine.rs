@@ -43,7 +43,7 @@ struct Running {
 /// Why no new steps start.
 enum Stop {
     /// The journal cannot be written.
-    Journal(Failure),
+    Journal,
     /// A signal came in.
     Signal(Signal),
 }
@@ -148,7 +148,7 @@ impl<'a, P: Perform> Engine<'a, P> {
     fn reason_not_to_start(&self, step: &Step) -> Option<String> {
         match self.stop() {
             Some(stop) if !step.cleanup => Some(match stop {
-                Stop::Journal(_) => "the journal of this run cannot be written".to_owned(),
+                Stop::Journal => "the journal of this run cannot be written".to_owned(),
                 Stop::Signal(signal) => format!("interrupted by {}", signal.name()),
             }),
             _ => None,
@@ -157,7 +157,7 @@ impl<'a, P: Perform> Engine<'a, P> {
 
     fn stop(&self) -> Option<Stop> {
         let signal = self.signal.map(Stop::Signal);
-        signal.or_else(|| self.journal_failure.clone().map(Stop::Journal))
+        signal.or_else(|| self.journal_failure.as_ref().map(|_| Stop::Journal))
     }
 
     fn start(&mut self, step: &Step) {

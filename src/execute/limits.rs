@@ -68,11 +68,11 @@ pub struct Limits {
 
 impl Limits {
     /// For so many API requests at once: a step waits much longer than its requests take, so
-    /// sixteen steps share one.
+    /// many steps share one.
     #[must_use]
     pub const fn for_parallelism(parallelism: usize) -> Self {
         Self {
-            api: parallelism.saturating_mul(16),
+            api: parallelism.saturating_mul(64),
             handshakes: 64,
             transfers: 16,
             commands: usize::MAX,

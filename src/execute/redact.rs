@@ -170,7 +170,10 @@ mod tests {
 
     fn pieces(values: &[&str], pieces: &[&str]) -> Vec<String> {
         let mut stream = StreamRedactor::new(redactor(values));
-        let mut seen: Vec<String> = pieces.iter().filter_map(|piece| stream.feed(piece)).collect();
+        let mut seen: Vec<String> = pieces
+            .iter()
+            .filter_map(|piece| stream.feed(piece))
+            .collect();
         seen.extend(stream.finish());
         seen
     }

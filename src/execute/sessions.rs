@@ -68,11 +68,9 @@ impl Sessions {
 
     /// The user who logs in to a droplet.
     pub(super) fn login(&self, droplet: &str) -> Result<&Login, StepError> {
-        self.logins
-            .get(droplet)
-            .ok_or_else(|| StepError::NotMade {
-                what: format!("a connection to {droplet}"),
-            })
+        self.logins.get(droplet).ok_or_else(|| StepError::NotMade {
+            what: format!("a connection to {droplet}"),
+        })
     }
 
     fn slot(&self, droplet: &str) -> Arc<Slot> {

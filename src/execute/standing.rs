@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::event::{Event, EventKind};
+use super::event::{Event, EventKind, Failure};
 use crate::address::Address;
 use crate::live::Live;
 use crate::plan::{Action, Plan, StepKind};
@@ -29,7 +29,7 @@ pub enum Sort {
     SshKey,
 }
 
-/// Whether a resource exists.
+/// Whether a resource exists, as far as events tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// It does.
@@ -145,10 +145,10 @@ impl Standing {
             _ => return,
         };
         let Some(step) = plan.step(step) else { return };
-        let made = if succeeded {
-            Presence::Exists
-        } else {
-            Presence::MayExist
+        let made = match &event.kind {
+            EventKind::Done { .. } => Presence::Exists,
+            EventKind::Failed { failure, .. } if made_nothing(failure) => Presence::Gone,
+            _ => Presence::MayExist,
         };
         let at = event.elapsed_ms;
         match &step.kind {
@@ -230,7 +230,7 @@ impl Standing {
                 hourly,
                 since_ms: Some(at),
             });
-        if resource.presence == Presence::Gone {
+        if resource.presence == Presence::Gone && presence != Presence::Gone {
             // Made anew under the same name.
             resource.hourly = hourly;
             resource.since_ms = Some(at);
@@ -277,6 +277,30 @@ impl Standing {
     #[must_use]
     pub fn hourly(&self) -> Money {
         self.present().map(|(_, _, resource)| resource.hourly).sum()
+    }
+}
+
+/// Whether a create that failed so has made nothing for certain: it was refused, or never sent.
+fn made_nothing(failure: &Failure) -> bool {
+    let code = failure.code.strip_prefix("dewpoint::");
+    let Some((part, name)) = code.and_then(|code| code.split_once("::")) else {
+        return false;
+    };
+    match part {
+        "cloud" => matches!(
+            name,
+            "bad_request"
+                | "unauthorized"
+                | "forbidden"
+                | "not_found"
+                | "conflict"
+                | "refused"
+                | "rate_limited"
+                | "unreachable"
+                | "name_taken"
+        ),
+        "execute" => matches!(name, "no_identity" | "not_made"),
+        _ => false,
     }
 }
 

@@ -37,7 +37,7 @@ mod shell;
 mod sync;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod unpack;
 

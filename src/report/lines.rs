@@ -63,10 +63,12 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             let who = step
                 .map(|step| format!("{} {}: ", who(step), what(step)))
                 .unwrap_or_default();
-            palette.changed(&format!(
-                "  {who}try {attempt} in {}: {reason}",
-                duration(*wait_ms)
-            ))
+            let when = match (*attempt, *wait_ms) {
+                (0 | 1, wait) => format!("waiting {}", duration(wait)),
+                (attempt, 0) => format!("try {attempt}"),
+                (attempt, wait) => format!("try {attempt} in {}", duration(wait)),
+            };
+            palette.changed(&format!("  {who}{when}: {reason}"))
         }
         EventKind::Done {
             step,

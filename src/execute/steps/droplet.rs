@@ -103,7 +103,10 @@ impl Steps {
             tags: spec.tags.clone(),
             ssh_key: spec.ssh_key_fingerprint.clone(),
             user_data,
-            names: droplets.iter().map(|droplet| droplet.name.clone()).collect(),
+            names: droplets
+                .iter()
+                .map(|droplet| droplet.name.clone())
+                .collect(),
             env_tag: self.environment_tag.clone(),
         })
     }
@@ -189,7 +192,7 @@ impl Steps {
             return Ok("was never made".to_owned());
         }
         let client = &self.settings.client;
-        try_join_all(ids.iter().map(|id| client.destroy_droplet(*id))).await?;
+        try_join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await?;
         Ok(String::new())
     }
 

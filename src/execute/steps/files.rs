@@ -20,16 +20,18 @@ impl Steps {
             SourceSpec::Git {
                 url, commit, into, ..
             } => {
-                self.on_droplet(droplet, reporter, |session| async move {
-                    let (base, cache) = (&settings.base, &settings.cache);
-                    guest::sync_git(&session, url, commit, base, cache, into).await
+                self.on_droplet(droplet, reporter, |session| {
+                    Box::pin(async move {
+                        let (base, cache) = (&settings.base, &settings.cache);
+                        guest::sync_git(&session, url, commit, base, cache, into).await
+                    })
                 })
                 .await?
             }
             SourceSpec::Path { path, into } => {
                 let folder = &settings.base.join(path);
-                self.on_droplet(droplet, reporter, |session| async move {
-                    guest::sync_path(&session, folder, into).await
+                self.on_droplet(droplet, reporter, |session| {
+                    Box::pin(async move { guest::sync_path(&session, folder, into).await })
                 })
                 .await?
             }
@@ -55,8 +57,8 @@ impl Steps {
         let folder = self.settings.run_folder.join("artifacts");
         let folder = &folder.join(file_name(droplet.name()));
         let report = self
-            .on_droplet(droplet, reporter, |session| async move {
-                guest::collect(&session, cwd, patterns, folder).await
+            .on_droplet(droplet, reporter, |session| {
+                Box::pin(async move { guest::collect(&session, cwd, patterns, folder).await })
             })
             .await?;
         for pattern in &report.unmatched {

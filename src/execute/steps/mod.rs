@@ -9,11 +9,11 @@ mod ssh_key;
 mod tags;
 mod volume;
 
-use std::future::Future;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::error::StepError;
@@ -110,16 +110,12 @@ impl Steps {
 
     /// Does something on a droplet that may be done twice: once more over a new connection when the
     /// first was lost in its midst.
-    async fn on_droplet<T, W>(
+    async fn on_droplet<'a, T: Send + 'a>(
         &self,
         droplet: &DropletRef,
         reporter: &Reporter,
-        work: impl Fn(Session) -> W + Send + Sync,
-    ) -> Result<T, StepError>
-    where
-        W: Future<Output = Result<T, GuestError>> + Send,
-        T: Send,
-    {
+        work: impl Fn(Session) -> BoxFuture<'a, Result<T, GuestError>> + Send + Sync,
+    ) -> Result<T, StepError> {
         let session = self.session(droplet).await?;
         match work(session).await {
             Err(error) if error.is_connection_lost() => {

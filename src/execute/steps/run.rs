@@ -28,11 +28,14 @@ impl Steps {
         run: &RunSpec,
         reporter: &Reporter,
     ) -> Result<String, Failure> {
-        let once = run.once.as_ref().map(|once| Digest::of_bytes(once.as_bytes()));
+        let once = run
+            .once
+            .as_ref()
+            .map(|once| Digest::of_bytes(once.as_bytes()));
         if let Some(once) = &once
             && self
-                .on_droplet(droplet, reporter, |session| async move {
-                    guest::has_run_once(&session, once).await
+                .on_droplet(droplet, reporter, |session| {
+                    Box::pin(async move { guest::has_run_once(&session, once).await })
                 })
                 .await?
         {
@@ -62,8 +65,8 @@ impl Steps {
             sleep(BEFORE_RETRY).await;
         }
         if let Some(once) = &once {
-            self.on_droplet(droplet, reporter, |session| async move {
-                guest::mark_run_once(&session, once).await
+            self.on_droplet(droplet, reporter, |session| {
+                Box::pin(async move { guest::mark_run_once(&session, once).await })
             })
             .await?;
         }
@@ -117,8 +120,8 @@ impl Steps {
             } => {
                 let from = &self.settings.base.join(from);
                 let report = self
-                    .on_droplet(droplet, reporter, |session| async move {
-                        guest::copy_to(&session, from, to, digest).await
+                    .on_droplet(droplet, reporter, |session| {
+                        Box::pin(async move { guest::copy_to(&session, from, to, digest).await })
                     })
                     .await?;
                 Ok(in_words(&report))

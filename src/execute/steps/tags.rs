@@ -10,7 +10,8 @@ impl Steps {
     /// Makes tags that creates name.
     pub(super) async fn create_tags(&self, names: &[String]) -> Result<String, StepError> {
         let client = &self.settings.client;
-        try_join_all(names.iter().map(|name| client.create_tag(name))).await?;
+        let creates = names.iter().cloned();
+        try_join_all(creates.map(|name| async move { client.create_tag(&name).await })).await?;
         Ok(String::new())
     }
 
@@ -18,7 +19,10 @@ impl Steps {
     /// may have it, or something could not be destroyed.
     pub(super) async fn delete_tags(&self, names: &[String]) -> Result<String, StepError> {
         let client = &self.settings.client;
-        let deleted = try_join_all(names.iter().map(|name| client.delete_tag_if_empty(name)));
+        let deletes = names.iter().cloned();
+        let deleted = try_join_all(
+            deletes.map(|name| async move { client.delete_tag_if_empty(&name).await }),
+        );
         let kept: Vec<&str> = names
             .iter()
             .zip(deleted.await?)

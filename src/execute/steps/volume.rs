@@ -95,8 +95,10 @@ impl Steps {
         reporter: &Reporter,
     ) -> Result<String, StepError> {
         let mounted = self
-            .on_droplet(droplet, reporter, |session| async move {
-                guest::mount_volume(&session, volume, filesystem, path).await
+            .on_droplet(droplet, reporter, |session| {
+                Box::pin(
+                    async move { guest::mount_volume(&session, volume, filesystem, path).await },
+                )
             })
             .await?;
         let mut did = Vec::new();
@@ -119,8 +121,8 @@ impl Steps {
         path: &str,
         reporter: &Reporter,
     ) -> Result<String, StepError> {
-        self.on_droplet(droplet, reporter, |session| async move {
-            guest::unmount(&session, path).await
+        self.on_droplet(droplet, reporter, |session| {
+            Box::pin(async move { guest::unmount(&session, path).await })
         })
         .await?;
         Ok(String::new())

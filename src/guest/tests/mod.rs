@@ -6,5 +6,5 @@ mod copy;
 mod git;
 mod run;
 mod scripts;
-mod server;
+pub(crate) mod server;
 mod sync;

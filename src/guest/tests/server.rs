@@ -28,18 +28,18 @@ use crate::guest::keys::public_line;
 use crate::guest::{HostKeyPin, Identity, Session, Target, UserKey, generate_key_file, open_key};
 
 /// A server, and the key that it lets in.
-pub(super) struct Server {
-    pub(super) port: u16,
-    pub(super) identity: Identity,
-    pub(super) host_key: String,
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) identity: Identity,
+    pub(crate) host_key: String,
     /// The home of its user, with `tmp`, where temporary files go, and `state`.
-    pub(super) home: Utf8PathBuf,
-    pub(super) logins: Arc<AtomicUsize>,
-    pub(super) commands: Arc<AtomicUsize>,
+    pub(crate) home: Utf8PathBuf,
+    pub(crate) logins: Arc<AtomicUsize>,
+    pub(crate) commands: Arc<AtomicUsize>,
     /// What commands get for their PATH; this process's if none.
-    pub(super) path: Arc<Mutex<Option<String>>>,
+    pub(crate) path: Arc<Mutex<Option<String>>>,
     /// Cuts every connection.
-    pub(super) cut: CancellationToken,
+    pub(crate) cut: CancellationToken,
     listening: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -52,12 +52,12 @@ impl Drop for Server {
 
 impl Server {
     /// Starts one.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_refusing(0).await
     }
 
     /// Starts one that refuses the key for the first so many logins.
-    pub(super) async fn start_refusing(refusals: usize) -> Self {
+    pub(crate) async fn start_refusing(refusals: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).expect("UTF-8");
         let home = path.join("home");
@@ -136,7 +136,7 @@ impl Server {
         server
     }
 
-    pub(super) fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: self.port,
@@ -145,7 +145,7 @@ impl Server {
         }
     }
 
-    pub(super) async fn session(&self) -> Session {
+    pub(crate) async fn session(&self) -> Session {
         let pin = HostKeyPin::Pinned(self.host_key.clone());
         Session::connect(
             &self.target(),
@@ -158,13 +158,13 @@ impl Server {
     }
 
     /// A folder to put things in.
-    pub(super) fn folder(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> Utf8PathBuf {
         let path = self.home.join(name);
         std::fs::create_dir_all(&path).expect("made");
         path
     }
 
-    pub(super) fn left_in_tmp(&self) -> usize {
+    pub(crate) fn left_in_tmp(&self) -> usize {
         std::fs::read_dir(self.home.join("tmp"))
             .expect("there")
             .count()
