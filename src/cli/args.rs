@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::local::latency::Latency;
 use crate::units::Seconds;
 
 /// Declare a snapshot, volumes and single-use droplets; preview, realise, run, destroy.
@@ -218,14 +219,7 @@ pub struct Destroy {
 #[derive(Debug, Subcommand)]
 pub enum LocalCommand {
     /// Start it.
-    Up {
-        /// `realistic`, `fast` or a factor such as 0.1 of the real cloud's latencies.
-        #[arg(long, value_name = "LATENCY")]
-        latency: Option<String>,
-        /// Stop by itself after this long without a request.
-        #[arg(long, value_name = "DURATION")]
-        idle_timeout: Option<Seconds>,
-    },
+    Up(Up),
     /// Stop it; its droplets power off, its state stays.
     Down,
     /// Show whether it runs, what its droplets are and what it holds.
@@ -236,4 +230,24 @@ pub enum LocalCommand {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// Options of `local up`. They count when it starts.
+#[derive(Debug, Default, PartialEq, Args)]
+pub struct Up {
+    /// `realistic`, `fast` (the default: a hundredth) or a factor such as 0.1 of the real cloud's latencies.
+    #[arg(long, value_name = "LATENCY")]
+    pub latency: Option<Latency>,
+    /// How many droplets the account may have [default: 120].
+    #[arg(long, value_name = "N")]
+    pub droplet_limit: Option<u32>,
+    /// Stop by itself after this long without a request [default: 30m].
+    #[arg(long, value_name = "DURATION")]
+    pub idle_timeout: Option<Seconds>,
+    /// Enforce the API's request limits: 250 a minute, 5,000 an hour.
+    #[arg(long)]
+    pub rate_limits: bool,
+    /// Simulate the API alone, even where guests could be.
+    #[arg(long)]
+    pub without_guests: bool,
 }

@@ -151,7 +151,7 @@ impl Context {
                 })
         };
         // One byte more than the manifest's own limit: enough to see that it is exceeded.
-        let limit = manifest::MAX_BYTES as u64 + 1;
+        let limit = manifest::MOST_BYTES as u64 + 1;
         let mut bytes = Vec::new();
         let path = &self.global.file;
         if path == "-" {

@@ -7,7 +7,7 @@ use super::env_vars;
 use super::error::CliError;
 use crate::cloud::{Client, Config};
 use crate::local::guests::Tier;
-use crate::local::service;
+use crate::local::{LocalError, service};
 use crate::secret::Secret;
 
 /// The address of DigitalOcean's API.
@@ -39,6 +39,22 @@ pub fn local_folder(global: &Global) -> miette::Result<Utf8PathBuf> {
     }
 }
 
+/// Does what waits for another process, out of the way of what waits for the network.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LocalError> + Send + 'static,
+) -> miette::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(cause) => Err(CliError::Start {
+            cause: std::io::Error::other(cause),
+        }
+        .into()),
+    }
+}
+
 /// Opens the cloud the command line and the environment ask for.
 ///
 /// # Errors
@@ -47,7 +63,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
     let parallelism = usize::from(global.parallelism);
     if global.is_local()? {
         let folder = local_folder(global)?;
-        let endpoint = service::up(&folder, &service::UpOptions::default()).await?;
+        let endpoint = blocking(move || service::up(&folder, &service::UpOptions::default())).await?;
         let guests = match (&endpoint.tier, &endpoint.base) {
             (Tier::Api, _) => "guests: none, only the API".to_owned(),
             (tier, Some(base)) => format!("guests: {tier}; every public image is {base}"),

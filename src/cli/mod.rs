@@ -56,6 +56,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The local cloud's own process, which `local up` starts in the background.
+#[must_use]
+pub fn serve() -> ExitCode {
+    match crate::local::service::serve(std::env::args_os().skip(2)) {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            terminal::tell(&format!("{:?}", miette::Report::new(error)));
+            Exit::Error.into()
+        }
+    }
+}
+
 fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
     match command {
         Command::Init(options) => commands::init::run(context, options),

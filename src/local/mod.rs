@@ -20,5 +20,8 @@ pub mod validate;
 mod watch;
 mod work;
 
+pub use endpoint::Endpoint;
+pub use error::LocalError;
+
 /// First argument that makes this program a guest's supervisor.
 pub const SUPERVISOR: &str = "__guest-supervisor";

@@ -36,6 +36,7 @@ mod tests;
 pub use error::{Kind, ManifestErrors, Problem};
 pub use json_schema::json_schema;
 pub use schema::Manifest;
+pub use spans::MOST_BYTES;
 pub use starter::starter;
 
 use path::Path;
@@ -47,6 +48,9 @@ use variables::Variables;
 pub struct Inputs {
     /// Names and values of variables; of two values for one name the later wins.
     pub variables: Vec<(String, String)>,
+    /// Values that lie about for any manifest (the environment's): those of names this one does not
+    /// declare are left alone. What `variables` says wins.
+    pub ambient: Vec<(String, String)>,
     /// The environment to use in place of the manifest's own.
     pub environment: Option<String>,
 }
@@ -101,7 +105,7 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
     let mut report = Report::new(text, spans, problems);
     tree::merge(&mut root, &mut Path::root(), &mut report);
     blanks::settle_blanks(&mut root, &mut report);
-    Variables::collect(&root, &inputs.variables, &mut report).substitute(&mut root, &mut report);
+    Variables::collect(&root, inputs, &mut report).substitute(&mut root, &mut report);
     let manifest = read::read(&mut root, &mut report).map(|mut manifest| {
         if let Some(environment) = &inputs.environment {
             manifest.environment.clone_from(environment);

@@ -12,7 +12,7 @@ use super::error::{Kind, Problem};
 use super::path::{Path, Segment};
 
 /// The most bytes of a manifest: some thirty thousand droplets written out.
-pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
+pub const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// The deepest nesting; the format itself needs 6.
 const MOST_DEPTH: usize = 48;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_yaml::Value;
 
+use super::Inputs;
 use super::error::{Kind, Problem};
 use super::path::Path;
 use super::report::Report;
@@ -44,7 +45,7 @@ pub(super) struct Variables {
 
 impl Variables {
     /// Takes the declared variables with their defaults, then the values given; later ones win.
-    pub(super) fn collect(root: &Value, given: &[(String, String)], report: &mut Report) -> Self {
+    pub(super) fn collect(root: &Value, inputs: &Inputs, report: &mut Report) -> Self {
         let mut values = BTreeMap::new();
         let declared = root
             .get("variables")
@@ -62,7 +63,12 @@ impl Variables {
             values.insert(name.to_owned(), default);
         }
         let mut unknown: Vec<&str> = Vec::new();
-        for (name, value) in given {
+        for (name, value) in &inputs.ambient {
+            if let Some(slot) = values.get_mut(name) {
+                *slot = Some(value.clone());
+            }
+        }
+        for (name, value) in &inputs.variables {
             match values.get_mut(name) {
                 Some(slot) => *slot = Some(value.clone()),
                 None if unknown.contains(&name.as_str()) => {}
