@@ -262,7 +262,13 @@ mod tests {
             name: "runner".to_owned(),
             instance: Some(Instance::Index(2)),
         };
-        for pattern in ["droplet.runner[2]", "droplet.runner[*]", "droplet.runner", "droplet.*", "*"] {
+        for pattern in [
+            "droplet.runner[2]",
+            "droplet.runner[*]",
+            "droplet.runner",
+            "droplet.*",
+            "*",
+        ] {
             assert!(second.matches(pattern), "{pattern}");
         }
         for pattern in ["droplet.run", "droplet.runner[3]", "volume.*", ""] {

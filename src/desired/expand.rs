@@ -249,11 +249,7 @@ fn volumes(manifest: &Manifest) -> Result<Vec<Volume>, DesiredError> {
 
 // ---- snapshots
 
-fn image(
-    manifest: &Manifest,
-    by: &Address,
-    source: &ImageSource,
-) -> Result<Image, DesiredError> {
+fn image(manifest: &Manifest, by: &Address, source: &ImageSource) -> Result<Image, DesiredError> {
     match source {
         ImageSource::Slug(slug) => Ok(Image::Slug(slug.clone())),
         ImageSource::Id(id) => Ok(Image::Id(*id)),
@@ -352,10 +348,7 @@ fn provision_step(
 ) -> Result<ProvisionStep, DesiredError> {
     match (&step.run, &step.copy) {
         (Some(script), None) => Ok(ProvisionStep::Run {
-            name: step
-                .name
-                .clone()
-                .unwrap_or_else(|| first_words(script)),
+            name: step.name.clone().unwrap_or_else(|| first_words(script)),
             script: script.clone(),
             env: pairs(&step.env),
             timeout: step.timeout.unwrap_or(PROVISION_TIMEOUT),
@@ -485,8 +478,12 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
             AfterRun::KeepOnFailure(_) => AfterRunWord::DestroyOnSuccess,
         };
         for instance in instances(droplet) {
-            let full =
-                names::droplet(&manifest.project, &manifest.environment, name, instance.as_ref());
+            let full = names::droplet(
+                &manifest.project,
+                &manifest.environment,
+                name,
+                instance.as_ref(),
+            );
             let address = Address::Droplet {
                 name: name.clone(),
                 instance,

@@ -72,8 +72,10 @@ pub fn snapshot(project: &str, name: &str, digest: &Digest) -> String {
 pub fn snapshot_of<'a>(project: &str, image: &'a str) -> Option<&'a str> {
     let rest = image.strip_prefix(project)?.strip_prefix('-')?;
     let (name, digest) = rest.rsplit_once('-')?;
-    let is_digest =
-        digest.len() == 12 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_digest = digest.len() == 12
+        && digest
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     (is_digest && !name.is_empty()).then_some(name)
 }
 
@@ -189,10 +191,7 @@ mod tests {
 
     #[test]
     fn snapshots_are_known_by_their_names() {
-        assert_eq!(
-            snapshot_of("app", "app-base-0123456789ab"),
-            Some("base")
-        );
+        assert_eq!(snapshot_of("app", "app-base-0123456789ab"), Some("base"));
         assert_eq!(snapshot_of("app", "app-base-0123456789AB"), None);
         assert_eq!(snapshot_of("app", "app-base"), None);
         assert_eq!(snapshot_of("app", "apps-base-0123456789ab"), None);

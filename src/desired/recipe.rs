@@ -104,8 +104,14 @@ mod tests {
     #[test]
     fn names_timeouts_and_order_of_variables_do_not_count() {
         let base = Base::Slug("ubuntu-24-04-x64");
-        let a = [run("one", "true", &[("A", "1"), ("B", "2")], 60), copy("a", "/a", b"x")];
-        let b = [run("two", "true", &[("B", "2"), ("A", "1")], 90), copy("b", "/a", b"x")];
+        let a = [
+            run("one", "true", &[("A", "1"), ("B", "2")], 60),
+            copy("a", "/a", b"x"),
+        ];
+        let b = [
+            run("two", "true", &[("B", "2"), ("A", "1")], 90),
+            copy("b", "/a", b"x"),
+        ];
         assert_eq!(digest(base, &a), digest(base, &b));
     }
 
