@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::sys;
+use super::systemd;
 use super::wire::{self, FromGuest, Setup, ToGuest};
 
 /// Where the shims of [`super::shims`] write their requests.
@@ -27,6 +28,9 @@ const REQUESTS: &str = "/run/dewpoint/requests";
 pub(super) fn serve(control: BorrowedFd<'_>, init: libc::pid_t, setup: &Setup) -> io::Result<()> {
     let requests = open_requests()?;
     let children = sys::signals(&[libc::SIGCHLD])?;
+    if setup.groups.delegated.is_some() {
+        systemd::wait_until_it_listens();
+    }
     wire::send(control, &FromGuest::Ready, &[])?;
     let mut agent = Agent {
         control,
@@ -240,6 +244,10 @@ impl Agent<'_> {
         pty: Option<(String, u16, u16)>,
         fds: Vec<OwnedFd>,
     ) -> io::Result<(libc::pid_t, Option<OwnedFd>)> {
+        if self.has_systemd && systemd::is_going_down() {
+            // What starts after it has told everything to end is waited for in vain.
+            return Err(io::Error::from_raw_os_error(libc::ESHUTDOWN));
+        }
         let shell = if Path::new("/bin/bash").exists() {
             "/bin/bash"
         } else {

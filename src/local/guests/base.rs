@@ -166,6 +166,8 @@ pub(super) fn prepare(folder: &Utf8Path) -> Result<(), GuestError> {
     for name in ETC.iter().chain(&ETC_MORE) {
         copy(&Path::new("/etc").join(name), etc.join(name).as_std_path()).map_err(failed())?;
     }
+    // What the host itself has enabled is none of a guest's business.
+    fs::create_dir_all(etc.join("systemd/system")).map_err(failed())?;
     no_passwords(etc.as_std_path()).map_err(failed())?;
     let var = fresh.join("var");
     for name in [

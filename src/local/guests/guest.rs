@@ -18,8 +18,8 @@ use super::sys;
 use super::wire::{self, Ending, FromGuest, Setup, ToGuest};
 use crate::local::watch::watch;
 
-/// How long a guest may take from its start to `READY`.
-const BOOT: Duration = Duration::from_secs(20);
+/// How long a guest may take from its start to `READY`, a hundred at once on two processors.
+const BOOT: Duration = Duration::from_secs(60);
 /// How long its processes may take to end before they are ended.
 const POWER_OFF: Duration = Duration::from_secs(2);
 

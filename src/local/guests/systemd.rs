@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::proxy;
 
@@ -82,4 +84,23 @@ pub(super) fn command() -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command
+}
+
+/// Where `systemctl` reaches it.
+const SOCKET: &str = "/run/systemd/private";
+/// How long it may take until it listens; SSH works without it.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Waits until `systemctl` can reach it, so that nobody who logs in comes too early for it.
+pub(super) fn wait_until_it_listens() {
+    let deadline = Instant::now() + PATIENCE;
+    while UnixStream::connect(SOCKET).is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Whether it has stopped its services and is about to end the guest: its last act is another
+/// program's.
+pub(super) fn is_going_down() -> bool {
+    fs::read_to_string("/proc/1/comm").is_ok_and(|name| name.starts_with("systemd-shutdow"))
 }

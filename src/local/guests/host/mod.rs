@@ -61,6 +61,19 @@ pub struct BootSpec {
     pub address: Ipv4Addr,
 }
 
+/// How guests are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Whether systemd is process 1 of the guests where that can be. It takes some 25 MB a guest.
+    pub systemd: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { systemd: true }
+    }
+}
+
 /// What a guest may use at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -111,6 +124,19 @@ impl GuestHost {
     /// # Errors
     /// When the folders or the base cannot be made.
     pub async fn open(state_dir: &Utf8Path, tier: Tier, ssh_port: u16) -> Result<Self, GuestError> {
+        Self::open_with(state_dir, tier, ssh_port, Options::default()).await
+    }
+
+    /// Opens the guests as [`Self::open`] does, made as `options` say.
+    ///
+    /// # Errors
+    /// When the folders or the base cannot be made.
+    pub async fn open_with(
+        state_dir: &Utf8Path,
+        tier: Tier,
+        ssh_port: u16,
+        options: Options,
+    ) -> Result<Self, GuestError> {
         let folder = state_dir.join("guests");
         if tier == Tier::Namespaces {
             for name in ["layers", "droplets", "stage", "volumes", "volume-snapshots"] {
@@ -133,7 +159,7 @@ impl GuestHost {
             folder,
             tier,
             ssh_port,
-            has_systemd: cgroups.delegate() && systemd::is_there(),
+            has_systemd: options.systemd && cgroups.delegate() && systemd::is_there(),
             cgroups,
             building: Mutex::default(),
             state: Mutex::default(),
