@@ -68,10 +68,10 @@ pub async fn leaves_nothing(folder: &Utf8Path) {
         .read_line(&mut line)
         .expect("a line");
     assert_eq!(line.trim(), "up");
-    let before = processes(folder);
+    let before = descendants(cloud.id());
     assert!(
-        before.len() >= 6,
-        "two guests of three processes: {before:?}"
+        before.len() >= 12,
+        "two guests of three processes, and three more in each: {before:?}"
     );
     assert!(nothing_left(folder).is_err(), "volumes must be in use");
 
@@ -79,7 +79,7 @@ pub async fn leaves_nothing(folder: &Utf8Path) {
     cloud.wait().expect("ended");
     let start = Instant::now();
     let gone = loop {
-        let left = processes(folder);
+        let left: Vec<&Process> = before.iter().filter(|process| process.lives()).collect();
         let files = nothing_left(folder).and_then(|()| groups_left(cloud.id()));
         match (left.as_slice(), files) {
             ([], Ok(())) => break Ok(()),
@@ -124,24 +124,53 @@ pub async fn leaves_nothing(folder: &Utf8Path) {
     assert!(!folder.join("guests").exists());
 }
 
-/// Processes of guests in `folder`: their mounts name it, or their command line does.
-fn processes(folder: &Utf8Path) -> Vec<String> {
-    let own = std::fs::read_link("/proc/self/ns/user").expect("a namespace");
-    std::fs::read_dir("/proc")
+/// A process: its id, and when it started, so that another of that id is not taken for it.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    id: u32,
+    started: String,
+    parent: u32,
+}
+
+impl Process {
+    fn read(id: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name before may hold spaces.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1);
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.to_owned();
+        Some(Self {
+            id,
+            started,
+            parent,
+        })
+    }
+
+    fn lives(&self) -> bool {
+        Self::read(self.id).is_some_and(|now| now.started == self.started)
+    }
+}
+
+/// Everything that descends from a process.
+fn descendants(ancestor: u32) -> Vec<Process> {
+    let mut found: Vec<Process> = Vec::new();
+    let all: Vec<Process> = std::fs::read_dir("/proc")
         .expect("processes")
         .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
-        .filter_map(|entry| {
-            let path = entry.path();
-            let command = std::fs::read_to_string(path.join("cmdline")).ok()?;
-            let is_supervisor = command.contains(dewpoint::local::SUPERVISOR);
-            let mounts = std::fs::read_to_string(path.join("mountinfo")).unwrap_or_default();
-            let in_guest = std::fs::read_link(path.join("ns/user")).is_ok_and(|other| other != own)
-                && mounts.contains(folder.as_str());
-            (is_supervisor || in_guest)
-                .then(|| format!("{} {}", path.display(), command.replace('\0', " ")))
-        })
-        .collect()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(Process::read)
+        .collect();
+    let mut parents = vec![ancestor];
+    let mut rest = all;
+    while let Some(parent) = parents.pop() {
+        let (children, others): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|process| process.parent == parent);
+        rest = others;
+        parents.extend(children.iter().map(|child| child.id));
+        found.extend(children);
+    }
+    found
 }
 
 /// Whether a control group of a cloud process is there.

@@ -106,6 +106,12 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
+/// Where a droplet's SSH server listens.
+pub fn address(droplet: u64) -> Ipv4Addr {
+    let [.., high, low] = droplet.to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
+}
+
 pub fn spec(droplet: u64, image: GuestImage, login: &Login, host: &Login) -> BootSpec {
     let pem: String = host
         .pem()
@@ -120,7 +126,7 @@ pub fn spec(droplet: u64, image: GuestImage, login: &Login, host: &Login) -> Boo
         user_data: Some(format!(
             "#cloud-config\nssh_keys:\n  ed25519_private: |\n{pem}"
         )),
-        address: Ipv4Addr::new(127, 77, 0, u8::try_from(droplet).expect("a small id")),
+        address: address(droplet),
     }
 }
 

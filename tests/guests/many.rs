@@ -1,7 +1,5 @@
 //! Many guests at once.
 
-use std::net::Ipv4Addr;
-
 use camino::Utf8Path;
 use dewpoint::local::guests::{BootSpec, GuestHost, Options, Tier};
 
@@ -17,11 +15,7 @@ pub async fn at_once(folder: &Utf8Path, count: u8) {
     let before = available_mib();
     let start = std::time::Instant::now();
     let specs: Vec<BootSpec> = (0..count)
-        .map(|number| {
-            let mut spec = spec(1000 + u64::from(number), base(), &login, &key);
-            spec.address = Ipv4Addr::new(127, 77, 1, number);
-            spec
-        })
+        .map(|number| spec(1000 + u64::from(number), base(), &login, &key))
         .collect();
     let boots = specs.iter().map(|spec| host.boot(spec.clone()));
     for booted in futures_util::future::join_all(boots).await {

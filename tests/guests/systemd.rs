@@ -87,9 +87,9 @@ pub async fn services(folder: &Utf8Path) {
     assert_eq!(off.recv().await, Some(11));
     println!("guests: TIME off {} ms", start.elapsed().as_millis());
     host.destroy(11).await.expect("no droplet 11");
-println!("guests: TIME destroyed {} ms", start.elapsed().as_millis());
+    println!("guests: TIME destroyed {} ms", start.elapsed().as_millis());
     host.close().await;
-println!("guests: TIME closed {} ms", start.elapsed().as_millis());
+    println!("guests: TIME closed {} ms", start.elapsed().as_millis());
 }
 
 pub async fn reboot_without(folder: &Utf8Path) {

@@ -48,6 +48,13 @@ pub(super) struct Limit {
     bytes: u64,
 }
 
+impl Limit {
+    /// The limit in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Cgroups {
     /// Looks for what is there and can be written, and clears away what clouds that were killed
     /// have left.
@@ -117,8 +124,7 @@ pub(super) struct Made {
     folders: Vec<PathBuf>,
     /// `cgroup.procs` of the groups the guest's processes start in.
     join: Vec<OwnedFd>,
-    /// `cgroup.procs` of the group that processes from outside stay in: the root of the guest's
-    /// own tree must be systemd's alone.
+    /// `cgroup.procs` of the group that the agent stays in, and what it starts at first.
     beside: Option<OwnedFd>,
 }
 
@@ -157,17 +163,19 @@ impl Made {
             made.folder(folder)?;
             // Handed down as far as they are there: then limits of the guest's services work.
             let _ = fs::write(folder.join("cgroup.subtree_control"), "+memory +pids");
-            let (guest, beside) = (folder.join("guest"), folder.join("ssh"));
+            // What comes in over SSH shares systemd's own leaf: the root of a tree that hands
+            // controllers down holds no process, and from outside of it none could be moved in.
+            let (guest, beside) = (folder.join("guest"), folder.join("guest/init.scope"));
             for inner in [&guest, &beside] {
                 made.folder(inner)?;
-            }
-            for name in [
-                "",
-                "cgroup.procs",
-                "cgroup.subtree_control",
-                "cgroup.threads",
-            ] {
-                std::os::unix::fs::chown(guest.join(name), Some(shift), Some(shift))?;
+                for name in [
+                    "",
+                    "cgroup.procs",
+                    "cgroup.subtree_control",
+                    "cgroup.threads",
+                ] {
+                    std::os::unix::fs::chown(inner.join(name), Some(shift), Some(shift))?;
+                }
             }
             made.join.push(members(&guest)?);
             made.beside = Some(members(&beside)?);
@@ -190,7 +198,7 @@ impl Made {
         self.join.iter().try_for_each(enter)
     }
 
-    /// Moves this process beside the guest's own tree.
+    /// Moves this process off the root of the guest's own tree.
     pub(super) fn step_aside(&self) -> io::Result<()> {
         self.beside.iter().try_for_each(enter)
     }

@@ -147,24 +147,19 @@ fn enter(root: &Path, setup: &Setup) -> io::Result<()> {
         pts,
     )
     .map_err(step("mount /dev/pts"))?;
-    sys::mount(
-        "shm",
-        Path::new("dev/shm"),
-        Some("tmpfs"),
-        hardened,
-        "mode=1777",
-    )
-    .map_err(step("mount /dev/shm"))?;
-    sys::mount("run", Path::new("run"), Some("tmpfs"), hardened, "mode=755")
-        .map_err(step("mount /run"))?;
-    sys::mount(
-        "tmp",
-        Path::new("tmp"),
-        Some("tmpfs"),
-        hardened,
-        "mode=1777",
-    )
-    .map_err(step("mount /tmp"))?;
+    // What lies there is memory: a limit on the guest's must leave some for its processes. /tmp is
+    // on the disk, as on a droplet.
+    let (shared, run) = match setup.groups.memory.as_ref() {
+        Some(limit) => (limit.bytes() / 2, limit.bytes() / 5),
+        None => (1 << 30, 128 << 20),
+    };
+    for (name, target, options) in [
+        ("shm", "dev/shm", format!("mode=1777,size={shared}")),
+        ("run", "run", format!("mode=755,size={run}")),
+    ] {
+        sys::mount(name, Path::new(target), Some("tmpfs"), hardened, &options)
+            .map_err(step("mount what lies in memory"))?;
+    }
     for secret in ["kcore", "keys", "sysrq-trigger", "timer_list"] {
         let path = Path::new("proc").join(secret);
         if path.exists() {
@@ -180,9 +175,23 @@ fn enter(root: &Path, setup: &Setup) -> io::Result<()> {
     populate(setup).map_err(step("write the first files"))
 }
 
+/// Empties /tmp, as a boot does.
+fn empty_tmp() -> io::Result<()> {
+    for entry in fs::read_dir("/tmp")? {
+        let path = entry?.path();
+        if path.symlink_metadata()?.is_dir() {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// What cloud-init does on a droplet: host name, machine id, keys; at first boot only.
 fn populate(setup: &Setup) -> io::Result<()> {
     shims::write_run()?;
+    empty_tmp()?;
     if !setup.first_boot {
         return Ok(());
     }
