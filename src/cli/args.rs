@@ -12,7 +12,12 @@ use crate::units::Seconds;
 /// and carries it out. There is no state file. With --local everything happens on a local cloud
 /// that needs no account.
 #[derive(Debug, Parser)]
-#[command(name = "dewpoint", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "dewpoint",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]
@@ -27,7 +32,14 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The manifest; `-` reads standard input.
-    #[arg(short, long, global = true, default_value = "dewpoint.yaml", value_name = "FILE", env = "DEWPOINT_FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "dewpoint.yaml",
+        value_name = "FILE",
+        env = "DEWPOINT_FILE"
+    )]
     pub file: Utf8PathBuf,
     /// Environment to work on, instead of the manifest's.
     #[arg(long = "env", global = true, value_name = "NAME", env = "DEWPOINT_ENV")]

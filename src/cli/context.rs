@@ -142,8 +142,9 @@ impl Context {
         let here = || {
             std::env::current_dir()
                 .and_then(|folder| {
-                    Utf8PathBuf::from_path_buf(folder)
-                        .map_err(|odd| std::io::Error::other(format!("{} is not UTF-8", odd.display())))
+                    Utf8PathBuf::from_path_buf(folder).map_err(|odd| {
+                        std::io::Error::other(format!("{} is not UTF-8", odd.display()))
+                    })
                 })
                 .map_err(|cause| CliError::Read {
                     path: "the current folder".to_owned(),
@@ -165,7 +166,8 @@ impl Context {
                 })?;
             return Ok(("<standard input>".to_owned(), here()?, bytes));
         }
-        let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        let read =
+            std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
@@ -183,7 +185,9 @@ impl Context {
         } else {
             here()?.join(path)
         };
-        let base = whole.parent().map_or_else(|| "/".into(), Utf8Path::to_owned);
+        let base = whole
+            .parent()
+            .map_or_else(|| "/".into(), Utf8Path::to_owned);
         Ok((path.to_string(), base, bytes))
     }
 }

@@ -63,7 +63,8 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
     let parallelism = usize::from(global.parallelism);
     if global.is_local()? {
         let folder = local_folder(global)?;
-        let endpoint = blocking(move || service::up(&folder, &service::UpOptions::default())).await?;
+        let endpoint =
+            blocking(move || service::up(&folder, &service::UpOptions::default())).await?;
         let guests = match (&endpoint.tier, &endpoint.base) {
             (Tier::Api, _) => "guests: none, only the API".to_owned(),
             (tier, Some(base)) => format!("guests: {tier}; every public image is {base}"),

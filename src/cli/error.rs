@@ -42,7 +42,10 @@ pub enum CliError {
 
     /// `init` found a manifest.
     #[error("{path} is there already, and was left as it is")]
-    #[diagnostic(code(dewpoint::cli::exists), help("name another file with `-f FILE`, or edit this one"))]
+    #[diagnostic(
+        code(dewpoint::cli::exists),
+        help("name another file with `-f FILE`, or edit this one")
+    )]
     Exists {
         /// Which one.
         path: Utf8PathBuf,
@@ -52,7 +55,9 @@ pub enum CliError {
     #[error("no DigitalOcean token, and no local cloud asked for")]
     #[diagnostic(
         code(dewpoint::cli::no_token),
-        help("set DIGITALOCEAN_TOKEN to a token of your account, or rehearse without an account: add `--local`")
+        help(
+            "set DIGITALOCEAN_TOKEN to a token of your account, or rehearse without an account: add `--local`"
+        )
     )]
     NoToken,
 
@@ -69,7 +74,10 @@ pub enum CliError {
 
     /// `DIGITALOCEAN_API_URL` is no URL to which a token may be sent.
     #[error("DIGITALOCEAN_API_URL is `{url}`: {problem}")]
-    #[diagnostic(code(dewpoint::cli::api_url), help("write an address such as https://api.digitalocean.com"))]
+    #[diagnostic(
+        code(dewpoint::cli::api_url),
+        help("write an address such as https://api.digitalocean.com")
+    )]
     ApiUrl {
         /// What it is.
         url: String,
@@ -89,7 +97,10 @@ pub enum CliError {
 
     /// A path that recipes or sources name is no valid text.
     #[error("{path} has a name that is not UTF-8")]
-    #[diagnostic(code(dewpoint::cli::path_not_utf8), help("rename it: names stand in digests and on the droplet as UTF-8"))]
+    #[diagnostic(
+        code(dewpoint::cli::path_not_utf8),
+        help("rename it: names stand in digests and on the droplet as UTF-8")
+    )]
     NotUtf8 {
         /// About which one.
         path: String,
@@ -97,7 +108,10 @@ pub enum CliError {
 
     /// A recipe copies what cannot be copied.
     #[error("{path} is neither a file, a folder nor a symbolic link")]
-    #[diagnostic(code(dewpoint::cli::special_file), help("take it out of the copied folder"))]
+    #[diagnostic(
+        code(dewpoint::cli::special_file),
+        help("take it out of the copied folder")
+    )]
     SpecialFile {
         /// Which one.
         path: Utf8PathBuf,
@@ -116,19 +130,27 @@ pub enum CliError {
 
     /// Nobody to ask.
     #[error("the plan needs approval, and there is no terminal to ask on; nothing was changed")]
-    #[diagnostic(code(dewpoint::cli::no_terminal), help("read the plan with `dewpoint plan`, then add `--yes`"))]
+    #[diagnostic(
+        code(dewpoint::cli::no_terminal),
+        help("read the plan with `dewpoint plan`, then add `--yes`")
+    )]
     NoTerminal,
 
     /// The answer was not `yes`.
     #[error("not approved; nothing was changed")]
-    #[diagnostic(code(dewpoint::cli::not_approved), help("only the word `yes` approves"))]
+    #[diagnostic(
+        code(dewpoint::cli::not_approved),
+        help("only the word `yes` approves")
+    )]
     NotApproved,
 
     /// An option's value is no address.
     #[error("`{given}` is not an address")]
     #[diagnostic(
         code(dewpoint::cli::address),
-        help("write an address such as volume.models or droplet.runner[2]; `dewpoint plan` shows them all")
+        help(
+            "write an address such as volume.models or droplet.runner[2]; `dewpoint plan` shows them all"
+        )
     )]
     Address {
         /// What was given.
@@ -136,7 +158,9 @@ pub enum CliError {
     },
 
     /// The local cloud cannot give droplets to log in to.
-    #[error("the local cloud has no guests on this machine, and the plan logs in to droplets ({steps} steps); nothing was changed")]
+    #[error(
+        "the local cloud has no guests on this machine, and the plan logs in to droplets ({steps} steps); nothing was changed"
+    )]
     #[diagnostic(
         code(dewpoint::cli::no_guests),
         help("guests need this: {reasons}. Or run against DigitalOcean with DIGITALOCEAN_TOKEN")

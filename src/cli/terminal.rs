@@ -28,7 +28,8 @@ impl Terminal {
     /// Looks at the streams.
     #[must_use]
     pub fn detect(global: &Global) -> Self {
-        let ci = std::env::var_os(env_vars::CI).is_some_and(|value| value != "false" && !value.is_empty());
+        let ci = std::env::var_os(env_vars::CI)
+            .is_some_and(|value| value != "false" && !value.is_empty());
         let no_colour = std::env::var_os(env_vars::NO_COLOR).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         let colour = |is_terminal: bool| match global.color {
@@ -97,7 +98,9 @@ impl Terminal {
 /// Writes a result to standard output. A reader that went away early is content with what it has.
 pub fn print(text: &str) {
     // Nothing sensible can be done about a closed pipe, and it is no error (`| head`).
-    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+    let _ = std::io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| std::io::stdout().flush());
 }
 
 /// Writes a message to standard error.

@@ -50,7 +50,10 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     let droplet = &workspace.list("droplets")[0];
     for tag in ["dewpoint", "dewpoint:kept", "dewpoint:kept:main"] {
         assert!(
-            droplet["tags"].as_array().expect("tags").contains(&tag.into()),
+            droplet["tags"]
+                .as_array()
+                .expect("tags")
+                .contains(&tag.into()),
             "{droplet}"
         );
     }
@@ -60,24 +63,23 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
         .expect(0)
         .says("No changes.");
     assert!(plan.out.contains("greet"), "{}", plan.all());
-    let json: serde_json::Value = serde_json::from_str(
-        &workspace.local(&["plan", "--format", "json"]).expect(0).out,
-    )
-    .expect("one JSON document");
+    let json: serde_json::Value =
+        serde_json::from_str(&workspace.local(&["plan", "--format", "json"]).expect(0).out)
+            .expect("one JSON document");
     assert_eq!(json["version"], 1);
 
     // The source is synchronised, what runs once does not run again, nothing is made anew.
     workspace.write("app/word.txt", "second\n");
     let id = droplet["id"].clone();
-    let again = workspace.local(&["apply", "--yes"]).expect(0).says("second");
+    let again = workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("second");
     assert!(!again.err.contains("first"), "{}", again.all());
     assert_eq!(workspace.list("droplets")[0]["id"], id);
 
     // A manifest that says otherwise is a change, with the exit code that was asked for.
-    workspace.write(
-        "dewpoint.yaml",
-        &KEPT.replace("s-1vcpu-1gb", "s-1vcpu-2gb"),
-    );
+    workspace.write("dewpoint.yaml", &KEPT.replace("s-1vcpu-1gb", "s-1vcpu-2gb"));
     workspace
         .local(&["plan", "--detailed-exitcode"])
         .expect(2)
@@ -112,7 +114,10 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
 
     // What lay on the project's volume is still there for the next droplet.
     let next = KEPT.replace("cat word.txt", "cat /mnt/data/once /mnt/data/log");
-    workspace.write("dewpoint.yaml", &next.replace("data: { size: 1GiB }", "data: { size: 2GiB }"));
+    workspace.write(
+        "dewpoint.yaml",
+        &next.replace("data: { size: 1GiB }", "data: { size: 2GiB }"),
+    );
     let next = workspace.local(&["apply", "--yes"]).expect(0);
     let greetings = next
         .err
@@ -121,7 +126,9 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
         .count();
     assert!(greetings >= 4, "{}", next.all());
 
-    workspace.local(&["destroy", "--project", "--yes"]).expect(0);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
     workspace.assert_empty();
 }
 
@@ -170,22 +177,32 @@ droplets:
     let (status, foreign) = workspace.call(
         "POST",
         "/v2/volumes",
-        Some(&serde_json::json!({"name": "twins-elsewhere", "region": "nyc3", "size_gigabytes": 1})),
+        Some(
+            &serde_json::json!({"name": "twins-elsewhere", "region": "nyc3", "size_gigabytes": 1}),
+        ),
     );
     assert_eq!(status, 201, "{foreign}");
-    workspace.local(&["apply", "--yes", "--env", "pr-1"]).expect(0);
-    workspace.local(&["apply", "--yes", "--env", "pr-2"]).expect(0);
+    workspace
+        .local(&["apply", "--yes", "--env", "pr-1"])
+        .expect(0);
+    workspace
+        .local(&["apply", "--yes", "--env", "pr-2"])
+        .expect(0);
     assert_eq!(
         workspace.names("droplets"),
         ["twins-pr-1-box", "twins-pr-2-box"]
     );
-    workspace.local(&["destroy", "--yes", "--env", "pr-1"]).expect(0);
+    workspace
+        .local(&["destroy", "--yes", "--env", "pr-1"])
+        .expect(0);
     assert_eq!(workspace.names("droplets"), ["twins-pr-2-box"]);
     workspace
         .local(&["plan", "--detailed-exitcode", "--env", "pr-2"])
         .expect(0)
         .says("No changes.");
-    workspace.local(&["destroy", "--yes", "--env", "pr-2"]).expect(0);
+    workspace
+        .local(&["destroy", "--yes", "--env", "pr-2"])
+        .expect(0);
     assert_eq!(workspace.names("volumes"), ["twins-elsewhere"]);
     assert_eq!(workspace.names("tags"), Vec::<String>::new());
 }

@@ -88,7 +88,10 @@ fn what_is_missing_is_said_with_the_way_on() {
             .expect("the binary runs");
         let err = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1));
-        assert!(err.contains(name) && !err.contains("not_to_be_seen"), "{err}");
+        assert!(
+            err.contains(name) && !err.contains("not_to_be_seen"),
+            "{err}"
+        );
     }
 }
 
@@ -123,7 +126,16 @@ fn texts_for_shells_and_readers_are_made_from_the_arguments() {
             .out
             .contains("_dewpoint()")
     );
-    assert!(workspace.run(&["man"]).expect(0).out.contains(".TH dewpoint"));
-    workspace.run(&["--version"]).expect(0).says("dewpoint 0.1.0");
+    assert!(
+        workspace
+            .run(&["man"])
+            .expect(0)
+            .out
+            .contains(".TH dewpoint")
+    );
+    workspace
+        .run(&["--version"])
+        .expect(0)
+        .says("dewpoint 0.1.0");
     insta::assert_snapshot!(workspace.run(&["--help"]).expect(0).out);
 }

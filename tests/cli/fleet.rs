@@ -18,11 +18,7 @@ fn a_hundred_droplets_are_made_shown_and_removed_with_few_calls() {
     let workspace = Workspace::with(FLEET);
     workspace.local(&["apply", "--yes"]).expect(0);
     assert_eq!(workspace.names("droplets").len(), 100);
-    assert_eq!(
-        workspace.count("POST", "/v2/droplets"),
-        10,
-        "ten in a call"
-    );
+    assert_eq!(workspace.count("POST", "/v2/droplets"), 10, "ten in a call");
 
     let before = workspace.requests().len();
     workspace

@@ -37,7 +37,10 @@ droplets:
         let mut line = String::new();
         while !line.contains("| waiting") {
             line.clear();
-            assert!(err.read_line(&mut line).expect("read") > 0, "it ended early");
+            assert!(
+                err.read_line(&mut line).expect("read") > 0,
+                "it ended early"
+            );
         }
         let pid = i32::try_from(test.id()).expect("a process id");
         // SAFETY: the process is our child and has not been waited for.

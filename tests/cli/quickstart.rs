@@ -35,7 +35,11 @@ fn the_main_job_builds_once_keeps_data_and_tells_a_broken_test() {
         .expect(0)
         .says("this is run number 2 on this volume")
         .says("Ran 6 tests");
-    assert_eq!(snapshots_taken(&workspace), before, "a snapshot was taken again");
+    assert_eq!(
+        snapshots_taken(&workspace),
+        before,
+        "a snapshot was taken again"
+    );
     assert_eq!(workspace.names("images"), images);
 
     // A broken test is the tests' fault, not the tool's.
@@ -58,7 +62,9 @@ fn the_main_job_builds_once_keeps_data_and_tells_a_broken_test() {
         .expect(0)
         .says("snapshot.base must be replaced");
 
-    workspace.local(&["destroy", "--project", "--yes"]).expect(0);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
     workspace.assert_empty();
     workspace
         .local(&["destroy", "--project", "--yes"])

@@ -42,12 +42,7 @@ fn a_whole_cycle_keeps_to_the_official_specification() {
                 &request["request"],
             )
             .into_iter()
-            .chain(spec.check_response(
-                text("method"),
-                text("path"),
-                status,
-                &request["response"],
-            ))
+            .chain(spec.check_response(text("method"), text("path"), status, &request["response"]))
         {
             problems.push(format!(
                 "{} {} -> {status}: {problem}",

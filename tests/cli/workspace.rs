@@ -246,7 +246,9 @@ impl Workspace {
             .iter()
             .filter(|request| {
                 request["method"] == method
-                    && request["path"].as_str().is_some_and(|p| p.starts_with(path))
+                    && request["path"]
+                        .as_str()
+                        .is_some_and(|p| p.starts_with(path))
             })
             .count()
     }

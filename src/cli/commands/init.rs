@@ -28,7 +28,8 @@ pub fn run(context: &Context, options: &Init) -> miette::Result<Exit> {
         crate::cli::terminal::print(&text);
         return Ok(Exit::Success);
     }
-    let written = std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written =
+        std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Ok(()) => {}
         Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -88,7 +89,10 @@ mod tests {
             ("/home/x/Ollama Eval/dewpoint.yaml", "ollama-eval"),
             ("/srv/3d_render.v2/dewpoint.yaml", "d-render-v2"),
             ("/srv/42/dewpoint.yaml", "my-project"),
-            ("/srv/a-very-long-name-of-a-folder/x.yaml", "a-very-long-name-of"),
+            (
+                "/srv/a-very-long-name-of-a-folder/x.yaml",
+                "a-very-long-name-of",
+            ),
         ] {
             assert_eq!(project_name(Utf8Path::new(path)), expected, "{path}");
         }

@@ -11,8 +11,8 @@ use crate::manifest;
 /// Prints the JSON Schema of manifests.
 #[must_use]
 pub fn schema() -> Exit {
-    let mut text = serde_json::to_string_pretty(&manifest::json_schema())
-        .expect("a schema is plain data");
+    let mut text =
+        serde_json::to_string_pretty(&manifest::json_schema()).expect("a schema is plain data");
     text.push('\n');
     print(&text);
     Exit::Success

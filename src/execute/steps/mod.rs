@@ -158,7 +158,10 @@ impl Perform for Steps {
             StepKind::DeleteFirewall { firewall, .. } => self.delete_firewall(firewall).await,
             StepKind::CreateVolume { spec } => self.create_volume(step.id, spec).await,
             StepKind::ResizeVolume { id, region, to } => self.resize_volume(id, region, *to).await,
-            StepKind::DeleteVolume { id, .. } => self.delete_volume(id).await,
+            StepKind::DeleteVolume { volume, .. } => {
+                let id = self.volume(volume)?;
+                self.delete_volume(&id).await
+            }
             StepKind::Attach {
                 volume,
                 droplet,

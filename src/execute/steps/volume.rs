@@ -72,7 +72,7 @@ impl Steps {
         Ok(String::new())
     }
 
-    fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
+    pub(super) fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
         match volume {
             VolumeRef::Known { id } => Ok(id.clone()),
             VolumeRef::Created { step } => {
