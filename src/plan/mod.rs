@@ -6,6 +6,7 @@
 
 mod build;
 pub mod change;
+pub mod check;
 mod compare;
 pub mod cost;
 mod error;
@@ -139,3 +140,6 @@ impl Plan {
         self.steps.get(id.0 as usize)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -529,7 +529,7 @@ impl<'a> Draft<'a> {
         }
         let after_run = match planned.end {
             End::Stays => "stays",
-            End::Destroyed => "is destroyed, whatever happened",
+            End::Destroyed => "is destroyed whatever happens",
             End::DestroyedOnSuccess => "is destroyed if every run succeeded",
         };
         let fields = if single_use {
