@@ -1,6 +1,6 @@
 //! What steps learned that later steps of the plan refer to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,8 +19,8 @@ pub(super) struct Outputs(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Creates that were asked for, answered or not.
-    asked: BTreeSet<StepId>,
+    /// Creates that were asked for, and whether it is still open what came of them.
+    asked: BTreeMap<StepId, bool>,
     droplets: BTreeMap<(StepId, String), MadeDroplet>,
     volumes: BTreeMap<StepId, String>,
     images: BTreeMap<StepId, u64>,
@@ -35,12 +35,17 @@ impl Outputs {
 
     /// A create is about to be asked for.
     pub(super) fn ask(&self, step: StepId) {
-        self.known().asked.insert(step);
+        self.known().asked.insert(step, true);
     }
 
-    /// Whether a create was ever asked for.
-    pub(super) fn was_asked(&self, step: StepId) -> bool {
-        self.known().asked.contains(&step)
+    /// A create has ended: nothing more will come of it.
+    pub(super) fn settle(&self, step: StepId) {
+        self.known().asked.insert(step, false);
+    }
+
+    /// Whether a create was ever asked for, and if so, whether something may still come of it.
+    pub(super) fn asked(&self, step: StepId) -> Option<bool> {
+        self.known().asked.get(&step).copied()
     }
 
     pub(super) fn made_droplet(&self, step: StepId, name: &str, made: MadeDroplet) {

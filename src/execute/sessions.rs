@@ -78,6 +78,11 @@ impl Sessions {
         Arc::clone(slots.entry(droplet.to_owned()).or_default())
     }
 
+    /// Whether a connection to a droplet was ever made, and not ended by [`Self::close`].
+    pub(super) async fn was_made(&self, droplet: &str) -> bool {
+        self.slot(droplet).lock().await.is_some()
+    }
+
     /// The connection to a droplet: the one that is there, or a new one when there is none or it
     /// was lost.
     pub(super) async fn get(

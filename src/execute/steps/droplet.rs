@@ -58,7 +58,12 @@ impl Steps {
         };
         let made = match made {
             Ok(made) => made,
-            Err(error) => return Ok(Err(error.into())),
+            Err(error) => {
+                if !error.is_outcome_unknown() {
+                    self.outputs.settle(step);
+                }
+                return Ok(Err(error.into()));
+            }
         };
         self.note_made(step, &made);
         Ok(Ok(match made.as_slice() {
@@ -181,11 +186,14 @@ impl Steps {
             DropletRef::Known { id, .. } => vec![*id],
             DropletRef::Created { step, name } => match self.outputs.droplet(*step, name) {
                 Some(made) => vec![made.id],
-                None if self.outputs.was_asked(*step) => {
-                    reporter.progress("looking for what its create has made");
-                    self.look_for(tag, name).await?
-                }
-                None => Vec::new(),
+                None => match self.outputs.asked(*step) {
+                    None => Vec::new(),
+                    Some(is_open) => {
+                        reporter.progress("looking for what its create has made");
+                        let patience = if is_open { LOOK_FOR } else { Duration::ZERO };
+                        self.look_for(tag, name, patience).await?
+                    }
+                },
             },
         };
         if ids.is_empty() {
@@ -196,9 +204,14 @@ impl Steps {
         Ok(String::new())
     }
 
-    /// Looks for droplets of that tag and name for a while.
-    async fn look_for(&self, tag: &str, name: &str) -> Result<Vec<u64>, StepError> {
-        let end = Instant::now() + LOOK_FOR;
+    /// Looks for droplets of that tag and name, at least once.
+    async fn look_for(
+        &self,
+        tag: &str,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Vec<u64>, StepError> {
+        let end = Instant::now() + patience;
         loop {
             let found = self.settings.client.find_droplets(tag, name).await?;
             if !found.is_empty() || Instant::now() >= end {

@@ -114,13 +114,17 @@ impl Steps {
         Ok(did.join(", "))
     }
 
-    /// Unmounts what is mounted at a path.
+    /// Unmounts what is mounted at a path. Where no step got through to the droplet, none has
+    /// mounted anything, and trying to get through once more would only keep clean-up waiting.
     pub(super) async fn unmount(
         &self,
         droplet: &DropletRef,
         path: &str,
         reporter: &Reporter,
     ) -> Result<String, StepError> {
+        if !self.sessions.was_made(droplet.name()).await {
+            return Ok("was never connected".to_owned());
+        }
         self.on_droplet(droplet, reporter, |session| {
             Box::pin(async move { guest::unmount(&session, path).await })
         })
