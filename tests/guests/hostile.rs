@@ -44,8 +44,8 @@ pub async fn commands(folder: &Utf8Path, options: Options) {
     // /usr/share and /usr/lib would only take longer in the same way.
     let _ = run(
         &guest,
-        "cd /; rm -rf --no-preserve-root /etc /var /opt /root /home /srv /boot /dev/* /run/* /usr/local /usr/sbin /usr/include /usr/bin /* 2>/dev/null & \
-         sleep 2; kill -9 $! 2>/dev/null; exec echo done",
+        "rm -rf --no-preserve-root /etc /var /opt /root /home /srv /boot /dev/* /run/* \
+         /usr/local /usr/sbin /usr/include /usr/bin 2>/dev/null",
     )
     .await;
     assert_eq!(before, fingerprint(), "the host must be as it was");

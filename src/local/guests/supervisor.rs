@@ -258,7 +258,11 @@ fn user_namespace(shift: u32) -> io::Result<OwnedFd> {
         None => {
             drop(ready_read);
             drop(done_write);
-            if sys::unshare(libc::CLONE_NEWUSER).is_ok() {
+            // Whoever makes the namespace is charged for what the guest takes of the kernel's
+            // bounded things, such as inotify's instances: its own id, not the root of all guests.
+            if sys::become_with_capabilities(shift).is_ok()
+                && sys::unshare(libc::CLONE_NEWUSER).is_ok()
+            {
                 let _ = rustix::io::write(&ready_write, b"1");
                 // Ends when the parent has the namespace, or is gone.
                 let _ = rustix::io::read(&done_read, &mut [0_u8; 1]);

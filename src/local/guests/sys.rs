@@ -137,13 +137,31 @@ pub(super) fn become_root() -> io::Result<()> {
     Ok(())
 }
 
+/// Bit of `prctl(PR_SET_SECUREBITS)`: capabilities stay when ids change.
+const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+
+/// Becomes another user of the host, but keeps every capability.
+pub(super) fn become_with_capabilities(id: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    unsafe {
+        check(libc::prctl(
+            libc::PR_SET_SECUREBITS,
+            SECBIT_NO_SETUID_FIXUP,
+            0,
+            0,
+            0,
+        ))?;
+        check(libc::setresgid(id, id, id))?;
+        check(libc::setresuid(id, id, id)).map(drop)
+    }
+}
+
 /// Does something with another file system identity but all capabilities (for overlay mounts over
 /// id-mapped folders, whose maker must be an id the map knows).
 pub(super) fn with_filesystem_id<T>(
     id: u32,
     action: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
-    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
     // SAFETY: no memory is involved.
     unsafe {
         check(libc::prctl(
