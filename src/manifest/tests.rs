@@ -63,6 +63,6 @@ fn with_variables(variables: &[(&str, &str)]) -> Inputs {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
-        environment: None,
+        ..Inputs::default()
     }
 }

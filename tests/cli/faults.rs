@@ -17,7 +17,7 @@ fn a_droplet_whose_create_answer_was_lost_is_found_not_doubled() {
     let workspace = Workspace::with(ONE);
     workspace.up(&[]);
     workspace.fault(&json!({
-        "method": "POST", "path": "/v2/droplets", "nth": 1, "effect": "reset_after"
+        "method": "POST", "path": "/v2/droplets", "fault": "reset_after"
     }));
     workspace.local(&["apply", "--yes"]).expect(0);
     assert_eq!(workspace.names("droplets"), ["one-main-box"]);
@@ -34,7 +34,7 @@ fn a_refusal_in_the_middle_is_reported_and_the_next_apply_goes_on() {
     let workspace = Workspace::with(ONE);
     workspace.up(&[]);
     workspace.fault(&json!({
-        "method": "POST", "path": "/v2/droplets", "nth": 1, "effect": "status", "status": 422
+        "method": "POST", "path": "/v2/droplets", "fault": { "status": { "code": 422 } }
     }));
     let failed = workspace.local(&["apply", "--yes"]).expect(1);
     assert!(failed.out.contains("droplet.box"), "{}", failed.all());
@@ -59,7 +59,7 @@ fn server_errors_and_rate_limits_are_waited_out() {
         ("POST", "/v2/account/keys", 429),
     ] {
         workspace.fault(&json!({
-            "method": method, "path": path, "nth": 1, "effect": "status", "status": status
+            "method": method, "path": path, "fault": { "status": { "code": status } }
         }));
     }
     workspace.local(&["apply", "--yes"]).expect(0);
@@ -74,7 +74,7 @@ fn a_killed_apply_is_finished_by_the_next_one() {
     let workspace = Workspace::with(&ONE.replace("s-1vcpu-1gb }", "s-1vcpu-1gb, count: 3 }"));
     workspace.up(&[]);
     workspace.fault(&json!({
-        "method": "POST", "path": "/v2/droplets", "nth": 1, "effect": "delay_after", "ms": 20_000
+        "method": "POST", "path": "/v2/droplets", "fault": { "delay": { "ms": 20_000 } }
     }));
     let mut apply = workspace
         .command(&["apply", "--yes", "--local"])

@@ -8,7 +8,7 @@ mod openapi;
 
 #[test]
 fn a_whole_cycle_keeps_to_the_official_specification() {
-    let Some(spec) = openapi::Spec::load() else {
+    let Some(spec) = openapi::OpenApi::load() else {
         return;
     };
     let workspace = Workspace::example("quickstart");
@@ -31,24 +31,22 @@ fn a_whole_cycle_keeps_to_the_official_specification() {
     let requests = workspace.requests();
     assert!(requests.len() > 30, "{}", requests.len());
     let mut problems = Vec::new();
-    for request in &requests {
+    for request in requests
+        .iter()
+        .filter(|request| request["path"].as_str().is_some_and(|path| path.starts_with("/v2/")))
+    {
         let text = |name: &str| request[name].as_str().unwrap_or_default();
+        let body = |name: &str| Some(&request[name]).filter(|body| !body.is_null());
         let status = u16::try_from(request["status"].as_u64().unwrap_or(0)).unwrap_or(0);
+        let query: Vec<(String, String)> =
+            serde_json::from_value(request["query"].clone()).expect("a query");
+        let (method, path) = (text("method"), text("path"));
         for problem in spec
-            .check_request(
-                text("method"),
-                text("path"),
-                text("query"),
-                &request["request"],
-            )
+            .check_request(method, path, &query, body("request"))
             .into_iter()
-            .chain(spec.check_response(text("method"), text("path"), status, &request["response"]))
+            .chain(spec.check_response(method, path, status, body("answer")))
         {
-            problems.push(format!(
-                "{} {} -> {status}: {problem}",
-                text("method"),
-                text("path")
-            ));
+            problems.push(format!("{method} {path} -> {status}: {problem}"));
         }
     }
     problems.sort();

@@ -130,8 +130,8 @@ fn a_value_for_an_unknown_variable() {
 #[test]
 fn a_given_environment_with_a_bad_name() {
     let inputs = Inputs {
-        variables: Vec::new(),
         environment: Some("Feature/Login".to_owned()),
+        ..Inputs::default()
     };
     insta::assert_snapshot!(rendered_with(HEAD, &inputs));
 }

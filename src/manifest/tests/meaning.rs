@@ -124,8 +124,8 @@ fn the_last_value_of_a_variable_wins_and_is_not_read_again() {
 #[test]
 fn a_given_environment_replaces_the_manifests_own() {
     let inputs = Inputs {
-        variables: Vec::new(),
         environment: Some("pr-123".to_owned()),
+        ..Inputs::default()
     };
     assert_eq!(loaded_with(FULL, &inputs).environment, "pr-123");
 }
