@@ -10,6 +10,9 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 /// More than this is one mistake seen many times, or not a manifest at all.
 pub(super) const MOST_PROBLEMS: usize = 50;
 
+/// The most text that is shown around a problem: more is no help, and there may be many problems.
+const MOST_SHOWN_BYTES: usize = 16 * 1024;
+
 /// The kind of a problem; its code is part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -153,6 +156,36 @@ impl Problem {
         self.labels.iter().map(|(place, _)| place.clone())
     }
 
+    /// Tells the line in words where the lines around the places are too long to be shown.
+    fn fit(&mut self, text: &str) {
+        let Some(start) = self.labels.iter().map(|(place, _)| place.start).min() else {
+            return;
+        };
+        let end = self.labels.iter().map(|(place, _)| place.end).max();
+        let end = end.unwrap_or(start);
+        // What is shown begins a line before and ends a line after.
+        let before = text.as_bytes()[..start]
+            .iter()
+            .rev()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .nth(1)
+            .map_or(start, |(distance, _)| distance);
+        let after = text.as_bytes()[end..]
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .nth(1)
+            .map_or(text.len() - end, |(distance, _)| distance);
+        if before + (end - start) + after > MOST_SHOWN_BYTES {
+            let lines = text.as_bytes()[..start]
+                .iter()
+                .filter(|byte| **byte == b'\n');
+            self.message = format!("{} (in line {})", self.message, lines.count() + 1);
+            self.labels.clear();
+        }
+    }
+
     fn first_place(&self) -> usize {
         self.labels.first().map_or(0, |(place, _)| place.start)
     }
@@ -216,6 +249,7 @@ impl ManifestErrors {
                 place.end = place.end.min(text.len());
                 place.start = place.start.min(place.end);
             }
+            problem.fit(text);
         }
         Self {
             source: NamedSource::new(name, masked(text)),

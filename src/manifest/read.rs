@@ -14,7 +14,7 @@ use super::report::Report;
 use super::schema::Manifest;
 use super::suggest::{did_you_mean, nearest};
 use super::tree::{get, get_mut};
-use super::wording::{Complaint, describe, example};
+use super::wording::{Complaint, describe, example, shown};
 
 /// Every round takes something out or puts something right; this only bounds the time.
 const MOST_ROUNDS: usize = 200;
@@ -80,7 +80,7 @@ fn unknown_key(root: &mut Value, path: &Path, key: &str, expected: &[String], re
     };
     let mut problem = Problem::new(
         Kind::UnknownKey,
-        format!("`{key}` is not a key of {holder}"),
+        format!("`{}` is not a key of {holder}", shown(key)),
     );
     if !candidates.is_empty() {
         problem = problem.help(did_you_mean(key, &candidates));

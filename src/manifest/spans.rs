@@ -10,6 +10,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::error::{Kind, Problem};
 use super::path::{Path, Segment};
+use super::wording::shown;
 
 /// The most bytes of a manifest: some thirty thousand droplets written out.
 pub const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -305,10 +306,13 @@ impl Builder<'_> {
         if let Some(open) = self.open.last_mut() {
             if let Some(first) = open.keys.get(key) {
                 self.problems.push(
-                    Problem::new(Kind::DuplicateKey, format!("`{key}` is given twice"))
-                        .help("keep one of the two")
-                        .labelled(at.clone(), "given again here")
-                        .labelled(first.clone(), "first given here"),
+                    Problem::new(
+                        Kind::DuplicateKey,
+                        format!("`{}` is given twice", shown(key)),
+                    )
+                    .help("keep one of the two")
+                    .labelled(at.clone(), "given again here")
+                    .labelled(first.clone(), "first given here"),
                 );
             } else {
                 open.keys.insert(key.to_owned(), at.clone());

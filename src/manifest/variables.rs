@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_yaml::Value;
 
 use super::Inputs;
-use super::error::{Kind, Problem};
+use super::error::{Kind, MOST_PROBLEMS, Problem};
 use super::path::Path;
 use super::report::Report;
 use super::suggest::{all_of, nearest};
@@ -114,6 +114,9 @@ impl Variables {
     ) -> bool {
         match value {
             Value::String(text) if text.contains("${") => {
+                if report.is_full() {
+                    return false;
+                }
                 let outcome = self.expand(text, *budget);
                 for problem in outcome.problems {
                     report.variable(path, problem.needle, problem.problem);
@@ -219,10 +222,14 @@ impl Variables {
                     None if whole.len() == text.len() => expanded.whole = Some(name.to_owned()),
                     None => {}
                     // Once for each name is enough in one string.
-                    Some(problem) if reported.insert(whole) => expanded.problems.push(Misused {
-                        needle: whole.to_owned(),
-                        problem,
-                    }),
+                    Some(problem)
+                        if expanded.problems.len() <= MOST_PROBLEMS && reported.insert(whole) =>
+                    {
+                        expanded.problems.push(Misused {
+                            needle: whole.to_owned(),
+                            problem,
+                        })
+                    }
                     Some(_) => {}
                 }
             } else {

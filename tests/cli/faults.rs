@@ -59,7 +59,7 @@ fn server_errors_and_rate_limits_are_waited_out() {
         ("POST", "/v2/account/keys", 429),
     ] {
         workspace.fault(&json!({
-            "method": method, "path": path, "fault": { "status": { "code": status } }
+            "method": method, "path": path, "fault": { "status": { "code": status, "retry_after": 1 } }
         }));
     }
     workspace.local(&["apply", "--yes"]).expect(0);

@@ -45,7 +45,27 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
             );
         }
     }
+    let all = all_instances(manifest);
+    let is_said = manifest
+        .droplets
+        .values()
+        .any(|droplet| instances(droplet) > MOST_DROPLETS);
+    if all > MOST_DROPLETS && !is_said {
+        let message = format!(
+            "{all} droplets in all are more than the {MOST_DROPLETS} one manifest may ask for"
+        );
+        let problem = Problem::new(Kind::TooMany, message).help("ask for fewer");
+        report.key(&Path::of("droplets"), problem);
+    }
     one_at_a_time(manifest, report);
+}
+
+/// How many droplets the manifest asks for.
+pub(super) fn all_instances(manifest: &Manifest) -> u64 {
+    manifest
+        .droplets
+        .values()
+        .fold(0, |sum, droplet| sum.saturating_add(instances(droplet)))
 }
 
 /// How many droplets this one stands for.

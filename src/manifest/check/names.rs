@@ -150,6 +150,8 @@ pub(super) fn check_composed(manifest: &Manifest, is_environment_given: bool, re
         alike(&mut volumes, composed, path, report);
     }
 
+    // Beyond what is allowed in all, which is said elsewhere, names are not worked out.
+    let may_compare = super::droplets::all_instances(manifest) <= super::MOST_DROPLETS;
     let mut droplets: HashMap<String, Path> = HashMap::new();
     for (name, droplet) in &manifest.droplets {
         let path = Path::of("droplets").then(name.as_str());
@@ -159,6 +161,9 @@ pub(super) fn check_composed(manifest: &Manifest, is_environment_given: bool, re
             None => base.clone(),
         };
         too_long(&path, "this droplet", &longest, MOST_OF_DROPLET, report);
+        if !may_compare {
+            continue;
+        }
         for composed in composed_names(&base, droplet) {
             if !alike(&mut droplets, composed, path.clone(), report) {
                 break;
@@ -170,9 +175,6 @@ pub(super) fn check_composed(manifest: &Manifest, is_environment_given: bool, re
 /// The names of a droplet's instances, as far as they are built from values as they stand (others
 /// bear a digest and are like no other).
 fn composed_names(base: &str, droplet: &Droplet) -> Vec<String> {
-    if super::droplets::instances(droplet) > super::MOST_DROPLETS {
-        return Vec::new();
-    }
     if let Some(count) = droplet.count {
         return (1..=count).map(|index| format!("{base}-{index}")).collect();
     }

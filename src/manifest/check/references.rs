@@ -82,6 +82,10 @@ fn named<T>(
     block: &indexmap::IndexMap<String, T>,
     report: &mut Report,
 ) {
+    // The nearest of many names is dear, and beyond so many problems nobody reads it.
+    if report.is_full() {
+        return;
+    }
     let all = Path::of(&format!("{kind}s"));
     if block.contains_key(name) || report.is_settled(&all) || report.is_settled(&all.then(name)) {
         return;

@@ -194,3 +194,17 @@ proptest! {
         survives(&text);
     }
 }
+
+#[test]
+fn twenty_million_droplets_are_refused_before_they_are_named() {
+    let droplets: String = (0..2_000)
+        .map(|index| format!("  d{index}: {{ image: x, size: y, count: 10000 }}\n"))
+        .collect();
+    assert_eq!(codes(&format!("{HEAD}droplets:\n{droplets}")), ["too_many"]);
+}
+
+#[test]
+fn a_very_long_line_is_named_and_not_shown() {
+    let text = format!("{HEAD}protect: [\"{}\"]\n", "${var.a} ".repeat(100_000));
+    assert!(rendered(&text).len() < 1_000);
+}
