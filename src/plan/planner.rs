@@ -540,7 +540,8 @@ fn release_moved_volumes<'a>(
             .filter(|volume| !wanted.contains(volume.name.as_str()))
             .collect();
         if !moved.is_empty() {
-            draft.draw_release(live, &verdict.droplet.address, &moved);
+            let steps = draft.draw_release(live, &verdict.droplet.address, &moved);
+            draft.releases.insert(live.id, steps);
         }
     }
 }

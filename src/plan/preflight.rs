@@ -66,6 +66,11 @@ fn refusal(
     }
 }
 
+fn counted(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
+}
+
 fn account(draft: &Draft<'_>, refusals: &mut Vec<Refusal>) {
     let account = &draft.live.account;
     let (mut droplets, mut volumes, mut destroyed, mut builders) = (0, 0, 0, 0);
@@ -105,7 +110,10 @@ fn account(draft: &Draft<'_>, refusals: &mut Vec<Refusal>) {
         refusals.push(refusal(
             None,
             RefusalKind::AccountLimit,
-            format!("{least} droplets are wanted at once, and the account may have {limit}"),
+            format!(
+                "the environment would have {} at once, and the account may have {limit}",
+                counted(least, "droplet")
+            ),
             "lower `count`, or ask DigitalOcean for a higher limit",
         ));
     }
@@ -115,7 +123,10 @@ fn account(draft: &Draft<'_>, refusals: &mut Vec<Refusal>) {
         refusals.push(refusal(
             None,
             RefusalKind::AccountLimit,
-            format!("the account would have {volumes} volumes, and may have {limit}"),
+            format!(
+                "the account would have {}, and may have {limit}",
+                counted(volumes, "volume")
+            ),
             "delete volumes that are not needed, or ask DigitalOcean for a higher limit",
         ));
     }
@@ -302,8 +313,8 @@ fn limits(desired: &Desired, up: &Up<'_>, draft: &Draft<'_>, refusals: &mut Vec<
             None,
             RefusalKind::Limits,
             format!(
-                "{} droplets are wanted, and `limits.droplets` is {most}",
-                desired.droplets.len()
+                "the manifest asks for {}, and `limits.droplets` is {most}",
+                counted(desired.droplets.len(), "droplet")
             ),
             "lower `count`, or raise the limit",
         ));

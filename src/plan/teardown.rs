@@ -357,9 +357,12 @@ impl<'a> Draft<'a> {
                 self.graph
                     .after(made, step, "it is made or grown before it goes");
             }
-            for &destroy in &self.destroys {
+            let held = planned.live.map(|live| live.id.as_str());
+            let freed = held.and_then(|id| self.freed.get(id).copied());
+            let let_go = self.let_go.get(name.as_str()).into_iter().flatten();
+            for before in let_go.copied().chain(freed) {
                 self.graph
-                    .after(destroy, step, "a volume goes once no droplet can hold it");
+                    .after(before, step, "a volume goes once no droplet can hold it");
             }
         }
     }

@@ -9,7 +9,9 @@ use crate::desired::{Desired, Droplet, Image};
 use crate::live::LiveDroplet;
 use crate::plan::change::{Activity, ActivityRun, FieldChange};
 use crate::plan::compare::made;
-use crate::plan::step::{DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource};
+use crate::plan::step::{
+    DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef,
+};
 
 /// The API makes at most this many droplets in one call.
 const PER_CREATE: usize = 10;
@@ -55,10 +57,20 @@ struct Life {
     required: Vec<StepId>,
     /// What must only have ended before the next run.
     ended: Vec<StepId>,
-    /// Per mount: the step that attached it, if one did, and the one that mounted it.
-    mounts: Vec<(Option<StepId>, StepId)>,
+    /// What was mounted.
+    mounts: Vec<Mounted>,
     /// The latest event.
     event: Option<StepId>,
+}
+
+/// A volume that is mounted on a droplet.
+struct Mounted {
+    volume: VolumeRef,
+    path: String,
+    /// The step that attaches it, if it is not attached already.
+    attach: Option<StepId>,
+    /// The step that mounts it.
+    mount: StepId,
 }
 
 impl<'a> Draft<'a> {
@@ -167,9 +179,13 @@ impl<'a> Draft<'a> {
             },
             (None, None) => return,
         };
+        let releases = planned
+            .live
+            .and_then(|live| self.releases.get(&live.id).cloned())
+            .unwrap_or_default();
         let mut life = Life {
             reference,
-            all: created.into_iter().collect(),
+            all: created.into_iter().chain(releases).collect(),
             required: created.into_iter().collect(),
             ended: Vec::new(),
             mounts: Vec::new(),
@@ -224,7 +240,11 @@ impl<'a> Draft<'a> {
     ) {
         let droplet = planned.droplet;
         let address = &droplet.address;
-        let works = droplet.source.is_some() || !droplet.runs.is_empty();
+        // What goes is unmounted first, which takes a login and the mounts it is to undo.
+        let goes = planned.live.is_some() && planned.end != End::Stays;
+        let works = droplet.source.is_some()
+            || !droplet.runs.is_empty()
+            || (goes && !droplet.mounts.is_empty());
         let is_attached = |draft: &Self, volume: &str| {
             let live = planned.live?;
             let id = draft.volumes.get(volume)?.live?.id.as_str();
@@ -335,7 +355,12 @@ impl<'a> Draft<'a> {
             }
             life.all.push(step);
             life.required.push(step);
-            life.mounts.push((attach, step));
+            life.mounts.push(Mounted {
+                volume: volume.reference,
+                path: mount.path.clone(),
+                attach,
+                mount: step,
+            });
         }
         if let (Some(live), Some(event)) = (planned.live, life.event) {
             self.events.insert(live.id, event);
@@ -433,28 +458,17 @@ impl<'a> Draft<'a> {
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
         let mut event = life.event;
-        let mounted: Vec<_> = droplet
-            .mounts
-            .iter()
-            .filter_map(|mount| {
-                self.volumes
-                    .get(mount.volume.as_str())
-                    .cloned()
-                    .map(|v| (mount, v))
-            })
-            .collect();
-        // Nothing is drawn for mounts of a droplet that is only created and destroyed; of one
-        // that exists, what is attached is left to its destruction only if nothing logs in.
-        for ((mount, volume), (attach, mount_step)) in mounted.into_iter().zip(&life.mounts) {
+        let mut detaches = Vec::new();
+        for mounted in &life.mounts {
             let unmount = self.cleanup(
                 address,
                 StepKind::Unmount {
                     droplet: life.reference.clone(),
-                    path: mount.path.clone(),
+                    path: mounted.path.clone(),
                 },
             );
             self.graph
-                .needs(*mount_step, unmount, "only what was mounted is unmounted");
+                .needs(mounted.mount, unmount, "only what was mounted is unmounted");
             for &step in &before {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
@@ -462,14 +476,14 @@ impl<'a> Draft<'a> {
             let detach = self.cleanup(
                 address,
                 StepKind::Detach {
-                    volume: volume.reference.clone(),
+                    volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
                     region: self.scope.region.clone(),
                 },
             );
-            if let Some(attach) = attach {
+            if let Some(attach) = mounted.attach {
                 self.graph
-                    .needs(*attach, detach, "only what was attached is detached");
+                    .needs(attach, detach, "only what was attached is detached");
             }
             for &step in &before {
                 self.graph
@@ -490,9 +504,7 @@ impl<'a> Draft<'a> {
             }
             event = Some(detach);
             before.extend([unmount, detach]);
-            if let Some(live) = volume.live {
-                self.freed.insert(&live.id, detach);
-            }
+            detaches.push(detach);
         }
         let destroy = self.cleanup(
             address,
@@ -515,6 +527,10 @@ impl<'a> Draft<'a> {
         for &step in gate {
             self.graph.needs(step, destroy, gate_reason);
         }
+        for mount in &droplet.mounts {
+            let let_go = self.let_go.entry(&mount.volume).or_default();
+            let_go.extend(detaches.iter().copied().chain([destroy]));
+        }
         if let Some(live) = planned.live {
             self.drop_tags(&live.tags);
         }
@@ -524,7 +540,8 @@ impl<'a> Draft<'a> {
     fn note_activity(&mut self, desired: &'a Desired, planned: &PlannedDroplet<'a>) {
         let droplet = planned.droplet;
         let single_use = planned.is_single_use();
-        if !single_use && droplet.source.is_none() && droplet.runs.is_empty() {
+        let nothing_runs = droplet.source.is_none() && droplet.runs.is_empty();
+        if nothing_runs && planned.end == End::Stays {
             return;
         }
         let after_run = match planned.end {

@@ -50,6 +50,10 @@ pub(super) struct Draft<'a> {
     pub attached: Attached<'a>,
     /// Steps that detach a volume from where it is, by its id.
     pub freed: BTreeMap<&'a str, StepId>,
+    /// Steps that free droplets that exist of volumes they no longer mount, by the droplets' ids.
+    pub releases: BTreeMap<u64, Vec<StepId>>,
+    /// Steps after which a droplet of this plan no longer holds a volume, by its name in the manifest.
+    pub let_go: BTreeMap<&'a str, Vec<StepId>>,
     /// Logins to droplets that exist, by their id.
     pub connects: BTreeMap<u64, StepId>,
     /// The latest event of droplets that exist: one event per droplet at a time.
@@ -116,6 +120,8 @@ impl<'a> Draft<'a> {
             key: None,
             attached,
             freed: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            let_go: BTreeMap::new(),
             connects: BTreeMap::new(),
             events: BTreeMap::new(),
             destroys: Vec::new(),

@@ -102,7 +102,10 @@ pub(in crate::plan) fn compare<'a>(
         };
         refuse(
             RefusalKind::NameTaken,
-            format!("a volume `{name}` that does not belong to it exists in {region}"),
+            format!(
+                "{region} has a volume `{name}` that is not the {}'s",
+                whose(*scope)
+            ),
             help.to_owned(),
         );
         return create;
@@ -173,6 +176,13 @@ pub(in crate::plan) fn compare<'a>(
         grow,
         add,
         fields,
+    }
+}
+
+const fn whose(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Project => "project",
+        Scope::Environment => "environment",
     }
 }
 
