@@ -25,6 +25,7 @@ mod error;
 mod exec;
 mod git;
 mod git_address;
+mod git_command;
 mod host_key;
 mod keys;
 mod output;

@@ -205,7 +205,12 @@ fn build_root(setup: &Setup, users: BorrowedFd<'_>) -> Step<PathBuf> {
         })
         .during(&format!("mount the overlay of {part}"))?;
     }
-    Ok(root)
+    // The guest's root is nobody out here: it cannot pass through folders of the host's root, such
+    // as the home folder that state lies in by default. /tmp is hidden from this process alone.
+    let open = Path::new("/tmp");
+    let staged = setup.stage.as_str();
+    sys::mount(staged, open, None, libc::MS_MOVE, "").during("move the stage")?;
+    Ok(open.join("root"))
 }
 
 /// A /dev made by the host's root: a user namespace may not make device nodes.
