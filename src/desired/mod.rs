@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use error::DesiredError;
+pub(crate) use expand::{merged, volume_spec_tag};
 pub use user_data::user_data;
 
 use crate::address::Address;

@@ -159,7 +159,9 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         .map_err(|cause| LocalError::Guests { cause })?;
     let store = Arc::new(Store::new(file, Arc::clone(&account)));
     let saving = tokio::spawn(Arc::clone(&store).run());
-    let worker = Arc::new(Worker::new(account, Arc::clone(&store), host));
+    let volumes =
+        (probe.tier == Tier::Namespaces).then(|| folder.path.join("guests").join("volumes"));
+    let worker = Arc::new(Worker::new(account, Arc::clone(&store), host, volumes));
     let listening = tokio::spawn(Arc::clone(&worker).listen());
     let jobs = {
         let mut account = lock(&worker.account);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::{Mutex as Turn, Semaphore, oneshot};
 
 use super::account::{Account, Done, Effect};
@@ -20,6 +21,8 @@ pub(super) struct Worker {
     pub(super) account: Arc<Mutex<Account>>,
     pub(super) store: Arc<Store>,
     host: GuestHost,
+    /// Where the files of volumes lie, when there are any.
+    volumes: Option<Utf8PathBuf>,
     slots: Semaphore,
     turns: Mutex<HashMap<u64, Arc<Turn<()>>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
@@ -36,11 +39,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Worker {
-    pub(super) fn new(account: Arc<Mutex<Account>>, store: Arc<Store>, host: GuestHost) -> Self {
+    pub(super) fn new(
+        account: Arc<Mutex<Account>>,
+        store: Arc<Store>,
+        host: GuestHost,
+        volumes: Option<Utf8PathBuf>,
+    ) -> Self {
         Self {
             account,
             store,
             host,
+            volumes,
             slots: Semaphore::new(AT_ONCE),
             turns: Mutex::default(),
             waiting: Mutex::default(),
@@ -143,10 +152,16 @@ impl Worker {
                 volume,
                 size_gib,
                 from,
-                filesystem: _,
+                filesystem,
             } => {
                 host.create_volume(&volume, size_gib, from.as_deref())
-                    .await?
+                    .await?;
+                // A copy brings the file system of what it is a copy of.
+                if let (Some((kind, label)), Some(folder), None) =
+                    (filesystem, &self.volumes, &from)
+                {
+                    format(&folder.join(format!("{volume}.img")), &kind, &label).await?;
+                }
             }
             Effect::DeleteVolume(volume) => host.delete_volume(&volume).await?,
             Effect::ResizeVolume(volume, size_gib) => host.resize_volume(&volume, size_gib).await?,
@@ -177,4 +192,23 @@ impl Worker {
     pub(super) async fn close(&self) {
         self.host.close().await;
     }
+}
+
+/// Makes a file system in a volume's file, as DigitalOcean does when a create asks for one.
+async fn format(file: &Utf8Path, kind: &str, label: &str) -> Result<(), GuestError> {
+    let failed = |cause| GuestError::Io {
+        what: format!("cannot make {kind} in {file}"),
+        cause,
+    };
+    let mut command = tokio::process::Command::new(format!("mkfs.{kind}"));
+    command.args(["-q", if kind == "ext4" { "-F" } else { "-f" }]);
+    if !label.is_empty() {
+        command.args(["-L", label]);
+    }
+    let output = command.arg(file.as_str()).output().await.map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(failed(std::io::Error::other(said)))
 }

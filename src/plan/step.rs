@@ -219,8 +219,8 @@ pub enum StepKind {
     },
     /// Deletes a volume with all it holds.
     DeleteVolume {
-        /// Its id.
-        id: String,
+        /// Which one. One that its create never made is no error.
+        volume: VolumeRef,
         /// Its name.
         name: String,
     },
