@@ -58,11 +58,16 @@ pub async fn execute(
 /// seconds for minutes.
 const SAID_LATELY: Duration = Duration::from_secs(30);
 
+/// Shorter waits are part of every run, and nobody needs to hear of them: a new SSH key is unknown
+/// for a moment.
+const FELT: Duration = Duration::from_secs(1);
+
 /// Tells of the client's waits.
 fn observer(feed: Feed) -> Arc<dyn Fn(ClientNotice) + Send + Sync> {
     let said: Mutex<HashMap<String, Instant>> = Mutex::default();
     Arc::new(move |notice| {
         let (attempt, wait, text) = match notice {
+            ClientNotice::Retry { wait, .. } if wait < FELT => return,
             ClientNotice::Retry {
                 call,
                 attempt,

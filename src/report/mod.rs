@@ -15,6 +15,8 @@ pub mod plan_json;
 pub mod plan_text;
 pub mod progress;
 pub mod style;
+#[cfg(test)]
+mod tests;
 pub mod text_diff;
 
 pub use json_lines::JsonLines;

@@ -8,7 +8,7 @@ use super::style::Palette;
 use crate::address::Address;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::standing::{Presence, Sort, Standing, Tariff};
-use crate::execute::{Event, EventKind, Failure};
+use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
 use crate::units::Money;
 
@@ -139,8 +139,13 @@ pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
             (false, _) => palette.bad("Failed:"),
         };
         let mut parts = vec![format!("{done} of {} steps done", plan.steps.len())];
-        if *failed > 0 {
+        let stopped = events.iter().filter(|event| is_stop(event)).count();
+        let failed = (*failed as usize).saturating_sub(stopped);
+        if failed > 0 {
             parts.push(format!("{failed} failed"));
+        }
+        if stopped > 0 {
+            parts.push(format!("{stopped} stopped"));
         }
         if *skipped > 0 {
             parts.push(format!("{skipped} skipped"));
@@ -205,17 +210,41 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
             ..
         })
     );
-    let destroy = format!("`dewpoint destroy{flags}`");
-    let help = match (ended_well, up.is_empty() && unsure.is_empty()) {
-        (true, true) => return,
-        (true, false) => format!("{destroy} removes what is up"),
-        (false, true) => format!("`dewpoint {}{flags}` goes on from here", command(plan)),
-        (false, false) => format!(
-            "`dewpoint {}{flags}` goes on from here, {destroy} finds and removes what is left",
-            command(plan)
-        ),
-    };
-    let _ = writeln!(out, "{} {help}", palette.running("help:"));
+    let mut help = Vec::new();
+    if !ended_well {
+        let verb = if only_runs_failed(events) {
+            "runs again what failed"
+        } else {
+            "goes on from here"
+        };
+        help.push(format!("`dewpoint {}{flags}` {verb}", command(plan)));
+    }
+    if !unsure.is_empty() {
+        help.push(format!(
+            "`dewpoint destroy{flags}` finds and removes what is left"
+        ));
+    } else if !up.is_empty() {
+        help.push(format!("`dewpoint destroy{flags}` removes what is up"));
+    }
+    if !help.is_empty() {
+        let _ = writeln!(out, "{} {}", palette.running("help:"), help.join(", "));
+    }
+}
+
+/// Whether an event tells of a step that an interrupt ended.
+fn is_stop(event: &Event) -> bool {
+    matches!(&event.kind, EventKind::Failed { failure, .. } if failure.code == INTERRUPTED)
+}
+
+/// Whether all that failed is the tests' fault.
+fn only_runs_failed(events: &[Event]) -> bool {
+    events.iter().all(|event| match &event.kind {
+        EventKind::Failed { failure, .. } => {
+            failure.allowed || failure.class == FailureClass::RunStep
+        }
+        EventKind::Interrupted { .. } => false,
+        _ => true,
+    })
 }
 
 /// The command that makes such a plan.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::groups::{ActivityGroup, Group, group_activities, group_changes, names_of, title_of};
 use super::style::Palette;
 use super::text_diff;
-use crate::plan::{Action, Change, EdgeKind, Goal, Plan};
+use crate::plan::{Action, Change, EdgeKind, FieldChange, Goal, Plan};
 use crate::units::Seconds;
 
 /// How a plan is shown.
@@ -77,11 +77,7 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
         }
     }
     if !plan.activities.is_empty() {
-        let heading = match plan.goal {
-            Goal::Test => "This test:",
-            _ => "Every apply:",
-        };
-        let _ = writeln!(out, "\n{}", palette.strong(heading));
+        let _ = writeln!(out, "\n{}", palette.strong(every(plan)));
         for group in group_activities(&plan.activities) {
             write_activity(&mut out, &group, view);
         }
@@ -158,12 +154,21 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
         )
     } else if plan.has_steps() {
         format!(
-            "{} Every apply: {}.",
+            "{} {} {}.",
             palette.strong("No changes."),
+            every(plan),
             parts.join("; ")
         )
     } else {
         palette.strong("No changes.")
+    }
+}
+
+/// What the activities of a plan stand under.
+const fn every(plan: &Plan) -> &'static str {
+    match plan.goal {
+        Goal::Test => "This test:",
+        Goal::Apply | Goal::Destroy | Goal::DestroyProject => "Every apply:",
     }
 }
 
@@ -202,12 +207,7 @@ fn write_change(out: &mut String, group: &Group<'_>, view: View<'_>) {
     write_fields(out, &change.fields, change.action, view);
 }
 
-fn write_fields(
-    out: &mut String,
-    fields: &[crate::plan::FieldChange],
-    action: Action,
-    view: View<'_>,
-) {
+fn write_fields(out: &mut String, fields: &[FieldChange], action: Action, view: View<'_>) {
     let palette = view.palette;
     let width = fields
         .iter()
@@ -300,10 +300,15 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
         activity.after_run,
         palette.faint(&format!("({names})")),
     );
-    write_fields(out, &activity.fields, Action::Create, view);
-    if let Some(source) = &activity.source {
-        let _ = writeln!(out, "      source  {source}");
-    }
+    let mut fields = activity.fields.clone();
+    fields.extend(activity.source.as_ref().map(|source| FieldChange {
+        field: "source".to_owned(),
+        old: None,
+        new: Some(source.clone()),
+        forces_replace: false,
+        known_after_apply: false,
+    }));
+    write_fields(out, &fields, Action::Create, view);
     for run in &activity.runs {
         let first = run.command.lines().next().unwrap_or_default();
         let more = run.command.trim_end().lines().count().saturating_sub(1);

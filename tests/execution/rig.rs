@@ -40,10 +40,8 @@ impl Drop for Rig {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // What the local cloud said explains most failures.
-            for file in ["cloud.log"] {
-                let text = std::fs::read_to_string(self.path().join("cloud").join(file));
-                eprintln!("{}", text.unwrap_or_default());
-            }
+            let log = std::fs::read_to_string(self.path().join("cloud/cloud.log"));
+            eprintln!("{}", log.unwrap_or_default());
         }
         if let Err(error) = service::reset(&self.path().join("cloud")) {
             eprintln!("the local cloud was not removed: {error}");

@@ -219,14 +219,19 @@ fn plan(rig: &Rig, command: &str) -> Plan {
     plan.done()
 }
 
+/// What is synced.
+fn code(rig: &Rig) {
+    let code = rig.path().join("code");
+    std::fs::create_dir(&code).expect("made");
+    std::fs::write(code.join("greeting"), "hello from this side\n").expect("written");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_executed_from_key_to_clean_up() {
     let Some(rig) = Rig::start(true).await else {
         return;
     };
-    let code = rig.path().join("code");
-    std::fs::create_dir(&code).expect("made");
-    std::fs::write(code.join("greeting"), "hello from this side\n").expect("written");
+    code(&rig);
     let command = "cat greeting /opt/marker; date >/mnt/models/seen; mountpoint /mnt/models; echo ok >report.xml";
     let executed = rig
         .execute(&plan(&rig, command), Interrupts::none(), vec![])
@@ -271,7 +276,7 @@ async fn a_run_that_fails_is_told_and_the_droplet_destroyed_all_the_same() {
     let Some(rig) = Rig::start(true).await else {
         return;
     };
-    std::fs::create_dir(rig.path().join("code")).expect("made");
+    code(&rig);
     let command = "echo 'AssertionError: 1 != 2'; exit 1";
     let executed = rig
         .execute(&plan(&rig, command), Interrupts::none(), vec![])
