@@ -83,6 +83,10 @@ pub(super) struct Inner {
     pub asked: Mutex<HashSet<(String, String)>>,
     /// When keys (by fingerprint) were made: only a new one may be unknown for a while.
     pub new_keys: Mutex<HashMap<String, Instant>>,
+    /// Keys (by fingerprint) that a create was accepted with: all further ones will be.
+    pub proven_keys: Mutex<HashSet<String>>,
+    /// Whose create finds out whether a new key is known yet: the others wait for it.
+    pub key_turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Client {
@@ -130,6 +134,8 @@ impl Client {
                 actions: SharedPoll::default(),
                 asked: Mutex::default(),
                 new_keys: Mutex::default(),
+                proven_keys: Mutex::default(),
+                key_turn: tokio::sync::Mutex::default(),
             }),
         })
     }

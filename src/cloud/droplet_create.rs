@@ -135,7 +135,8 @@ impl Client {
         fresh
     }
 
-    /// One create call, repeated while the API does not know the new SSH key yet.
+    /// One create call, repeated while the API does not know the new SSH key yet. Of many creates
+    /// with a new key only one asks: an unknown key costs a call a try, not a call a try and create.
     async fn ask(&self, new: &NewDroplets, names: Vec<String>) -> Result<Created, CloudError> {
         let call = Call::CreateDroplets {
             new: Box::new(new.clone()),
@@ -145,6 +146,14 @@ impl Client {
         // The same words are final for a wrong key: how long to bear them goes by the key's age.
         let age = made.map_or(std::time::Duration::ZERO, |made: Instant| made.elapsed());
         let lag = self.timing().key_lag;
+        let proven = |key: &str| locked(&self.inner.proven_keys).contains(key);
+        let mut turn = None;
+        if made.is_some() && !proven(&new.ssh_key) {
+            turn = Some(self.inner.key_turn.lock().await);
+            if proven(&new.ssh_key) {
+                turn = None;
+            }
+        }
         let mut patience = Patience::new(self, lag.saturating_sub(age).max(lag / 4));
         let answer: Answer = loop {
             match self.call(&call).await {
@@ -156,6 +165,8 @@ impl Client {
                 other => break other?,
             }
         };
+        locked(&self.inner.proven_keys).insert(new.ssh_key.clone());
+        drop(turn);
         parse(&call.request(), &answer)
     }
 

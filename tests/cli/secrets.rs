@@ -20,8 +20,8 @@ droplets:
           test "$(printf %s "$API_KEY" | sha256sum | cut -d' ' -f1)" = "$EXPECTED"
           echo "the key is [$API_KEY]"
           printf 'half: %s' "${API_KEY%?????}"; sleep 0.2; printf '%s\n' "${API_KEY#"${API_KEY%?????}"}"
-          ! tr '\0' '\n' </proc/1/environ | grep -q "$API_KEY"
-          ! cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -q "$API_KEY"
+          case "$(tr '\0' ' ' </proc/1/environ)" in *"$API_KEY"*) echo 'process 1 has it'; exit 1;; esac
+          case "$(cat /proc/[0-9]*/cmdline | tr '\0' ' ')" in *"$API_KEY"*) echo 'an argument is it'; exit 1;; esac
       - name: fail with it
         command: echo "no luck with $API_KEY" >&2; exit 9
         allow_failure: true

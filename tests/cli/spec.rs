@@ -31,10 +31,11 @@ fn a_whole_cycle_keeps_to_the_official_specification() {
     let requests = workspace.requests();
     assert!(requests.len() > 30, "{}", requests.len());
     let mut problems = Vec::new();
-    for request in requests
-        .iter()
-        .filter(|request| request["path"].as_str().is_some_and(|path| path.starts_with("/v2/")))
-    {
+    for request in requests.iter().filter(|request| {
+        request["path"]
+            .as_str()
+            .is_some_and(|path| path.starts_with("/v2/"))
+    }) {
         let text = |name: &str| request[name].as_str().unwrap_or_default();
         let body = |name: &str| Some(&request[name]).filter(|body| !body.is_null());
         let status = u16::try_from(request["status"].as_u64().unwrap_or(0)).unwrap_or(0);
