@@ -332,7 +332,17 @@ proptest! {
 fn ten_thousand_droplets_are_no_trouble() {
     let yaml = "version: 1\nproject: app\nregion: nyc3\ndroplets:\n  web:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    count: 10000\n    source: { path: . }\n    run: [{ name: tests, command: \"true\", artifacts: [a] }]\n    after_run: destroy\n";
     let desired = desired(yaml);
+    let t = std::time::Instant::now();
     let first = crate::plan::plan(&desired, &nothing(), &Options::default(), NOW).expect("a plan");
+    eprintln!(
+        "PLAN {:?} steps {} edges {}",
+        t.elapsed(),
+        first.steps.len(),
+        first.edges.len()
+    );
+    let t = std::time::Instant::now();
+    check::check(&first, &nothing()).expect("a good plan");
+    eprintln!("CHECK {:?}", t.elapsed());
     assert_eq!(first.activities.len(), 10_000);
     let kinds = |name: &str| {
         first
