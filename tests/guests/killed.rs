@@ -136,7 +136,11 @@ impl Process {
     fn read(id: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // The name before may hold spaces.
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1);
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        // One that has ended and is only waited for has nothing any more.
+        if fields.next()? == "Z" {
+            return None;
+        }
         let parent = fields.next()?.parse().ok()?;
         let started = fields.nth(17)?.to_owned();
         Some(Self {
