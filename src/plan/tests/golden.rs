@@ -367,7 +367,7 @@ fn a_recipe_that_changed_replaces_what_is_made_from_it() {
         provision[1]: () -> false
         prune: app-base-034c92e01a97 -> ()
     -/+ droplet.web (app-main-web) snapshot.base is built anew
-        image: image 106 -> app-base-2bdc5e99635c !
+        image: image 105 -> app-base-2bdc5e99635c !
     1 firewall create tags <- []
     2 snapshot.base create droplet <- [1]
     3 snapshot.base connect <- [2]
