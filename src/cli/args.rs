@@ -38,11 +38,18 @@ pub struct Global {
         global = true,
         default_value = "dewpoint.yaml",
         value_name = "FILE",
-        env = "DEWPOINT_FILE"
+        env = "DEWPOINT_FILE",
+        hide_env_values = true
     )]
     pub file: Utf8PathBuf,
     /// Environment to work on, instead of the manifest's.
-    #[arg(long = "env", global = true, value_name = "NAME", env = "DEWPOINT_ENV")]
+    #[arg(
+        long = "env",
+        global = true,
+        value_name = "NAME",
+        env = "DEWPOINT_ENV",
+        hide_env_values = true
+    )]
     pub environment: Option<String>,
     /// Value of a variable; can be given several times.
     #[arg(long = "var", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -54,16 +61,22 @@ pub struct Global {
     #[arg(long, global = true)]
     pub local: bool,
     /// Folder of the local cloud's state [default: under the XDG state folder].
-    #[arg(long, global = true, value_name = "DIR", env = "DEWPOINT_LOCAL_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "DEWPOINT_LOCAL_DIR",
+        hide_env_values = true
+    )]
     pub local_dir: Option<Utf8PathBuf>,
     /// How many changes of the cloud may be under way at once.
     #[arg(long, global = true, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallelism: u16,
     /// When to colour.
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", env = "DEWPOINT_COLOR")]
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", env = "DEWPOINT_COLOR", hide_env_values = true)]
     pub color: Colour,
     /// How progress is written: `json` is the event stream, one line each.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", env = "DEWPOINT_LOG_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", env = "DEWPOINT_LOG_FORMAT", hide_env_values = true)]
     pub log_format: LogFormat,
     /// Only results and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::{Draft, End, PlannedDroplet, because, described, streamed};
+use super::build::{Draft, End, PlannedDroplet, because, described, empty_tags, streamed};
 use super::change::{Action, Cause, Reason};
 use super::compare::{droplet, firewall, snapshot, ssh_key, volume};
 use super::cost::{Kept, Up};
@@ -169,7 +169,8 @@ pub(super) fn plan(
         empty(desired, &key, &wall, &mut draft);
     }
     let ephemeral = !draft.destroys.is_empty();
-    draft.draw_tag_removal(&environment_tag_after(&draft), ephemeral);
+    let emptied = emptied_tags(live, &named, &kept, &draft);
+    draft.draw_tag_removal(&emptied, ephemeral);
 
     // What only apply used to find out.
     preflight::check(desired, &planned, &up, &mut draft);
@@ -728,11 +729,21 @@ fn empty<'a>(
     }
 }
 
-/// The environment's tag goes with the last that bears it.
-fn environment_tag_after(draft: &Draft<'_>) -> BTreeSet<String> {
-    if draft.empties() {
-        BTreeSet::from([draft.owner.environment_tag.clone()])
-    } else {
-        BTreeSet::new()
+/// The tags that hold nothing any more once everything the environment owns is gone, those that
+/// this very plan makes among them.
+fn emptied_tags(
+    live: &Live,
+    named: &BTreeSet<String>,
+    kept: &Kept,
+    draft: &Draft<'_>,
+) -> BTreeSet<String> {
+    if !draft.empties() {
+        return BTreeSet::new();
     }
+    let mut tags: BTreeSet<String> = live.tags.iter().cloned().collect();
+    tags.extend(named.iter().cloned());
+    let tags: Vec<String> = tags.into_iter().collect();
+    let something_stays =
+        !(kept.volumes.is_empty() && kept.images_mb.is_empty() && kept.unknown.is_empty());
+    empty_tags(&tags, &draft.owner, something_stays, false)
 }

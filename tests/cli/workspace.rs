@@ -240,19 +240,6 @@ impl Workspace {
         body["requests"].as_array().expect("requests").clone()
     }
 
-    /// How many requests of this method and beginning of path were sent.
-    pub fn count(&self, method: &str, path: &str) -> usize {
-        self.requests()
-            .iter()
-            .filter(|request| {
-                request["method"] == method
-                    && request["path"]
-                        .as_str()
-                        .is_some_and(|p| p.starts_with(path))
-            })
-            .count()
-    }
-
     /// Makes the cloud misbehave.
     pub fn fault(&self, fault: &Value) {
         let (status, body) = self.call("POST", "/_local/faults", Some(fault));
