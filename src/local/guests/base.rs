@@ -67,10 +67,13 @@ const ETC: [&str; 48] = [
 ];
 
 /// Further names, kept apart so that each list stays readable: they differ between distributions.
-const ETC_MORE: [&str; 12] = [
+const ETC_MORE: [&str; 15] = [
     "ssl/certs",
     "ssl/openssl.cnf",
-    "systemd",
+    "systemd/journald.conf",
+    "systemd/logind.conf",
+    "systemd/system.conf",
+    "systemd/user.conf",
     "terminfo",
     "timezone",
     "ucf.conf",
@@ -92,28 +95,54 @@ const VAR: [&str; 6] = [
     "cache/debconf/templates.dat",
 ];
 
-/// The distribution of the host, such as `Debian GNU/Linux 12 (bookworm)`.
-pub(super) fn distribution() -> String {
-    let release = fs::read_to_string("/etc/os-release")
-        .or_else(|_| fs::read_to_string("/usr/lib/os-release"));
-    release
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
-        .map_or_else(
-            || "an unnamed Linux".to_owned(),
-            |name| name.trim_matches('"').to_owned(),
-        )
+/// The distribution of the host, as os-release names it.
+#[derive(Debug, Clone)]
+pub(super) struct Release {
+    /// Such as `debian`.
+    pub id: String,
+    /// Such as `12`; empty where there is none.
+    pub version: String,
+    /// Such as `Debian GNU/Linux 12 (bookworm)`.
+    pub name: String,
 }
 
-/// What an upgrade of the host changes: the state of its package database.
-fn fingerprint() -> String {
+/// Reads the distribution of the host.
+pub(super) fn release() -> Release {
+    let text = fs::read_to_string("/etc/os-release")
+        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
+    let field = |name: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim_matches('"').to_owned())
+    };
+    Release {
+        id: field("ID").unwrap_or_default(),
+        version: field("VERSION_ID").unwrap_or_default(),
+        name: field("PRETTY_NAME").unwrap_or_else(|| "an unnamed Linux".to_owned()),
+    }
+}
+
+/// The distribution of the host, such as `Debian GNU/Linux 12 (bookworm)`.
+pub(super) fn distribution() -> String {
+    release().name
+}
+
+/// What an upgrade of the host changes: its distribution and the state of its package database.
+pub(super) fn host_fingerprint() -> String {
     let changed = fs::metadata("/var/lib/dpkg/status")
+        .or_else(|_| fs::metadata("/var/lib/rpm/rpmdb.sqlite"))
         .and_then(|data| data.modified())
         .ok()
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .map_or(0, |time| time.as_secs());
-    format!("{} {} {changed}", env!("CARGO_PKG_VERSION"), distribution())
+    format!("{} {changed}", distribution())
+}
+
+/// What the base depends on; the number counts how its contents have changed.
+fn fingerprint() -> String {
+    format!("{} 2 {}", env!("CARGO_PKG_VERSION"), host_fingerprint())
 }
 
 /// Makes the base, or makes it anew when the host was upgraded since.
@@ -137,6 +166,8 @@ pub(super) fn prepare(folder: &Utf8Path) -> Result<(), GuestError> {
     for name in ETC.iter().chain(&ETC_MORE) {
         copy(&Path::new("/etc").join(name), etc.join(name).as_std_path()).map_err(failed())?;
     }
+    // What the host itself has enabled is none of a guest's business.
+    fs::create_dir_all(etc.join("systemd/system")).map_err(failed())?;
     no_passwords(etc.as_std_path()).map_err(failed())?;
     let var = fresh.join("var");
     for name in [
@@ -160,6 +191,8 @@ pub(super) fn prepare(folder: &Utf8Path) -> Result<(), GuestError> {
     symlink("/run", var.join("run")).map_err(failed())?;
     symlink("/run/lock", var.join("lock")).map_err(failed())?;
     shims::write_image(fresh.join("usr").as_std_path()).map_err(failed())?;
+    shims::write_image_without_systemd(fresh.join("usr-without-systemd").as_std_path())
+        .map_err(failed())?;
     fs::write(fresh.join("fingerprint"), wanted).map_err(failed())?;
     remove(folder.as_std_path()).map_err(failed())?;
     fs::rename(&fresh, folder).map_err(failed())

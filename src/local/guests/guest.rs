@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::GuestError;
 use super::exec::{Exit, GuestExec, GuestProcess, ProcessRequest};
 use super::sys;
-use super::wire::{self, FromGuest, Setup, ToGuest};
+use super::wire::{self, Ending, FromGuest, Setup, ToGuest};
 use crate::local::watch::watch;
 
-/// How long a guest may take from its start to `READY`.
-const BOOT: Duration = Duration::from_secs(20);
+/// How long a guest may take from its start to `READY`, a hundred at once on two processors.
+const BOOT: Duration = Duration::from_secs(60);
 /// How long its processes may take to end before they are ended.
 const POWER_OFF: Duration = Duration::from_secs(2);
 
@@ -33,8 +33,8 @@ pub(super) enum Said {
         path: String,
         options: String,
     },
-    /// It ended; `by_itself` when someone inside asked for it.
-    Ended { by_itself: bool },
+    /// It ended.
+    Ended { end: Ending },
 }
 
 type Reply<T> = oneshot::Sender<std::io::Result<T>>;
@@ -54,6 +54,8 @@ pub(super) struct Guest {
     pid: i32,
     devices: OwnedFd,
     users: OwnedFd,
+    /// Whether the cloud process ended it: then it does not start again, whatever it says.
+    ended_here: AtomicBool,
     gone: CancellationToken,
 }
 
@@ -146,14 +148,15 @@ impl Guest {
             pid,
             devices,
             users,
+            ended_here: AtomicBool::new(false),
             gone: CancellationToken::new(),
         });
         let reader = Arc::clone(&guest);
         tokio::spawn(async move {
-            let mut by_itself = false;
+            let mut end = Ending::Stopped;
             while let Ok(Some((message, fds))) = receive(&reader.control).await {
                 match message {
-                    FromGuest::PoweredOff => by_itself = true,
+                    FromGuest::Ended { end: how } => end = how,
                     FromGuest::Mount {
                         reply,
                         device,
@@ -179,7 +182,10 @@ impl Guest {
             tracing::debug!(droplet, signal = ?status.ok().and_then(|status| status.signal()), "guest ended");
             reader.gone.cancel();
             *reader.lock() = Waiting::default();
-            let _ = said.send((droplet, Said::Ended { by_itself }));
+            if reader.ended_here.load(Ordering::Relaxed) {
+                end = Ending::Stopped;
+            }
+            let _ = said.send((droplet, Said::Ended { end }));
         });
         Ok(guest)
     }
@@ -223,12 +229,19 @@ impl Guest {
             | FromGuest::Ready
             | FromGuest::Broken { .. }
             | FromGuest::Mount { .. }
-            | FromGuest::PoweredOff => {}
+            | FromGuest::Ended { .. } => {}
         }
+    }
+
+    /// Asks it to end in good order.
+    pub(super) async fn shut_down(&self) {
+        // A guest that is going already does not listen any more.
+        let _ = self.send(&ToGuest::ShutDown, &[]).await;
     }
 
     /// Ends it and waits until every process and mount of it is gone.
     pub(super) async fn power_off(&self) {
+        self.ended_here.store(true, Ordering::Relaxed);
         // A guest that is going already does not listen any more.
         let _ = self.send(&ToGuest::PowerOff, &[]).await;
         if tokio::time::timeout(POWER_OFF, self.gone.cancelled())

@@ -4,25 +4,34 @@
 //! user, mount, process, host name, IPC, cgroup and network namespaces over an overlay of the
 //! host's root. It protects against accidents, not against hostile code: there is one kernel.
 //!
-//! **Invariant:** guests, mounts and loop devices never outlive the cloud process: init ends when
-//! its socket closes, the mounts live in its namespace alone, loop devices clear themselves.
+//! A guest is three processes: its supervisor outside of it, its agent half inside, its process 1
+//! (systemd where that can be) inside. See `supervisor`, `agent`, `init`.
+//!
+//! **Invariant:** guests, mounts and loop devices never outlive the cloud process: the supervisor
+//! ends the guest when the socket closes, the mounts live in the guest's namespace alone, loop
+//! devices clear themselves.
 
+mod agent;
 mod base;
+mod cgroups;
 mod error;
 mod exec;
 mod guest;
 mod host;
+mod image;
 mod init;
 mod probe;
 mod proxy;
 mod shims;
 mod supervisor;
 mod sys;
+mod systemd;
 mod volumes;
 mod wire;
 
 pub use error::GuestError;
 pub use exec::{Exit, GuestExec, GuestProcess, ProcessRequest, PtyRequest};
-pub use host::{BootSpec, GuestHost, GuestImage};
+pub use host::{BootSpec, GuestHost, GuestImage, Limits, Options};
+pub use image::describe_image;
 pub use probe::{Probe, Tier, probe};
 pub use supervisor::supervisor_main;

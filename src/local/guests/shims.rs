@@ -38,16 +38,23 @@ rm -f "$reply"
 if [ -n "$problem" ]; then echo "mount: $problem" >&2; exit 32; fi
 "#;
 
-/// Powers the guest off: process 1 is not systemd.
+/// Powers the guest off, or starts it again: process 1 is not systemd.
 const POWEROFF: &str = "#!/bin/sh
-case \"$*\" in *-c*) echo 'a shutdown that is not under way cannot be cancelled' >&2; exit 1 ;; esac
-echo poweroff > /run/dewpoint/requests
+wanted=poweroff
+case \"${0##*/}\" in reboot) wanted=reboot ;; esac
+for word in \"$@\"; do
+  case \"$word\" in
+    -c) echo 'a shutdown that is not under way cannot be cancelled' >&2; exit 1 ;;
+    -r|--reboot) wanted=reboot ;;
+  esac
+done
+echo \"$wanted\" > /run/dewpoint/requests
 ";
 
 /// Says what cannot be, rather than hang or lie.
 const SYSTEMCTL: &str = "#!/bin/sh
 case \"$1\" in
-  poweroff|halt) exec /run/dewpoint/bin/poweroff ;;
+  poweroff|halt|reboot) exec \"/run/dewpoint/bin/$1\" ;;
   is-system-running) echo offline; exit 1 ;;
   daemon-reload) exit 0 ;;
 esac
@@ -58,7 +65,9 @@ exit 1
 /// cloud-init as far as provisioning scripts use it: there is nothing left to wait for.
 const CLOUD_INIT: &str = "#!/bin/sh
 case \"$1\" in
-  status) echo 'status: done'; exit 0 ;;
+  status)
+    case \"$*\" in *--wait*) [ ! -d /run/systemd/system ] || systemctl is-system-running --wait >/dev/null 2>&1 ;; esac
+    echo 'status: done'; exit 0 ;;
   clean) rm -rf /var/lib/cloud/instance; case \"$*\" in *--machine-id*) echo uninitialized > /etc/machine-id ;; esac; exit 0 ;;
   --version) echo '/usr/bin/cloud-init dewpoint-local'; exit 0 ;;
 esac
@@ -76,29 +85,38 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
+/// Names of what ends a guest.
+const ENDS: [&str; 4] = ["poweroff", "halt", "shutdown", "reboot"];
+
 /// Writes the programs of a running guest, below /run: they are in no snapshot.
 pub(super) fn write_run() -> io::Result<()> {
     let folder = Path::new("/run/dewpoint/bin");
     fs::create_dir_all(folder)?;
     fs::set_permissions("/run/dewpoint", fs::Permissions::from_mode(0o755))?;
     write(&folder.join("mount"), MOUNT)?;
-    write(&folder.join("systemctl"), SYSTEMCTL)?;
-    write(&folder.join("fstrim"), FSTRIM)?;
-    for name in ["poweroff", "halt", "shutdown"] {
-        write(&folder.join(name), POWEROFF)?;
-    }
-    Ok(())
+    write(&folder.join("fstrim"), FSTRIM)
 }
 
-/// Writes the programs that belong to the image, laid over the base's `/usr`.
+/// Writes what a running guest needs where its process 1 is not systemd.
+pub(super) fn write_without_systemd() -> io::Result<()> {
+    let folder = Path::new("/run/dewpoint/bin");
+    write(&folder.join("systemctl"), SYSTEMCTL)?;
+    ENDS.iter()
+        .try_for_each(|name| write(&folder.join(name), POWEROFF))
+}
+
+/// Writes the programs that belong to the image, laid over the host's `/usr`.
 pub(super) fn write_image(usr: &Path) -> io::Result<()> {
+    fs::create_dir_all(usr.join("bin"))?;
+    write(&usr.join("bin/cloud-init"), CLOUD_INIT)
+}
+
+/// Writes what is laid over the host's `/usr` where process 1 is not systemd.
+pub(super) fn write_image_without_systemd(usr: &Path) -> io::Result<()> {
     for folder in ["bin", "sbin"] {
         fs::create_dir_all(usr.join(folder))?;
     }
-    write(&usr.join("bin/cloud-init"), CLOUD_INIT)?;
     write(&usr.join("bin/systemctl"), SYSTEMCTL)?;
-    for name in ["poweroff", "halt", "shutdown"] {
-        write(&usr.join("sbin").join(name), POWEROFF)?;
-    }
-    Ok(())
+    ENDS.iter()
+        .try_for_each(|name| write(&usr.join("sbin").join(name), POWEROFF))
 }

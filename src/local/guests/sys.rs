@@ -137,13 +137,31 @@ pub(super) fn become_root() -> io::Result<()> {
     Ok(())
 }
 
+/// Bit of `prctl(PR_SET_SECUREBITS)`: capabilities stay when ids change.
+const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+
+/// Becomes another user of the host, but keeps every capability.
+pub(super) fn become_with_capabilities(id: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    unsafe {
+        check(libc::prctl(
+            libc::PR_SET_SECUREBITS,
+            SECBIT_NO_SETUID_FIXUP,
+            0,
+            0,
+            0,
+        ))?;
+        check(libc::setresgid(id, id, id))?;
+        check(libc::setresuid(id, id, id)).map(drop)
+    }
+}
+
 /// Does something with another file system identity but all capabilities (for overlay mounts over
 /// id-mapped folders, whose maker must be an id the map knows).
 pub(super) fn with_filesystem_id<T>(
     id: u32,
     action: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
-    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
     // SAFETY: no memory is involved.
     unsafe {
         check(libc::prctl(
@@ -198,6 +216,22 @@ pub(super) fn mount(
         )
     })
     .map(drop)
+}
+
+/// Binds the working folder, with all that is mounted below it, onto itself, and enters what
+/// covers it. No path is walked: its parents may be closed to this user.
+pub(super) fn cover_current_folder() -> io::Result<()> {
+    use rustix::fs::CWD;
+    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+    let tree = open_tree(
+        CWD,
+        ".",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE,
+    )?;
+    move_mount(&tree, "", CWD, ".", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(rustix::process::fchdir(&tree)?)
 }
 
 /// Makes the current folder the root and lets go of the old one.
@@ -266,14 +300,16 @@ pub(super) fn reap(pid: libc::pid_t, wait: bool) -> Option<Ended> {
     Some(Ended { pid, code, signal })
 }
 
-/// A descriptor that becomes readable when a child ended; the signal is blocked.
-pub(super) fn child_signals() -> io::Result<OwnedFd> {
+/// A descriptor that becomes readable when one of these signals arrives; they are blocked.
+pub(super) fn signals(numbers: &[libc::c_int]) -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd as _;
     // SAFETY: the set is initialised by sigemptyset; the new descriptor is ours alone.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         check(libc::sigemptyset(&raw mut set))?;
-        check(libc::sigaddset(&raw mut set, libc::SIGCHLD))?;
+        for number in numbers {
+            check(libc::sigaddset(&raw mut set, *number))?;
+        }
         check(libc::sigprocmask(
             libc::SIG_BLOCK,
             &raw const set,
@@ -285,6 +321,90 @@ pub(super) fn child_signals() -> io::Result<OwnedFd> {
             libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
         ))?;
         Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// A signal that arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signal {
+    pub number: libc::c_int,
+    /// Who sent it; 0 when that process is outside the process namespace.
+    pub sender: u32,
+}
+
+/// Takes the next signal from a descriptor of [`signals`]; `None` when there is none now.
+pub(super) fn next_signal(signals: &OwnedFd) -> io::Result<Option<Signal>> {
+    const BYTES: usize = size_of::<libc::signalfd_siginfo>();
+    let mut bytes = [0_u8; BYTES];
+    match rustix::io::read(signals, &mut bytes) {
+        Ok(BYTES) => {
+            let word = |at: usize| {
+                u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+            };
+            Ok(Some(Signal {
+                number: word(std::mem::offset_of!(libc::signalfd_siginfo, ssi_signo)).cast_signed(),
+                sender: word(std::mem::offset_of!(libc::signalfd_siginfo, ssi_pid)),
+            }))
+        }
+        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Splits this process like [`fork`], but as a brother: this process's parent becomes its parent.
+pub(super) fn fork_beside() -> io::Result<Option<libc::pid_t>> {
+    let flags = libc::c_ulong::from((libc::CLONE_PARENT | libc::SIGCHLD).cast_unsigned());
+    // SAFETY: without a stack of its own the child goes on as after fork; the process has one
+    // thread, and nothing that caches its id is used.
+    let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match child {
+        0 => Ok(None),
+        child if child > 0 => libc::pid_t::try_from(child)
+            .map(Some)
+            .map_err(|_| io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets the kernel end this process when its parent ends, however that happens.
+pub(super) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
+}
+
+/// How process 1 ends its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    PowerOff,
+    Restart,
+}
+
+/// Ends every process of this process namespace (`reboot(2)`): its parent sees process 1 ended by
+/// SIGINT or SIGHUP, as with a systemd.
+pub(super) fn end_namespace(how: End) -> io::Result<()> {
+    let command = match how {
+        End::PowerOff => libc::RB_POWER_OFF,
+        End::Restart => libc::RB_AUTOBOOT,
+    };
+    // SAFETY: no memory is involved; outside the first process namespace it ends that alone.
+    check(unsafe { libc::reboot(command) }).map(drop)
+}
+
+/// Takes back the protection that the agent has and its children inherit. Safe between fork and
+/// exec. It matters only while memory is short, so that a failure is no reason not to start.
+pub(super) fn be_killable_when_memory_is_short() {
+    // SAFETY: the path and the text are constants. A process that is not dumpable may not write
+    // the file, which is root's then.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+        let file = libc::open(
+            c"/proc/self/oom_score_adj".as_ptr(),
+            libc::O_WRONLY | libc::O_CLOEXEC,
+        );
+        if file >= 0 {
+            libc::write(file, c"0".as_ptr().cast(), 1);
+            libc::close(file);
+        }
     }
 }
 

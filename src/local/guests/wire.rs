@@ -12,6 +12,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cgroups::Groups;
+
 /// The largest message: command lines of SSH clients stay far below it.
 const MESSAGE_BYTES: usize = 192 * 1024;
 /// The most descriptors in one message: three standard streams.
@@ -42,6 +44,8 @@ pub(super) struct Setup {
     pub env: Vec<(String, String)>,
     /// Text of /etc/motd.
     pub motd: String,
+    /// Its control groups; with a delegated one its process 1 is systemd.
+    pub groups: Groups,
 }
 
 /// From the cloud process to init.
@@ -64,7 +68,9 @@ pub(super) enum ToGuest {
     Socket { id: u64, family: u8 },
     /// Listen on the guest's loopback, and hand the socket out.
     Listen { id: u64, port: u16 },
-    /// End everything and exit.
+    /// Shut down in good order, if anyone inside listens.
+    ShutDown,
+    /// End everything.
     PowerOff,
 }
 
@@ -98,8 +104,19 @@ pub(super) enum FromGuest {
         path: String,
         options: String,
     },
-    /// Someone inside powered the guest off.
+    /// The guest has ended; the last word of its supervisor.
+    Ended { end: Ending },
+}
+
+/// How a guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ending {
+    /// Its process 1 powered it off.
     PoweredOff,
+    /// Its process 1 wants it to start again.
+    Restarts,
+    /// It was ended from outside, or its process 1 failed.
+    Stopped,
 }
 
 /// Sends a message.
