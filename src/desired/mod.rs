@@ -9,18 +9,22 @@
 
 mod error;
 mod expand;
+mod firewall;
 pub mod names;
 pub mod recipe;
+mod snapshots;
 pub mod spec;
 mod user_data;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use error::DesiredError;
-pub(crate) use expand::{merged, volume_spec_tag};
+pub(crate) use firewall::merged;
 pub use user_data::user_data;
+pub(crate) use volumes::volume_spec_tag;
 
 use crate::address::Address;
 use crate::digest::Digest;

@@ -5,10 +5,12 @@
 //! reference to the step that will know it. petgraph's types stay inside `graph`.
 
 mod build;
+mod census;
 pub mod change;
 pub mod check;
 mod compare;
 pub mod cost;
+mod droplet_verdict;
 mod error;
 mod expected;
 mod graph;

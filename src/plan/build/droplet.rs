@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::snapshot::image_name;
 use super::{Draft, known};
-use crate::desired::spec::SourceSpec;
 use crate::desired::{Desired, Droplet, Image};
 use crate::live::LiveDroplet;
-use crate::plan::change::{Activity, ActivityRun, FieldChange};
-use crate::plan::compare::made;
 use crate::plan::step::{
     DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef,
 };
@@ -49,28 +45,28 @@ impl PlannedDroplet<'_> {
 }
 
 /// What happened to a droplet so far, as the steps that are drawn.
-struct Life {
-    reference: DropletRef,
+pub(super) struct Life {
+    pub reference: DropletRef,
     /// Everything on it, in order.
-    all: Vec<StepId>,
+    pub all: Vec<StepId>,
     /// What must have succeeded for the next run.
-    required: Vec<StepId>,
+    pub required: Vec<StepId>,
     /// What must only have ended before the next run.
-    ended: Vec<StepId>,
+    pub ended: Vec<StepId>,
     /// What was mounted.
-    mounts: Vec<Mounted>,
+    pub mounts: Vec<Mounted>,
     /// The latest event.
-    event: Option<StepId>,
+    pub event: Option<StepId>,
 }
 
 /// A volume that is mounted on a droplet.
-struct Mounted {
-    volume: VolumeRef,
-    path: String,
+pub(super) struct Mounted {
+    pub volume: VolumeRef,
+    pub path: String,
     /// The step that attaches it, if it is not attached already.
-    attach: Option<StepId>,
+    pub attach: Option<StepId>,
     /// The step that mounts it.
-    mount: StepId,
+    pub mount: StepId,
 }
 
 impl<'a> Draft<'a> {
@@ -445,171 +441,5 @@ impl<'a> Draft<'a> {
             }
             life.ended = ended;
         }
-    }
-
-    /// Unmount, detach, destroy.
-    fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life) {
-        let droplet = planned.droplet;
-        let address = &droplet.address;
-        let gate: &[StepId] = match planned.end {
-            End::DestroyedOnSuccess => &life.required,
-            End::Stays | End::Destroyed => &[],
-        };
-        let gate_reason = "it is only destroyed if every run succeeded";
-        let mut before = life.all.clone();
-        let mut event = life.event;
-        let mut detaches = Vec::new();
-        for mounted in &life.mounts {
-            let unmount = self.cleanup(
-                address,
-                StepKind::Unmount {
-                    droplet: life.reference.clone(),
-                    path: mounted.path.clone(),
-                },
-            );
-            self.graph
-                .needs(mounted.mount, unmount, "only what was mounted is unmounted");
-            for &step in &before {
-                self.graph
-                    .after(step, unmount, "a volume is unmounted once nothing uses it");
-            }
-            let detach = self.cleanup(
-                address,
-                StepKind::Detach {
-                    volume: mounted.volume.clone(),
-                    droplet: life.reference.clone(),
-                    region: self.scope.region.clone(),
-                },
-            );
-            if let Some(attach) = mounted.attach {
-                self.graph
-                    .needs(attach, detach, "only what was attached is detached");
-            }
-            for &step in &before {
-                self.graph
-                    .after(step, detach, "a volume is detached once nothing uses it");
-            }
-            self.graph.after(
-                unmount,
-                detach,
-                "a volume is unmounted before it is detached",
-            );
-            if let Some(event) = event {
-                self.graph
-                    .after(event, detach, "one event per droplet at a time");
-            }
-            for &step in gate {
-                self.graph.needs(step, unmount, gate_reason);
-                self.graph.needs(step, detach, gate_reason);
-            }
-            event = Some(detach);
-            before.extend([unmount, detach]);
-            detaches.push(detach);
-        }
-        let destroy = self.cleanup(
-            address,
-            StepKind::DestroyDroplet {
-                droplet: life.reference,
-                tag: self.environment_tag(),
-            },
-        );
-        for step in before {
-            self.graph.after(
-                step,
-                destroy,
-                "it is destroyed once nothing happens on it any more",
-            );
-        }
-        if let Some(event) = event {
-            self.graph
-                .after(event, destroy, "one event per droplet at a time");
-        }
-        for &step in gate {
-            self.graph.needs(step, destroy, gate_reason);
-        }
-        for mount in &droplet.mounts {
-            let let_go = self.let_go.entry(&mount.volume).or_default();
-            let_go.extend(detaches.iter().copied().chain([destroy]));
-        }
-        if let Some(live) = planned.live {
-            self.drop_tags(&live.tags);
-        }
-        self.destroys.push(destroy);
-    }
-
-    fn note_activity(&mut self, desired: &'a Desired, planned: &PlannedDroplet<'a>) {
-        let droplet = planned.droplet;
-        let single_use = planned.is_single_use();
-        let nothing_runs = droplet.source.is_none() && droplet.runs.is_empty();
-        if nothing_runs && planned.end == End::Stays {
-            return;
-        }
-        let after_run = match planned.end {
-            End::Stays => "stays",
-            End::Destroyed => "is destroyed whatever happens",
-            End::DestroyedOnSuccess => "is destroyed if every run succeeded",
-        };
-        let fields = if single_use {
-            described(desired, droplet)
-        } else {
-            Vec::new()
-        };
-        self.activities.push(Activity {
-            address: droplet.address.clone(),
-            name: droplet.name.clone(),
-            single_use,
-            source: droplet.source.as_ref().map(source_text),
-            runs: droplet
-                .runs
-                .iter()
-                .map(|run| ActivityRun {
-                    name: run.spec.name.clone(),
-                    command: run.spec.command.clone(),
-                    timeout: run.spec.timeout,
-                    once: run.spec.once.is_some(),
-                })
-                .collect(),
-            after_run: after_run.to_owned(),
-            fields,
-        });
-    }
-}
-
-/// What a droplet that is made will be.
-pub(in crate::plan) fn described(desired: &Desired, droplet: &Droplet) -> Vec<FieldChange> {
-    let mut fields = vec![
-        made("size", &droplet.size),
-        made("image", image_name(desired, &droplet.image)),
-    ];
-    for mount in &droplet.mounts {
-        fields.push(made(
-            "volume",
-            format!("{} at {}", mount.volume, mount.path),
-        ));
-    }
-    let own: Vec<&str> = droplet
-        .tags
-        .iter()
-        .map(String::as_str)
-        .filter(|tag| !tag.starts_with("dewpoint"))
-        .collect();
-    if !own.is_empty() {
-        fields.push(made("tags", own.join(", ")));
-    }
-    fields
-}
-
-fn source_text(source: &SourceSpec) -> String {
-    match source {
-        SourceSpec::Git {
-            url,
-            reference,
-            commit,
-            ..
-        } => {
-            let short: String = commit.chars().take(8).collect();
-            format!("{url} @ {reference} ({short})")
-        }
-        SourceSpec::Path { path, into } => format!("{path} -> {into}"),
     }
 }

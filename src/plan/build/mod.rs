@@ -3,7 +3,9 @@
 //! Each file adds the steps of one kind of resource. Whatever a step waits for is added before it,
 //! so the order in which steps are listed is an order in which they could be done.
 
+mod activity;
 mod droplet;
+mod ending;
 mod finish;
 mod foundation;
 mod removal;
@@ -12,7 +14,8 @@ mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use droplet::{End, PlannedDroplet, described};
+pub(super) use activity::described;
+pub(super) use droplet::{End, PlannedDroplet};
 pub(super) use finish::{empty_tags, streamed};
 
 use super::Goal;

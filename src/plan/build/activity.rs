@@ -1,0 +1,88 @@
+//! What every apply does anyway with a droplet, in words.
+
+use super::Draft;
+use super::droplet::{End, PlannedDroplet};
+use super::snapshot::image_name;
+use crate::desired::spec::SourceSpec;
+use crate::desired::{Desired, Droplet};
+use crate::plan::change::{Activity, ActivityRun, FieldChange};
+use crate::plan::compare::made;
+
+impl<'a> Draft<'a> {
+    /// Notes what is done on a droplet, unless that is nothing.
+    pub(super) fn note_activity(&mut self, desired: &'a Desired, planned: &PlannedDroplet<'a>) {
+        let droplet = planned.droplet;
+        let single_use = planned.is_single_use();
+        let nothing_runs = droplet.source.is_none() && droplet.runs.is_empty();
+        if nothing_runs && planned.end == End::Stays {
+            return;
+        }
+        let after_run = match planned.end {
+            End::Stays => "stays",
+            End::Destroyed => "is destroyed whatever happens",
+            End::DestroyedOnSuccess => "is destroyed if every run succeeded",
+        };
+        let fields = if single_use {
+            described(desired, droplet)
+        } else {
+            Vec::new()
+        };
+        self.activities.push(Activity {
+            address: droplet.address.clone(),
+            name: droplet.name.clone(),
+            single_use,
+            source: droplet.source.as_ref().map(source_text),
+            runs: droplet
+                .runs
+                .iter()
+                .map(|run| ActivityRun {
+                    name: run.spec.name.clone(),
+                    command: run.spec.command.clone(),
+                    timeout: run.spec.timeout,
+                    once: run.spec.once.is_some(),
+                })
+                .collect(),
+            after_run: after_run.to_owned(),
+            fields,
+        });
+    }
+}
+
+/// What a droplet that is made will be.
+pub(in crate::plan) fn described(desired: &Desired, droplet: &Droplet) -> Vec<FieldChange> {
+    let mut fields = vec![
+        made("size", &droplet.size),
+        made("image", image_name(desired, &droplet.image)),
+    ];
+    for mount in &droplet.mounts {
+        fields.push(made(
+            "volume",
+            format!("{} at {}", mount.volume, mount.path),
+        ));
+    }
+    let own: Vec<&str> = droplet
+        .tags
+        .iter()
+        .map(String::as_str)
+        .filter(|tag| !tag.starts_with("dewpoint"))
+        .collect();
+    if !own.is_empty() {
+        fields.push(made("tags", own.join(", ")));
+    }
+    fields
+}
+
+fn source_text(source: &SourceSpec) -> String {
+    match source {
+        SourceSpec::Git {
+            url,
+            reference,
+            commit,
+            ..
+        } => {
+            let short: String = commit.chars().take(8).collect();
+            format!("{url} @ {reference} ({short})")
+        }
+        SourceSpec::Path { path, into } => format!("{path} -> {into}"),
+    }
+}

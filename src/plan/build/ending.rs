@@ -1,0 +1,97 @@
+//! The end of a droplet that goes: unmount, detach, destroy.
+
+use super::Draft;
+use super::droplet::{End, Life, PlannedDroplet};
+use crate::plan::step::{StepId, StepKind};
+
+impl<'a> Draft<'a> {
+    /// Unmount, detach, destroy.
+    pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life) {
+        let droplet = planned.droplet;
+        let address = &droplet.address;
+        let gate: &[StepId] = match planned.end {
+            End::DestroyedOnSuccess => &life.required,
+            End::Stays | End::Destroyed => &[],
+        };
+        let gate_reason = "it is only destroyed if every run succeeded";
+        let mut before = life.all.clone();
+        let mut event = life.event;
+        let mut detaches = Vec::new();
+        for mounted in &life.mounts {
+            let unmount = self.cleanup(
+                address,
+                StepKind::Unmount {
+                    droplet: life.reference.clone(),
+                    path: mounted.path.clone(),
+                },
+            );
+            self.graph
+                .needs(mounted.mount, unmount, "only what was mounted is unmounted");
+            for &step in &before {
+                self.graph
+                    .after(step, unmount, "a volume is unmounted once nothing uses it");
+            }
+            let detach = self.cleanup(
+                address,
+                StepKind::Detach {
+                    volume: mounted.volume.clone(),
+                    droplet: life.reference.clone(),
+                    region: self.scope.region.clone(),
+                },
+            );
+            if let Some(attach) = mounted.attach {
+                self.graph
+                    .needs(attach, detach, "only what was attached is detached");
+            }
+            for &step in &before {
+                self.graph
+                    .after(step, detach, "a volume is detached once nothing uses it");
+            }
+            self.graph.after(
+                unmount,
+                detach,
+                "a volume is unmounted before it is detached",
+            );
+            if let Some(event) = event {
+                self.graph
+                    .after(event, detach, "one event per droplet at a time");
+            }
+            for &step in gate {
+                self.graph.needs(step, unmount, gate_reason);
+                self.graph.needs(step, detach, gate_reason);
+            }
+            event = Some(detach);
+            before.extend([unmount, detach]);
+            detaches.push(detach);
+        }
+        let destroy = self.cleanup(
+            address,
+            StepKind::DestroyDroplet {
+                droplet: life.reference,
+                tag: self.environment_tag(),
+            },
+        );
+        for step in before {
+            self.graph.after(
+                step,
+                destroy,
+                "it is destroyed once nothing happens on it any more",
+            );
+        }
+        if let Some(event) = event {
+            self.graph
+                .after(event, destroy, "one event per droplet at a time");
+        }
+        for &step in gate {
+            self.graph.needs(step, destroy, gate_reason);
+        }
+        for mount in &droplet.mounts {
+            let let_go = self.let_go.entry(&mount.volume).or_default();
+            let_go.extend(detaches.iter().copied().chain([destroy]));
+        }
+        if let Some(live) = planned.live {
+            self.drop_tags(&live.tags);
+        }
+        self.destroys.push(destroy);
+    }
+}

@@ -1,0 +1,240 @@
+//! What becomes of each instance of the manifest's droplets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build::{Draft, End, because, described};
+use super::census::Census;
+use super::change::{Action, Cause, FieldChange, Reason};
+use super::compare::{self, droplet, snapshot};
+use super::error::{Refusal, RefusalKind};
+use super::{Goal, planner::TEST};
+use crate::desired::{Desired, Droplet, Image};
+use crate::live::{DropletStatus, Live, LiveDroplet};
+use crate::manifest::schema::AfterRunWord;
+
+/// What becomes of one instance of a droplet.
+pub(super) struct DropletVerdict<'a> {
+    pub droplet: &'a Droplet,
+    /// The one that is used.
+    pub live: Option<&'a LiveDroplet>,
+    /// Those that go first, and why.
+    pub remove: Vec<(&'a LiveDroplet, Vec<Reason>)>,
+    pub end: End,
+    pub differences: droplet::Differences,
+    /// Whether the one that exists is replaced by one that stays.
+    pub replaced: bool,
+}
+
+/// Judges every instance.
+pub(super) fn droplet_verdicts<'a>(
+    desired: &'a Desired,
+    live: &'a Live,
+    census: &Census<'a>,
+    snapshots: &[snapshot::Verdict<'a>],
+    draft: &Draft<'_>,
+    now: i64,
+) -> Vec<DropletVerdict<'a>> {
+    let snapshots: BTreeMap<&str, &snapshot::Verdict<'a>> = snapshots
+        .iter()
+        .map(|verdict| (verdict.snapshot.name.as_str(), verdict))
+        .collect();
+    let private: BTreeSet<u64> = live.images.iter().map(|image| image.id).collect();
+    desired
+        .droplets
+        .iter()
+        .map(|wanted| {
+            let end = match (draft.goal, wanted.after_run) {
+                (Goal::Test, _) | (_, AfterRunWord::Destroy) => End::Destroyed,
+                (_, AfterRunWord::DestroyOnSuccess) => End::DestroyedOnSuccess,
+                (_, AfterRunWord::Keep) => End::Stays,
+            };
+            let mut verdict = DropletVerdict {
+                droplet: wanted,
+                live: None,
+                remove: Vec::new(),
+                end,
+                differences: droplet::Differences::default(),
+                replaced: false,
+            };
+            let found = census
+                .instances
+                .get(wanted.name.as_str())
+                .map_or(&[][..], Vec::as_slice);
+            let Some((&first, more)) = found.split_first() else {
+                return verdict;
+            };
+            for &twin in more {
+                let reasons = because(
+                    Cause::Leftover,
+                    "an earlier run made it although one of its name was there",
+                );
+                verdict.remove.push((twin, reasons));
+            }
+            if wanted.after_run == AfterRunWord::Destroy {
+                let reasons = because(Cause::Leftover, "an earlier run could not destroy it");
+                verdict.remove.insert(0, (first, reasons));
+                return verdict;
+            }
+            let name;
+            let ids;
+            let image = match &wanted.image {
+                Image::Slug(slug) => droplet::Wanted::Slug(slug),
+                Image::Id(id) => {
+                    name = format!("image {id}");
+                    ids = [*id];
+                    droplet::Wanted::AnyOf(&ids, &name)
+                }
+                Image::Snapshot(snapshot) => match snapshots.get(snapshot.as_str()) {
+                    Some(verdict) if !matches!(verdict.state, snapshot::State::Build) => {
+                        droplet::Wanted::AnyOf(&verdict.same, &verdict.snapshot.image_name)
+                    }
+                    Some(verdict) => droplet::Wanted::Built(&verdict.snapshot.image_name, snapshot),
+                    None => droplet::Wanted::Built(snapshot, snapshot),
+                },
+            };
+            let differences = droplet::compare(
+                wanted,
+                &desired.scope.region,
+                &image,
+                first,
+                |id| private.contains(&id),
+                desired.ttl,
+                now,
+            );
+            if differences.replace {
+                verdict
+                    .remove
+                    .insert(0, (first, differences.reasons.clone()));
+                verdict.replaced = end == End::Stays;
+            } else {
+                verdict.live = Some(first);
+            }
+            verdict.differences = differences;
+            if verdict.end != End::Stays || verdict.live.is_none() {
+                // Its tags go with it, or it is made with the right ones.
+                verdict.differences.add.clear();
+                verdict.differences.remove.clear();
+                verdict.differences.renews = false;
+            }
+            verdict
+        })
+        .collect()
+}
+
+impl<'a> DropletVerdict<'a> {
+    /// Says what becomes of the droplet.
+    pub fn note(&self, desired: &'a Desired, draft: &mut Draft<'a>) {
+        let Droplet { address, name, .. } = self.droplet;
+        let fields = &self.differences.fields;
+        let mut remove = self.remove.iter();
+        if self.replaced {
+            let (old, reasons) = remove.next().expect("what is replaced is removed");
+            draft.change(
+                address,
+                name,
+                Some(old.id.to_string()),
+                Action::DestroyThenCreate,
+                reasons.clone(),
+                fields.clone(),
+            );
+        }
+        for (old, reasons) in remove {
+            draft.change(
+                address,
+                name,
+                Some(old.id.to_string()),
+                Action::Delete,
+                reasons.clone(),
+                Vec::new(),
+            );
+        }
+        match self.live {
+            None if self.replaced => {}
+            None if self.end == End::Stays => {
+                let fields = described(desired, self.droplet);
+                draft.change(address, name, None, Action::Create, Vec::new(), fields);
+            }
+            // Made for its runs and gone after them: an activity.
+            None => {}
+            Some(live) => {
+                let id = Some(live.id.to_string());
+                let mut fields = fields.clone();
+                let mut reasons = self.differences.reasons.clone();
+                self.compare_mounts(live, draft, &mut fields, &mut reasons);
+                if draft.empties() {
+                    let reasons = because(Cause::Command, TEST);
+                    draft.change(address, name, id, Action::Delete, reasons, Vec::new());
+                } else if fields.is_empty() {
+                    draft.change(address, name, id, Action::Keep, Vec::new(), Vec::new());
+                } else {
+                    draft.change(address, name, id, Action::Update, reasons, fields);
+                }
+                if self.differences.renews {
+                    draft.notices.push(format!(
+                        "droplets that expire before half of `ttl: {}` is left are given all of it again",
+                        desired.ttl
+                    ));
+                }
+                self.check_running(live, draft);
+            }
+        }
+    }
+
+    /// Volumes that are to be attached to or detached from a droplet that stays.
+    fn compare_mounts(
+        &self,
+        live: &LiveDroplet,
+        draft: &Draft<'a>,
+        fields: &mut Vec<FieldChange>,
+        reasons: &mut Vec<Reason>,
+    ) {
+        let attached = draft.attached.to(live.id);
+        let mut wanted = BTreeSet::new();
+        for mount in &self.droplet.mounts {
+            let Some(volume) = draft.volumes.get(mount.volume.as_str()) else {
+                continue;
+            };
+            wanted.insert(volume.volume.name.as_str());
+            let is_attached = attached
+                .iter()
+                .any(|attached| attached.name == volume.volume.name);
+            if !is_attached {
+                let text = format!("{} at {}", mount.volume, mount.path);
+                fields.push(compare::made("volume", text));
+                reasons.extend(because(
+                    Cause::Manifest,
+                    format!("volume.{} is to be attached", mount.volume),
+                ));
+            }
+        }
+        for volume in attached {
+            if !wanted.contains(volume.name.as_str()) {
+                fields.push(compare::lost("volume", &volume.name));
+                reasons.extend(because(
+                    Cause::Manifest,
+                    format!("volume `{}` is no longer mounted there", volume.name),
+                ));
+            }
+        }
+    }
+
+    /// Nothing can be done on a droplet that is off.
+    fn check_running(&self, live: &LiveDroplet, draft: &mut Draft<'a>) {
+        let word = match &live.status {
+            DropletStatus::New | DropletStatus::Active => return,
+            DropletStatus::Off => "off",
+            DropletStatus::Other(word) => word,
+        };
+        let address = &self.droplet.address;
+        if self.droplet.runs.is_empty() && self.droplet.source.is_none() {
+            draft.notices.push(format!("{address} is {word}"));
+            return;
+        }
+        draft.refusals.push(Refusal {
+            address: Some(address.clone()),
+            kind: RefusalKind::NotRunning,
+            reason: format!("droplet {} is {word}, so nothing can run on it", live.id),
+            help: "power it on, or delete it so that it is made anew".to_owned(),
+        });
+    }
+}
