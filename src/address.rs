@@ -36,6 +36,22 @@ pub enum Instance {
 }
 
 impl Address {
+    /// Whether a pattern names it: the address itself, an address with `*` for any characters, or
+    /// the address of a droplet without an instance for all of its instances.
+    #[must_use]
+    pub fn matches(&self, pattern: &str) -> bool {
+        if wildcard(pattern, &self.to_string()) {
+            return true;
+        }
+        match self {
+            Self::Droplet {
+                name,
+                instance: Some(_),
+            } => wildcard(pattern, &format!("droplet.{name}")),
+            _ => false,
+        }
+    }
+
     /// A droplet without an instance.
     #[must_use]
     pub fn droplet(name: &str) -> Self {
@@ -44,6 +60,25 @@ impl Address {
             instance: None,
         }
     }
+}
+
+/// A matrix value as it stands in an address: commas would end it, so they are escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(',', "\\,")
+}
+
+/// Splits at the commas that are not escaped, and takes the escapes away; `None` for a dangling one.
+fn unescaped_parts(text: &str) -> Option<Vec<String>> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' => parts.push(String::new()),
+            '\\' => parts.last_mut()?.push(chars.next()?),
+            _ => parts.last_mut()?.push(c),
+        }
+    }
+    Some(parts)
 }
 
 impl fmt::Display for Instance {
@@ -55,7 +90,7 @@ impl fmt::Display for Instance {
                     if position > 0 {
                         f.write_str(",")?;
                     }
-                    write!(f, "{key}={value}")?;
+                    write!(f, "{key}={}", escaped(value))?;
                 }
                 Ok(())
             }
@@ -108,7 +143,7 @@ impl FromStr for Address {
         let name_is_plain = !name.is_empty()
             && name
                 .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         if !name_is_plain {
             return Err(bad());
         }
@@ -120,8 +155,9 @@ impl FromStr for Address {
                 let instance = if let Ok(index) = instance.parse() {
                     Instance::Index(index)
                 } else {
-                    let pairs = instance
-                        .split(',')
+                    let pairs = unescaped_parts(instance)
+                        .ok_or_else(bad)?
+                        .iter()
                         .map(|pair| {
                             pair.split_once('=')
                                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -137,6 +173,26 @@ impl FromStr for Address {
             _ => Err(bad()),
         }
     }
+}
+
+/// Whether a text fits a pattern in which `*` stands for any characters, none included.
+#[must_use]
+pub fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = pieces.next_back() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 impl Serialize for Address {
@@ -180,6 +236,8 @@ mod tests {
             "droplet.runner",
             "droplet.runner[2]",
             "droplet.runner[python=3.12,os=deb]",
+            r"droplet.runner[set=a\,b=c\\,os=deb]",
+            "droplet.runner-3.12",
         ] {
             let address: Address = text.parse().expect(text);
             assert_eq!(address.to_string(), text);
@@ -191,9 +249,32 @@ mod tests {
             "volume.a[1]",
             "droplet.a]",
             "droplet.a[x]",
+            r"droplet.a[x=1\]",
             "bucket.a",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text} must be refused");
         }
+    }
+
+    #[test]
+    fn patterns_name_addresses() {
+        let second = Address::Droplet {
+            name: "runner".to_owned(),
+            instance: Some(Instance::Index(2)),
+        };
+        for pattern in [
+            "droplet.runner[2]",
+            "droplet.runner[*]",
+            "droplet.runner",
+            "droplet.*",
+            "*",
+        ] {
+            assert!(second.matches(pattern), "{pattern}");
+        }
+        for pattern in ["droplet.run", "droplet.runner[3]", "volume.*", ""] {
+            assert!(!second.matches(pattern), "{pattern}");
+        }
+        assert!(wildcard("s-*gb", "s-1vcpu-1gb"));
+        assert!(!wildcard("s-*-1gb-*", "s-1vcpu-1gb"));
     }
 }

@@ -24,6 +24,7 @@
 //! - Secrets have no `Display`, `Debug` or `Serialize` that shows them ([`secret::Secret`]).
 
 pub mod address;
+pub mod cli;
 pub mod cloud;
 pub mod desired;
 pub mod digest;

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == dewpoint::local::SUPERVISOR)
-    {
-        dewpoint::local::guests::supervisor_main();
+    match std::env::args_os().nth(1) {
+        Some(word) if word == dewpoint::local::SUPERVISOR => {
+            dewpoint::local::guests::supervisor_main()
+        }
+        Some(word) if word == dewpoint::local::service::SERVE => dewpoint::cli::serve(),
+        _ => dewpoint::cli::main(),
     }
-    eprintln!("dewpoint: no command is built yet; the README says what is here");
-    ExitCode::FAILURE
 }

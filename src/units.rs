@@ -183,12 +183,12 @@ macro_rules! as_text {
 
 as_text!(
     Gib,
-    r"^([1-9][0-9]* ?GiB|\$\{.*\})$",
+    r"^([1-9][0-9]* ?GiB|.*\$\{var\..*)$",
     "Whole gibibytes, such as 50GiB."
 );
 as_text!(
     Seconds,
-    r"^(([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?|\$\{.*\})$",
+    r"^(([0-9]+[dhms]){1,4}|.*\$\{var\..*)$",
     "A duration: 90s, 30m, 4h, 7d, 1h30m."
 );
 

@@ -1,1 +1,44 @@
-//! DigitalOcean over HTTP: requests out, live state in.
+//! DigitalOcean over HTTP: intents in, [`crate::live`] values out.
+//!
+//! What comes in: an endpoint, a token, and one method call per intent. What goes out: the state of
+//! the account ([`observe`]) and of what was made, as values of [`crate::live`].
+//!
+//! **Invariants:**
+//! - Every request is a [`request::Call`] before it is sent; only [`request`] knows paths and bodies.
+//! - The token stands in one header of the transport, marked sensitive, and in no error or output.
+//! - A create whose answer was lost is looked up before it is tried again; each method may be
+//!   called again after any failure.
+//! - Nothing here knows which cloud answers: no fixed waits, only polls that begin fast and slow
+//!   down ([`timing::Timing`]).
+//! - Wire types stay inside; statuses, slugs and actions are open sets and stay strings.
+
+mod account;
+mod actions;
+mod client;
+mod droplet_create;
+mod droplet_life;
+pub mod droplets;
+pub mod error;
+mod firewalls;
+mod images;
+mod observe;
+mod pages;
+mod rate_limit;
+pub mod request;
+mod retry;
+mod ssh_keys;
+mod tags;
+pub mod timing;
+mod transport;
+mod volumes;
+mod wait;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientNotice, Config};
+pub use droplets::{DropletImage, NewDroplets};
+pub use error::{CloudError, Refusal};
+pub use observe::{Query, observe};
+pub use timing::Timing;

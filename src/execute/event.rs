@@ -120,9 +120,9 @@ pub enum EventKind {
     },
     /// The run ended. Last event of each stream.
     RunFinished {
-        /// Steps that succeeded.
+        /// Steps that succeeded, or whose failure is allowed.
         done: u32,
-        /// Steps that failed.
+        /// Steps that failed, those that may fail not counted.
         failed: u32,
         /// Steps that were not started.
         skipped: u32,
@@ -134,6 +134,8 @@ pub enum EventKind {
         api_calls: u64,
         /// What droplets of this run cost so far.
         cost: Money,
+        /// What an hour costs of the environment's droplets that are up now.
+        hourly: Money,
     },
 }
 

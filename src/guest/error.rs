@@ -280,6 +280,136 @@ pub enum GuestError {
         output: String,
     },
 
+    /// A droplet answers without end.
+    #[error("{label} answered more than {limit_bytes} bytes while {doing}")]
+    #[diagnostic(code(dewpoint::guest::answer_too_long))]
+    AnswerTooLong {
+        /// Which droplet.
+        label: String,
+        /// What was being done.
+        doing: String,
+        /// The limit.
+        limit_bytes: usize,
+    },
+
+    /// Something of our own took too long over there.
+    #[error("{doing} took longer than {} on {label}", seconds(*.limit))]
+    #[diagnostic(
+        code(dewpoint::guest::took_too_long),
+        help("log in and look at `cloud-init status --long` and the system's journal")
+    )]
+    TookTooLong {
+        /// Which droplet.
+        label: String,
+        /// What was being done.
+        doing: String,
+        /// How long it was given.
+        limit: Duration,
+    },
+
+    /// cloud-init says that the first boot went wrong.
+    #[error("the first boot of {label} ended with an error{}", indented(.output))]
+    #[diagnostic(
+        code(dewpoint::guest::first_boot),
+        help("log in and read /var/log/cloud-init-output.log")
+    )]
+    FirstBoot {
+        /// Which droplet.
+        label: String,
+        /// What cloud-init says.
+        output: String,
+    },
+
+    /// An attached volume does not show up.
+    #[error("the volume {volume} did not appear on {label} within {} s", .waited_seconds)]
+    #[diagnostic(
+        code(dewpoint::guest::volume_missing),
+        help(
+            "check that it is attached; the image must run udev, which names its device below /dev/disk/by-id"
+        )
+    )]
+    VolumeMissing {
+        /// Which droplet.
+        label: String,
+        /// The volume's name.
+        volume: String,
+        /// How long it was waited for.
+        waited_seconds: u32,
+    },
+
+    /// A volume holds something else than it should.
+    #[error("the volume {volume} holds {found}, not {wanted}; nothing was written to it")]
+    #[diagnostic(
+        code(dewpoint::guest::wrong_filesystem),
+        help(
+            "use a volume of another name; or set `filesystem` to what it holds, if that is ext4 or xfs"
+        )
+    )]
+    WrongFilesystem {
+        /// The volume's name.
+        volume: String,
+        /// What it holds.
+        found: String,
+        /// What it should hold.
+        wanted: String,
+    },
+
+    /// It cannot be told what a volume holds.
+    #[error("it cannot be told what the volume {volume} holds; nothing was written to it{}", indented(.output))]
+    #[diagnostic(
+        code(dewpoint::guest::volume_unreadable),
+        help("log in and look at it with `blkid -p` and `dmesg`")
+    )]
+    VolumeUnreadable {
+        /// The volume's name.
+        volume: String,
+        /// What was said.
+        output: String,
+    },
+
+    /// Something else is mounted where a volume should be.
+    #[error("something else is mounted at {path} on {label}: {found}")]
+    #[diagnostic(
+        code(dewpoint::guest::mount_point_taken),
+        help("name another folder in `mount`, or unmount what is there")
+    )]
+    MountPointTaken {
+        /// Which droplet.
+        label: String,
+        /// The folder.
+        path: String,
+        /// What is mounted there.
+        found: String,
+    },
+
+    /// A file system is in use.
+    #[error("{path} on {label} cannot be unmounted{}", indented(.output))]
+    #[diagnostic(
+        code(dewpoint::guest::busy),
+        help("end these processes in the last run step, or let them work elsewhere")
+    )]
+    Busy {
+        /// Which droplet.
+        label: String,
+        /// Where it is mounted.
+        path: String,
+        /// What umount said, and which processes use it.
+        output: String,
+    },
+
+    /// A program the droplet should have is not there.
+    #[error("the image of {label} has no {program}")]
+    #[diagnostic(
+        code(dewpoint::guest::program_missing),
+        help("install it in the snapshot's `provision` steps")
+    )]
+    ProgramMissing {
+        /// Which droplet.
+        label: String,
+        /// Which program.
+        program: String,
+    },
+
     /// A path on a droplet that cannot be the target of files.
     #[error("`{path}` cannot be a target on a droplet: {problem}")]
     #[diagnostic(
@@ -345,7 +475,7 @@ pub enum GuestError {
         help("check the address, and that you may read it: `git ls-remote {url}`")
     )]
     Git {
-        /// `list`, `fetch`.
+        /// `list`, `fetch from`.
         doing: &'static str,
         /// The repository, without credentials.
         url: String,
@@ -360,7 +490,7 @@ pub enum GuestError {
         help("check the network and try again")
     )]
     GitTimeout {
-        /// `list`, `fetch`.
+        /// `list`, `fetch from`.
         doing: &'static str,
         /// The repository, without credentials.
         url: String,
@@ -440,6 +570,43 @@ pub enum GuestError {
         /// Why.
         #[source]
         cause: std::io::Error,
+    },
+
+    /// What a recipe copies is not what the plan was made from.
+    #[error("{path} has changed since the plan was made")]
+    #[diagnostic(
+        code(dewpoint::guest::copy_changed),
+        help("plan again: the snapshot is named by what goes into it")
+    )]
+    CopyChanged {
+        /// Which file or folder.
+        path: Utf8PathBuf,
+    },
+
+    /// A file that is neither file, folder nor link.
+    #[error("{path} is neither a file nor a folder")]
+    #[diagnostic(
+        code(dewpoint::guest::source_kind),
+        help("name a file or a folder in `copy.from`")
+    )]
+    SourceKind {
+        /// Which one.
+        path: Utf8PathBuf,
+    },
+
+    /// A droplet sent what it was not asked for.
+    #[error("{label} sent `{path}` among its artifacts: {problem}; nothing of it was kept")]
+    #[diagnostic(
+        code(dewpoint::guest::unsafe_archive),
+        help("look at what runs on the droplet: something there tampers with its `tar`")
+    )]
+    UnsafeArchive {
+        /// Which droplet.
+        label: String,
+        /// The name it sent, fit for a message.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
     },
 
     /// What a droplet sent is no archive.

@@ -11,12 +11,17 @@ use tokio::time::{Instant, timeout};
 use super::connect::Session;
 use super::error::GuestError;
 use super::output::Stream;
+use super::shell::quote;
 
 /// After a command has ended, this much silence ends waiting for more of its output. What it left
 /// behind in the background may hold the stream open for ever.
 const SILENCE: Duration = Duration::from_secs(1);
 /// After a command has ended, at most this long is output still taken.
 const LINGER: Duration = Duration::from_secs(10);
+/// The most that a text of our own may answer: a droplet must not fill this side's memory.
+const LONGEST_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// Of what it complains about, this much is kept.
+const LONGEST_COMPLAINT_BYTES: usize = 16 * 1024;
 /// RFC 4254's number for standard error.
 const STANDARD_ERROR: u32 = 1;
 
@@ -34,6 +39,23 @@ impl std::fmt::Display for Status {
             Self::Signal(name) => write!(f, "signal {name}"),
         }
     }
+}
+
+/// What a text of our own said, and how it ended.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) status: Status,
+    pub(super) out: Vec<u8>,
+    /// The last of its standard error, fit for a message.
+    pub(super) err: String,
+}
+
+/// A droplet's words without what could steer a terminal.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
 }
 
 /// A command that runs on a droplet. Dropping it closes its channel.
@@ -139,6 +161,55 @@ impl Session {
         match status {
             Status::Exit(code) => Ok((code, said)),
             signal @ Status::Signal(_) => Err(self.failed(doing, &signal.to_string(), &said)),
+        }
+    }
+
+    /// Runs a text of our own under sh, with `input` as its standard input.
+    pub(super) async fn sh(
+        &self,
+        script: &str,
+        doing: &str,
+        input: impl AsyncRead + Send + Unpin,
+    ) -> Result<Said, GuestError> {
+        let command = format!("exec sh -c {}", quote(script));
+        let mut out = Vec::new();
+        let mut err = Vec::new();
+        let status = self
+            .converse(&command, doing, input, |stream, bytes| {
+                match stream {
+                    Stream::Out => out.extend_from_slice(&bytes),
+                    Stream::Err => err.extend_from_slice(&bytes),
+                }
+                let surplus = err.len().saturating_sub(LONGEST_COMPLAINT_BYTES);
+                err.drain(..surplus);
+                if out.len() > LONGEST_ANSWER_BYTES {
+                    return Err(GuestError::AnswerTooLong {
+                        label: self.label().to_owned(),
+                        doing: doing.to_owned(),
+                        limit_bytes: LONGEST_ANSWER_BYTES,
+                    });
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(Said {
+            status,
+            out,
+            err: printable(&err),
+        })
+    }
+
+    /// As [`Self::sh`], where anything but exit 0 is a failure: its standard output.
+    pub(super) async fn sh_ok(
+        &self,
+        script: &str,
+        doing: &str,
+        input: impl AsyncRead + Send + Unpin,
+    ) -> Result<Vec<u8>, GuestError> {
+        let said = self.sh(script, doing, input).await?;
+        match said.status {
+            Status::Exit(0) => Ok(said.out),
+            status => Err(self.failed(doing, &status.to_string(), &said.err)),
         }
     }
 

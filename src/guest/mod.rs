@@ -5,7 +5,10 @@
 //!
 //! - [`open_key`], [`generate_key_file`]: the user's key; [`derive_host_key`]: the droplets'.
 //! - [`Session::connect`], [`Session::run`]: one connection, many commands.
-//! - [`scripts`]: what dewpoint itself runs on a droplet, as text.
+//! - [`resolve_git`], [`sync_git`], [`sync_path`], [`copy_to`]: files to a droplet; [`collect`]:
+//!   files from it.
+//! - [`wait_first_boot`], [`mount_volume`], [`unmount`], [`seal`]: what happens around the runs;
+//!   [`scripts`] has their texts.
 //!
 //! **Invariant:** nothing is sent to a server whose host key is not the pinned one.
 //!
@@ -15,21 +18,41 @@
 //!
 //! **Invariant:** nothing a droplet sends is written outside the folder it is meant for.
 
+mod collect;
 mod connect;
+mod copy;
 mod error;
 mod exec;
+mod git;
+mod git_address;
+mod git_command;
 mod host_key;
 mod keys;
 mod output;
+mod pack;
 mod run;
+pub mod scripts;
+mod setup;
 mod shell;
+mod sync;
+mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod tree;
+mod unpack;
 
+pub use collect::{CollectReport, collect};
 pub use connect::{Session, Target};
+pub use copy::{copy_digest, copy_to};
 pub use error::GuestError;
+pub use git::{GitCommit, resolve_git, sync_git};
+pub use git_address::without_credentials;
 pub use host_key::{HostKey, HostKeyPin, derive_host_key};
 pub use keys::{Identity, KeyPair, UserKey, generate_key_file, open_key};
 pub use output::{OutputSink, Stream};
 pub use run::{Ended, RemoteCommand};
+pub use setup::{
+    FirstBoot, Mounted, has_run_once, mark_run_once, mount_volume, seal, unmount, wait_first_boot,
+};
 pub use shell::quote;
+pub use sync::{SyncReport, sync_path};

@@ -42,3 +42,112 @@ pub fn expires_of(tags: &[String]) -> Option<i64> {
         .parse()
         .ok()
 }
+
+/// Whose resources are asked about: a project and one of its environments.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// The tag of the project.
+    pub project_tag: String,
+    /// The tag of the environment.
+    pub environment_tag: String,
+}
+
+/// Whose a droplet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The environment's: it bears its tag.
+    Ours,
+    /// It bears our name and no tags: a DELETE strips them before the droplet is gone, so it is
+    /// being destroyed, or its destruction failed.
+    Ghost,
+    /// Someone else's.
+    Foreign,
+}
+
+impl Owner {
+    /// The owner of that project's environment.
+    #[must_use]
+    pub fn new(project: &str, environment: &str) -> Self {
+        Self {
+            project_tag: project_tag(project),
+            environment_tag: environment_tag(project, environment),
+        }
+    }
+
+    /// Whose a droplet is; `is_our_name` says whether its name is exactly one of ours.
+    #[must_use]
+    pub fn droplet(&self, tags: &[String], is_our_name: bool) -> Whose {
+        if tags.contains(&self.environment_tag) {
+            Whose::Ours
+        } else if is_our_name && tags.is_empty() {
+            Whose::Ghost
+        } else {
+            Whose::Foreign
+        }
+    }
+
+    /// Whether something is the project's, whichever environment's.
+    #[must_use]
+    pub fn in_project(&self, tags: &[String]) -> bool {
+        tags.contains(&self.project_tag)
+    }
+
+    /// Whether something is the environment's.
+    #[must_use]
+    pub fn in_environment(&self, tags: &[String]) -> bool {
+        tags.contains(&self.environment_tag)
+    }
+
+    /// Whether something is the project's but of no environment: what outlives them.
+    #[must_use]
+    pub fn in_project_only(&self, tags: &[String]) -> bool {
+        self.in_project(tags)
+            && self.other_environment(tags).is_none()
+            && !self.in_environment(tags)
+    }
+
+    /// The tag of another environment of the project that something bears.
+    #[must_use]
+    pub fn other_environment<'a>(&self, tags: &'a [String]) -> Option<&'a str> {
+        let prefix = format!("{}:", self.project_tag);
+        tags.iter()
+            .map(String::as_str)
+            .find(|tag| tag.starts_with(&prefix) && *tag != self.environment_tag)
+    }
+}
+
+/// Whether a tag names an environment of some project: `dewpoint:<project>:<env>`.
+#[must_use]
+pub fn is_environment_tag(tag: &str) -> bool {
+    tag.strip_prefix("dewpoint:")
+        .is_some_and(|rest| rest.contains(':'))
+}
+
+/// Whether a tag belongs to single resources (their spec, their expiry) and is worth nothing
+/// without them.
+#[must_use]
+pub fn is_tag_of_one(tag: &str) -> bool {
+    tag.starts_with("dewpoint-spec:") || tag.starts_with("dewpoint-expires:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ownership_is_told_by_tags_and_exact_names() {
+        let owner = Owner::new("app", "main");
+        let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
+        let ours = tags(&["dewpoint", "dewpoint:app", "dewpoint:app:main"]);
+        assert_eq!(owner.droplet(&ours, false), Whose::Ours);
+        assert_eq!(owner.droplet(&[], true), Whose::Ghost);
+        assert_eq!(owner.droplet(&[], false), Whose::Foreign);
+        assert_eq!(owner.droplet(&tags(&["web"]), true), Whose::Foreign);
+        assert!(owner.in_project_only(&tags(&["dewpoint:app"])));
+        assert!(!owner.in_project_only(&ours));
+        let other = tags(&["dewpoint:app", "dewpoint:app:pr-1"]);
+        assert_eq!(owner.other_environment(&other), Some("dewpoint:app:pr-1"));
+        assert_eq!(owner.other_environment(&ours), None);
+        assert!(!owner.in_project(&tags(&["dewpoint:apps"])));
+    }
+}

@@ -1,9 +1,14 @@
 //! What a plan costs.
 
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::Money;
+use super::step::{DropletRef, Edge, Step, StepKind};
+use crate::live::Catalog;
+use crate::units::{Gib, Money};
 
 /// What a plan costs, from live prices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +21,151 @@ pub struct Cost {
     pub expected_once: Money,
     /// How long executing is expected to take, in seconds, along the longest chain.
     pub expected_seconds: u64,
-    /// What had no price: sizes the account does not know.
+    /// What had no price: sizes the account does not know, snapshots whose size shows once they are taken.
     pub unpriced: Vec<String>,
+}
+
+/// Prices that no API tells, in US dollars, as of 2026-08: volumes by the GiB and month of their
+/// size (published; attached or not), snapshots by the GB and month of what they take
+/// (DigitalOcean's documentation).
+mod prices {
+    use rust_decimal::Decimal;
+
+    pub const VOLUME_GIB_MONTH: Decimal = Decimal::from_parts(10, 0, 0, false, 2);
+    pub const SNAPSHOT_GB_MONTH: Decimal = Decimal::from_parts(6, 0, 0, false, 2);
+    /// A droplet is billed by the second, at least a minute or this, whichever is more.
+    pub const DROPLET_LEAST: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
+    pub const DROPLET_LEAST_SECONDS: u64 = 60;
+}
+
+/// Of a month of a volume of that size.
+#[must_use]
+pub fn volume_monthly(size: Gib) -> Money {
+    Money(prices::VOLUME_GIB_MONTH * Decimal::from(size.0))
+}
+
+/// Of a month of a snapshot that takes that many MB (thousandths of a GB).
+#[must_use]
+pub fn image_monthly(size_mb: u64) -> Money {
+    Money(prices::SNAPSHOT_GB_MONTH * Decimal::from(size_mb) / Decimal::from(1_000))
+}
+
+/// Sizes of the droplets that are up during the plan, how many of each, and of those how many stay.
+#[derive(Debug, Default)]
+pub(super) struct Up<'a> {
+    pub sizes: BTreeMap<&'a str, (u64, u64)>,
+}
+
+impl<'a> Up<'a> {
+    pub fn add(&mut self, size: &'a str, stays: bool) {
+        let (up, kept) = self.sizes.entry(size).or_default();
+        *up += 1;
+        *kept += u64::from(stays);
+    }
+
+    /// Of an hour, as far as sizes have a price.
+    pub fn hourly(&self, catalog: &Catalog) -> Money {
+        let sizes = self.sizes.iter().filter_map(|(slug, (up, _))| {
+            let size = catalog.size(slug)?;
+            Some(Money(size.price_hourly.0 * Decimal::from(*up)))
+        });
+        sizes.sum()
+    }
+}
+
+/// What stays beside droplets.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub volumes: Vec<Gib>,
+    pub images_mb: Vec<u64>,
+    /// Snapshots that are built, whose size is not known yet.
+    pub unknown: Vec<String>,
+}
+
+/// What steps cost, with what is up and what stays.
+pub(super) fn of(
+    steps: &[Step],
+    edges: &[Edge],
+    up: &Up<'_>,
+    kept: &Kept,
+    catalog: &Catalog,
+) -> Cost {
+    let mut unpriced: Vec<String> = up
+        .sizes
+        .keys()
+        .filter(|slug| catalog.size(slug).is_none())
+        .map(|slug| (*slug).to_owned())
+        .collect();
+    unpriced.extend(kept.unknown.iter().cloned());
+    let droplets = up.sizes.iter().filter_map(|(slug, (_, stay))| {
+        let size = catalog.size(slug)?;
+        Some(Money(size.price_monthly.0 * Decimal::from(*stay)))
+    });
+    let volumes = kept.volumes.iter().map(|size| volume_monthly(*size));
+    let images = kept.images_mb.iter().map(|size| image_monthly(*size));
+    let monthly_kept = droplets.chain(volumes).chain(images).sum();
+
+    let ends = ends(steps, edges);
+    let expected_seconds = ends.iter().copied().max().unwrap_or(0);
+    let mut born: BTreeMap<(u32, &str), (u64, u64, &str)> = BTreeMap::new();
+    for (step, &end) in steps.iter().zip(&ends) {
+        match &step.kind {
+            StepKind::CreateDroplets { spec, droplets } => {
+                let start = end - step.expected_seconds;
+                for droplet in droplets {
+                    let life = (start, expected_seconds, spec.size.as_str());
+                    born.insert((step.id.0, &droplet.name), life);
+                }
+            }
+            StepKind::DestroyDroplet {
+                droplet: DropletRef::Created { step, name },
+                ..
+            } => {
+                if let Some(life) = born.get_mut(&(step.0, name.as_str())) {
+                    life.1 = end;
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut lives: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (start, end, size) in born.values() {
+        let (count, seconds) = lives.entry(size).or_default();
+        *count += 1;
+        *seconds += (end - start).max(prices::DROPLET_LEAST_SECONDS);
+    }
+    let expected_once = lives
+        .into_iter()
+        .filter_map(|(slug, (count, seconds))| {
+            let hourly = catalog.size(slug)?.price_hourly.0;
+            let used = hourly * Decimal::from(seconds) / Decimal::from(3_600);
+            Some(Money(
+                used.max(prices::DROPLET_LEAST * Decimal::from(count)),
+            ))
+        })
+        .sum();
+    Cost {
+        hourly_while_up: up.hourly(catalog),
+        monthly_kept,
+        expected_once,
+        expected_seconds,
+        unpriced,
+    }
+}
+
+/// When each step is expected to end, in seconds from the start, if nothing but edges holds it back.
+fn ends(steps: &[Step], edges: &[Edge]) -> Vec<u64> {
+    let mut starts = vec![0; steps.len()];
+    let mut ends = vec![0; steps.len()];
+    // Edges are sorted by where they come from, and go from lower to higher ids.
+    let mut edges = edges.iter().peekable();
+    for (position, step) in steps.iter().enumerate() {
+        let end: u64 = starts[position] + step.expected_seconds;
+        ends[position] = end;
+        while let Some(edge) = edges.next_if(|edge| edge.from.0 as usize == position) {
+            let start = &mut starts[edge.to.0 as usize];
+            *start = end.max(*start);
+        }
+    }
+    ends
 }

@@ -4,18 +4,71 @@
 //! byte. A plan is executed exactly as it was made: whatever only execution can know is a typed
 //! reference to the step that will know it. petgraph's types stay inside `graph`.
 
+mod build;
 pub mod change;
+pub mod check;
+mod compare;
 pub mod cost;
+mod error;
+mod expected;
+mod graph;
+mod planner;
+mod preflight;
+mod protect;
 pub mod step;
+mod teardown;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::Cost;
+pub use error::{Refusal, RefusalKind, Refusals};
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 
+use crate::address::Address;
+use crate::desired::{Desired, Scope};
 use crate::digest::Digest;
+use crate::live::Live;
+
+/// What the caller asks for beside what the manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `Apply` or `Test`; the others are [`destroy`]'s.
+    pub goal: Goal,
+    /// Protected resources that may be destroyed or replaced this once.
+    pub unprotect: Vec<Address>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            goal: Goal::Apply,
+            unprotect: Vec::new(),
+        }
+    }
+}
+
+/// Plans the way from what exists to what should; `now` is seconds since 1970.
+///
+/// # Errors
+/// Everything that stands in the way, at once.
+pub fn plan(desired: &Desired, live: &Live, options: &Options, now: i64) -> Result<Plan, Refusals> {
+    planner::plan(desired, live, options, now)
+}
+
+/// Plans the way to an empty environment, or an empty project, from what exists alone.
+///
+/// # Errors
+/// Everything that stands in the way, at once.
+pub fn destroy(
+    scope: &Scope,
+    live: &Live,
+    whole_project: bool,
+    unprotect: &[Address],
+) -> Result<Plan, Refusals> {
+    teardown::destroy(scope, live, whole_project, unprotect)
+}
 
 /// What a plan is made to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,3 +140,6 @@ impl Plan {
         self.steps.get(id.0 as usize)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::execute::Event;
+use crate::execute::{Event, Listener};
+use crate::plan::Plan;
 
 /// Writes each event as one line.
 pub struct JsonLines<W: Write> {
@@ -15,9 +16,11 @@ impl<W: Write> JsonLines<W> {
     pub const fn new(out: W) -> Self {
         Self { out, broken: false }
     }
+}
 
+impl<W: Write + Send> Listener for JsonLines<W> {
     /// Writes one event. A reader that went away is no reason to stop the run.
-    pub fn write(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event, _: &Plan) {
         if self.broken {
             return;
         }

@@ -2,9 +2,52 @@
 
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::outcome::RunResult;
+use super::outcome::{RunResult, run_results};
+use crate::execute::{Event, EventKind, Listener};
+use crate::plan::Plan;
+
+/// Writes `junit.xml` when a run has finished, if the plan has run steps.
+pub struct JUnit {
+    folder: Utf8PathBuf,
+    events: Vec<Event>,
+}
+
+impl JUnit {
+    /// Writes into the folder of the run.
+    #[must_use]
+    pub const fn new(folder: Utf8PathBuf) -> Self {
+        Self {
+            folder,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl Listener for JUnit {
+    fn event(&mut self, event: &Event, plan: &Plan) {
+        match event.kind {
+            EventKind::Output { .. } | EventKind::Progress { .. } => {}
+            EventKind::RunFinished { .. } => {
+                let results = run_results(plan, &self.events);
+                if results.is_empty() {
+                    return;
+                }
+                let path = self.folder.join("junit.xml");
+                let name = format!("{} / {}", plan.project, plan.environment);
+                let written = render(&name, &results)
+                    .map_err(std::io::Error::other)
+                    .and_then(|xml| std::fs::write(&path, xml));
+                if let Err(error) = written {
+                    tracing::warn!(%error, %path, "the JUnit report could not be written");
+                }
+            }
+            _ => self.events.push(event.clone()),
+        }
+    }
+}
 
 /// Renders `junit.xml`: a suite a droplet, a case a run step.
 ///

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::plan_text::duration;
 use super::style::Palette;
-use crate::execute::{Event, EventKind};
+use crate::execute::error::INTERRUPTED;
+use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId, StepKind};
 
 /// Off a terminal a wait is one line in this time, not one a resource.
@@ -62,10 +63,12 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             let who = step
                 .map(|step| format!("{} {}: ", who(step), what(step)))
                 .unwrap_or_default();
-            palette.changed(&format!(
-                "  {who}try {attempt} in {}: {reason}",
-                duration(*wait_ms)
-            ))
+            let when = match (*attempt, *wait_ms) {
+                (0 | 1, wait) => format!("waiting {}", duration(wait)),
+                (attempt, 0) => format!("try {attempt}"),
+                (attempt, wait) => format!("try {attempt} in {}", duration(wait)),
+            };
+            palette.changed(&format!("  {who}{when}: {reason}"))
         }
         EventKind::Done {
             step,
@@ -89,6 +92,17 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             step,
             took_ms,
             failure,
+        } if failure.code == INTERRUPTED => format!(
+            "{} {} {} ({})",
+            palette.changed("stopped"),
+            palette.strong(&who(*step)),
+            what(*step),
+            duration(*took_ms),
+        ),
+        EventKind::Failed {
+            step,
+            took_ms,
+            failure,
         } => {
             let allowed = if failure.allowed { " (allowed)" } else { "" };
             let mut text = format!(
@@ -105,17 +119,8 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             }
             text
         }
-        EventKind::Skipped {
-            step,
-            because,
-            reason,
-        } => {
-            // A failure is told once; what did not run only because of it is told in the end.
-            if because.is_some() {
-                return None;
-            }
-            palette.faint(&format!("skipped {} {}: {reason}", who(*step), what(*step)))
-        }
+        // What stopped it is told once; what did not run because of that is told in the end.
+        EventKind::Skipped { .. } => return None,
         EventKind::Notice { text } => format!("{} {text}", palette.changed("note:")),
         EventKind::Interrupted { signal, times } => palette.bad(&if *times == 1 {
             format!(
@@ -216,9 +221,11 @@ impl Lines {
             ticker: Some(ticker),
         }
     }
+}
 
+impl Listener for Lines {
     /// Writes what an event is worth.
-    pub fn write(&mut self, event: &Event, plan: &Plan) {
+    fn event(&mut self, event: &Event, plan: &Plan) {
         let mut state = lock(&self.shared);
         match &event.kind {
             EventKind::Started {

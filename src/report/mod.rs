@@ -2,10 +2,11 @@
 //!
 //! What comes in: plans, events, outcomes. What goes out: text, JSON lines, JUnit.
 //!
-//! **Invariant:** rendering is pure and its order is the plan's; only the listeners [`lines`],
-//! [`progress`] and [`json_lines`] write, to the writer they were given. A screen reads well
+//! **Invariant:** rendering is pure and its order is the plan's; only the listeners [`Lines`],
+//! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+mod groups;
 pub mod json_lines;
 pub mod junit;
 pub mod lines;
@@ -14,4 +15,11 @@ pub mod plan_json;
 pub mod plan_text;
 pub mod progress;
 pub mod style;
+#[cfg(test)]
+mod tests;
 pub mod text_diff;
+
+pub use json_lines::JsonLines;
+pub use junit::JUnit;
+pub use lines::Lines;
+pub use progress::Progress;

@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::groups::{names_of, title_of};
 use super::plan_text::duration;
 use super::style::Palette;
-use crate::execute::{Event, EventKind, Failure};
-use crate::plan::{Plan, StepKind};
+use crate::address::Address;
+use crate::execute::error::INTERRUPTED;
+use crate::execute::standing::{Presence, Sort, Standing, Tariff};
+use crate::execute::{Event, EventKind, Failure, FailureClass};
+use crate::plan::{Goal, Plan, StepKind};
+use crate::units::Money;
 
 /// What became of one run step.
 #[derive(Debug, Clone)]
@@ -67,9 +72,22 @@ pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
     results
 }
 
+/// How the end of a run is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Colours.
+    pub palette: Palette,
+    /// Where logs, artifacts and the journal are.
+    pub run_folder: &'a str,
+    /// What a command that goes on from here has to be given, such as ` --local -f other.yaml`:
+    /// empty or with a blank before it.
+    pub flags: &'a str,
+}
+
 /// Renders the end of a run. `events` are those that are not output.
 #[must_use]
-pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette) -> String {
+pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
+    let palette = view.palette;
     let mut out = String::new();
     let results = run_results(plan, events);
     if !results.is_empty() {
@@ -78,6 +96,9 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
         let runs = results.iter().map(|r| r.run.len()).max().unwrap_or(0);
         for result in &results {
             let (word, detail) = match (&result.failure, &result.skipped) {
+                (Some(failure), _) if failure.code == INTERRUPTED => {
+                    (palette.changed("stopped"), failure.message.clone())
+                }
                 (Some(failure), _) if failure.allowed => {
                     (palette.changed("failed, allowed"), failure.message.clone())
                 }
@@ -106,6 +127,7 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
                 interrupted,
                 api_calls,
                 cost,
+                hourly,
                 ..
             },
         ..
@@ -117,8 +139,13 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
             (false, _) => palette.bad("Failed:"),
         };
         let mut parts = vec![format!("{done} of {} steps done", plan.steps.len())];
-        if *failed > 0 {
+        let stopped = events.iter().filter(|event| is_stop(event)).count();
+        let failed = (*failed as usize).saturating_sub(stopped);
+        if failed > 0 {
             parts.push(format!("{failed} failed"));
+        }
+        if stopped > 0 {
+            parts.push(format!("{stopped} stopped"));
         }
         if *skipped > 0 {
             parts.push(format!("{skipped} skipped"));
@@ -129,13 +156,132 @@ pub fn render(plan: &Plan, events: &[Event], run_folder: &str, palette: Palette)
             parts.push(format!("{cost} of droplets"));
         }
         let _ = writeln!(out, "\n{word} {}.", parts.join(", "));
+        write_standing(&mut out, plan, events, *hourly, view);
         let _ = writeln!(
             out,
             "{}",
-            palette.faint(&format!("Logs, artifacts and journal: {run_folder}"))
+            palette.faint(&format!("Logs, artifacts and journal: {}", view.run_folder))
         );
     }
     out
+}
+
+/// What is there now, what it costs, and how to go on.
+fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money, view: View<'_>) {
+    let palette = view.palette;
+    let standing = Standing::after(plan, Tariff::default(), events);
+    let (mut up, mut unsure, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    for (sort, name, resource) in standing.present() {
+        match (resource.presence, sort) {
+            (Presence::MayExist, _) => unsure.push((&resource.address, name)),
+            (_, Sort::Droplet) => up.push((&resource.address, name)),
+            (_, Sort::Volume | Sort::Snapshot) => kept.push((&resource.address, name)),
+            // Cost nothing, and go with the environment.
+            (_, Sort::Firewall | Sort::SshKey) => {}
+        }
+    }
+    if !up.is_empty() {
+        let price = if hourly.0 > rust_decimal::Decimal::ZERO {
+            format!(", {hourly}/h")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
+    }
+    if !kept.is_empty() {
+        let price = if up.is_empty() && plan.cost.monthly_kept.0 > rust_decimal::Decimal::ZERO {
+            format!(", {}/month", plan.cost.monthly_kept)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(out, "{} {}{price}", palette.strong("Kept:"), listed(&kept));
+    }
+    if !unsure.is_empty() {
+        let text = listed(&unsure);
+        let _ = writeln!(out, "{} {text}", palette.bad("May be left:"));
+    }
+    let flags = view.flags;
+    let ended_well = matches!(
+        events.last().map(|event| &event.kind),
+        Some(EventKind::RunFinished {
+            failed: 0,
+            skipped: 0,
+            interrupted: false,
+            ..
+        })
+    );
+    let mut help = Vec::new();
+    if !ended_well {
+        let verb = if only_runs_failed(events) {
+            "runs again what failed"
+        } else {
+            "goes on from here"
+        };
+        help.push(format!("`dewpoint {}{flags}` {verb}", command(plan)));
+    }
+    if !unsure.is_empty() {
+        help.push(format!(
+            "`dewpoint destroy{flags}` finds and removes what is left"
+        ));
+    } else if !up.is_empty() {
+        help.push(format!("`dewpoint destroy{flags}` removes what is up"));
+    }
+    if !help.is_empty() {
+        let _ = writeln!(out, "{} {}", palette.running("help:"), help.join(", "));
+    }
+}
+
+/// Whether an event tells of a step that an interrupt ended.
+fn is_stop(event: &Event) -> bool {
+    matches!(&event.kind, EventKind::Failed { failure, .. } if failure.code == INTERRUPTED)
+}
+
+/// Whether all that failed is the tests' fault.
+fn only_runs_failed(events: &[Event]) -> bool {
+    events.iter().all(|event| match &event.kind {
+        EventKind::Failed { failure, .. } => {
+            failure.allowed || failure.class == FailureClass::RunStep
+        }
+        EventKind::Interrupted { .. } => false,
+        _ => true,
+    })
+}
+
+/// The command that makes such a plan.
+const fn command(plan: &Plan) -> &'static str {
+    match plan.goal {
+        Goal::Apply => "apply",
+        Goal::Test => "test",
+        Goal::Destroy => "destroy",
+        Goal::DestroyProject => "destroy --project",
+    }
+}
+
+/// Addresses with names, those of one kind of droplet as one.
+fn listed(resources: &[(&Address, &str)]) -> String {
+    let mut groups: Vec<Vec<(&Address, &str)>> = Vec::new();
+    let base = |address: &Address| match address {
+        Address::Droplet { name, .. } => Some(name.clone()),
+        _ => None,
+    };
+    for &(address, name) in resources {
+        let same = groups.iter_mut().find(|group| {
+            let first = base(group[0].0);
+            first.is_some() && first == base(address)
+        });
+        match same {
+            Some(group) => group.push((address, name)),
+            None => groups.push(vec![(address, name)]),
+        }
+    }
+    let texts = groups.iter().map(|group| {
+        let title = title_of(group.iter().map(|(address, _)| *address));
+        format!(
+            "{title} ({})",
+            names_of(group.iter().map(|(_, name)| *name))
+        )
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
@@ -143,7 +289,7 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Pale
         let EventKind::Failed { step, failure, .. } = &event.kind else {
             continue;
         };
-        if failure.allowed {
+        if failure.allowed || failure.code == INTERRUPTED {
             continue;
         }
         let Some(step) = plan.step(*step) else {

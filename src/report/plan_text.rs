@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::groups::{ActivityGroup, Group, group_activities, group_changes, names_of, title_of};
 use super::style::Palette;
 use super::text_diff;
-use crate::address::{Address, Instance};
-use crate::plan::{Action, Activity, Change, EdgeKind, Goal, Plan};
+use crate::plan::{Action, Change, EdgeKind, FieldChange, Goal, Plan};
 use crate::units::Seconds;
 
 /// How a plan is shown.
@@ -77,11 +77,7 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
         }
     }
     if !plan.activities.is_empty() {
-        let heading = match plan.goal {
-            Goal::Test => "This test:",
-            _ => "Every apply:",
-        };
-        let _ = writeln!(out, "\n{}", palette.strong(heading));
+        let _ = writeln!(out, "\n{}", palette.strong(every(plan)));
         for group in group_activities(&plan.activities) {
             write_activity(&mut out, &group, view);
         }
@@ -158,12 +154,21 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
         )
     } else if plan.has_steps() {
         format!(
-            "{} Every apply: {}.",
+            "{} {} {}.",
             palette.strong("No changes."),
+            every(plan),
             parts.join("; ")
         )
     } else {
         palette.strong("No changes.")
+    }
+}
+
+/// What the activities of a plan stand under.
+const fn every(plan: &Plan) -> &'static str {
+    match plan.goal {
+        Goal::Test => "This test:",
+        Goal::Apply | Goal::Destroy | Goal::DestroyProject => "Every apply:",
     }
 }
 
@@ -176,108 +181,6 @@ fn about(seconds: u64) -> String {
 
 const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
-}
-
-/// Changes that differ only in the instance of their droplet.
-struct Group<'a> {
-    changes: Vec<&'a Change>,
-}
-
-impl<'a> Group<'a> {
-    fn first(&self) -> &'a Change {
-        self.changes[0]
-    }
-
-    fn title(&self) -> String {
-        title_of(self.changes.iter().map(|change| &change.address))
-    }
-
-    fn names(&self) -> String {
-        names_of(self.changes.iter().map(|change| change.name.as_str()))
-    }
-}
-
-fn names_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    match names.as_slice() {
-        [only] => (*only).to_owned(),
-        [first, .., last] => format!("{first} to {last}"),
-        [] => String::new(),
-    }
-}
-
-/// `droplet.runner[1..40]` for many, the address itself for one.
-fn title_of<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
-    let addresses: Vec<&Address> = addresses.collect();
-    if let [only] = addresses.as_slice() {
-        return only.to_string();
-    }
-    let mut indexes = Vec::new();
-    let mut base = "";
-    for address in &addresses {
-        if let Address::Droplet {
-            name,
-            instance: Some(Instance::Index(index)),
-        } = address
-        {
-            base = name;
-            indexes.push(*index);
-        }
-    }
-    if indexes.len() != addresses.len() {
-        return addresses
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-    }
-    indexes.sort_unstable();
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for index in indexes {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == index => *last = index,
-            _ => ranges.push((index, index)),
-        }
-    }
-    let ranges: Vec<String> = ranges
-        .iter()
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}..{last}")
-            }
-        })
-        .collect();
-    format!("droplet.{base}[{}]", ranges.join(","))
-}
-
-fn droplet_name(address: &Address) -> Option<&str> {
-    match address {
-        Address::Droplet { name, .. } => Some(name),
-        _ => None,
-    }
-}
-
-fn group_changes<'a>(changes: &[&'a Change]) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    for &change in changes {
-        let same = groups.iter_mut().rev().find(|group| {
-            let first = group.first();
-            droplet_name(&first.address).is_some()
-                && droplet_name(&first.address) == droplet_name(&change.address)
-                && first.action == change.action
-                && first.reasons == change.reasons
-                && first.fields == change.fields
-        });
-        match same {
-            Some(group) => group.changes.push(change),
-            None => groups.push(Group {
-                changes: vec![change],
-            }),
-        }
-    }
-    groups
 }
 
 fn write_change(out: &mut String, group: &Group<'_>, view: View<'_>) {
@@ -304,12 +207,7 @@ fn write_change(out: &mut String, group: &Group<'_>, view: View<'_>) {
     write_fields(out, &change.fields, change.action, view);
 }
 
-fn write_fields(
-    out: &mut String,
-    fields: &[crate::plan::FieldChange],
-    action: Action,
-    view: View<'_>,
-) {
+fn write_fields(out: &mut String, fields: &[FieldChange], action: Action, view: View<'_>) {
     let palette = view.palette;
     let width = fields
         .iter()
@@ -378,32 +276,6 @@ fn cut(line: &str, width: usize) -> String {
     short
 }
 
-struct ActivityGroup<'a> {
-    activities: Vec<&'a Activity>,
-}
-
-fn group_activities(activities: &[Activity]) -> Vec<ActivityGroup<'_>> {
-    let mut groups: Vec<ActivityGroup<'_>> = Vec::new();
-    for activity in activities {
-        let same = groups.iter_mut().rev().find(|group| {
-            let first = group.activities[0];
-            droplet_name(&first.address) == droplet_name(&activity.address)
-                && first.single_use == activity.single_use
-                && first.source == activity.source
-                && first.runs == activity.runs
-                && first.fields == activity.fields
-                && first.after_run == activity.after_run
-        });
-        match same {
-            Some(group) => group.activities.push(activity),
-            None => groups.push(ActivityGroup {
-                activities: vec![activity],
-            }),
-        }
-    }
-    groups
-}
-
 fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
     let palette = view.palette;
     let activity = group.activities[0];
@@ -428,10 +300,15 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
         activity.after_run,
         palette.faint(&format!("({names})")),
     );
-    write_fields(out, &activity.fields, Action::Create, view);
-    if let Some(source) = &activity.source {
-        let _ = writeln!(out, "      source  {source}");
-    }
+    let mut fields = activity.fields.clone();
+    fields.extend(activity.source.as_ref().map(|source| FieldChange {
+        field: "source".to_owned(),
+        old: None,
+        new: Some(source.clone()),
+        forces_replace: false,
+        known_after_apply: false,
+    }));
+    write_fields(out, &fields, Action::Create, view);
     for run in &activity.runs {
         let first = run.command.lines().next().unwrap_or_default();
         let more = run.command.trim_end().lines().count().saturating_sub(1);

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::line_of;
 use super::style::Palette;
-use crate::execute::{Event, EventKind};
+use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
 
 /// More running steps than this are only counted: the view must fit a small terminal.
@@ -44,8 +44,53 @@ impl Progress {
         }
     }
 
+    fn redraw(&mut self) {
+        for (step, what) in &self.running {
+            if self.bars.len() >= BARS {
+                break;
+            }
+            if !self.bars.contains_key(step) {
+                let bar = self
+                    .multi
+                    .insert_before(&self.total, ProgressBar::new_spinner());
+                bar.set_style(style("  {spinner} {msg} {elapsed}"));
+                bar.set_message(what.clone());
+                bar.enable_steady_tick(Duration::from_millis(120));
+                self.bars.insert(*step, bar);
+            }
+        }
+        let hidden = self.running.len().saturating_sub(self.bars.len());
+        let more = if hidden > 0 {
+            format!(", {hidden} more running")
+        } else {
+            String::new()
+        };
+        self.total.set_message(format!(
+            "{}/{} steps{more}, expected {} s",
+            self.ended, self.steps, self.expected_seconds
+        ));
+    }
+
+    fn print(&self, text: &str) {
+        // `println` of indicatif is silent when standard error is no terminal; `suspend` never is.
+        self.multi.suspend(|| {
+            use std::io::Write as _;
+            // A terminal that went away is noticed by the signal it sends, not here.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        });
+    }
+
+    fn close(&mut self) {
+        for bar in std::mem::take(&mut self.bars).into_values() {
+            bar.finish_and_clear();
+        }
+        self.total.finish_and_clear();
+    }
+}
+
+impl Listener for Progress {
     /// Shows what an event means.
-    pub fn show(&mut self, event: &Event, plan: &Plan) {
+    fn event(&mut self, event: &Event, plan: &Plan) {
         match &event.kind {
             EventKind::RunStarted {
                 steps,
@@ -92,49 +137,6 @@ impl Progress {
         } else {
             self.redraw();
         }
-    }
-
-    fn redraw(&mut self) {
-        for (step, what) in &self.running {
-            if self.bars.len() >= BARS {
-                break;
-            }
-            if !self.bars.contains_key(step) {
-                let bar = self
-                    .multi
-                    .insert_before(&self.total, ProgressBar::new_spinner());
-                bar.set_style(style("  {spinner} {msg} {elapsed}"));
-                bar.set_message(what.clone());
-                bar.enable_steady_tick(Duration::from_millis(120));
-                self.bars.insert(*step, bar);
-            }
-        }
-        let hidden = self.running.len().saturating_sub(self.bars.len());
-        let more = if hidden > 0 {
-            format!(", {hidden} more running")
-        } else {
-            String::new()
-        };
-        self.total.set_message(format!(
-            "{}/{} steps{more}, expected {} s",
-            self.ended, self.steps, self.expected_seconds
-        ));
-    }
-
-    fn print(&self, text: &str) {
-        // `println` of indicatif is silent when standard error is no terminal; `suspend` never is.
-        self.multi.suspend(|| {
-            use std::io::Write as _;
-            // A terminal that went away is noticed by the signal it sends, not here.
-            let _ = writeln!(std::io::stderr(), "{text}");
-        });
-    }
-
-    fn close(&mut self) {
-        for bar in std::mem::take(&mut self.bars).into_values() {
-            bar.finish_and_clear();
-        }
-        self.total.finish_and_clear();
     }
 }
 

@@ -1,5 +1,10 @@
 //! The SSH client against a real SSH server on loopback that runs local processes.
 
+mod collect;
 mod connect;
+mod copy;
+mod git;
 mod run;
-mod server;
+mod scripts;
+pub(crate) mod server;
+mod sync;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -28,16 +28,18 @@ use crate::guest::keys::public_line;
 use crate::guest::{HostKeyPin, Identity, Session, Target, UserKey, generate_key_file, open_key};
 
 /// A server, and the key that it lets in.
-pub(super) struct Server {
-    pub(super) port: u16,
-    pub(super) identity: Identity,
-    pub(super) host_key: String,
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) identity: Identity,
+    pub(crate) host_key: String,
     /// The home of its user, with `tmp`, where temporary files go, and `state`.
-    pub(super) home: Utf8PathBuf,
-    pub(super) logins: Arc<AtomicUsize>,
-    pub(super) commands: Arc<AtomicUsize>,
+    pub(crate) home: Utf8PathBuf,
+    pub(crate) logins: Arc<AtomicUsize>,
+    pub(crate) commands: Arc<AtomicUsize>,
+    /// What commands get for their PATH; this process's if none.
+    pub(crate) path: Arc<Mutex<Option<String>>>,
     /// Cuts every connection.
-    pub(super) cut: CancellationToken,
+    pub(crate) cut: CancellationToken,
     listening: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -50,12 +52,12 @@ impl Drop for Server {
 
 impl Server {
     /// Starts one.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_refusing(0).await
     }
 
     /// Starts one that refuses the key for the first so many logins.
-    pub(super) async fn start_refusing(refusals: usize) -> Self {
+    pub(crate) async fn start_refusing(refusals: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).expect("UTF-8");
         let home = path.join("home");
@@ -85,6 +87,7 @@ impl Server {
             home: home.clone(),
             logins: Arc::default(),
             commands: Arc::default(),
+            path: Arc::default(),
             cut: CancellationToken::new(),
             listening: CancellationToken::new(),
             identity,
@@ -96,6 +99,7 @@ impl Server {
             home,
             logins: Arc::clone(&server.logins),
             commands: Arc::clone(&server.commands),
+            path: Arc::clone(&server.path),
             inputs: HashMap::new(),
         };
         let (cut, listening) = (server.cut.clone(), server.listening.clone());
@@ -132,7 +136,7 @@ impl Server {
         server
     }
 
-    pub(super) fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: self.port,
@@ -141,7 +145,7 @@ impl Server {
         }
     }
 
-    pub(super) async fn session(&self) -> Session {
+    pub(crate) async fn session(&self) -> Session {
         let pin = HostKeyPin::Pinned(self.host_key.clone());
         Session::connect(
             &self.target(),
@@ -154,13 +158,13 @@ impl Server {
     }
 
     /// A folder to put things in.
-    pub(super) fn folder(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> Utf8PathBuf {
         let path = self.home.join(name);
         std::fs::create_dir_all(&path).expect("made");
         path
     }
 
-    pub(super) fn left_in_tmp(&self) -> usize {
+    pub(crate) fn left_in_tmp(&self) -> usize {
         std::fs::read_dir(self.home.join("tmp"))
             .expect("there")
             .count()
@@ -173,6 +177,7 @@ struct Client {
     home: Utf8PathBuf,
     logins: Arc<AtomicUsize>,
     commands: Arc<AtomicUsize>,
+    path: Arc<Mutex<Option<String>>>,
     inputs: HashMap<ChannelId, ChildStdin>,
 }
 
@@ -184,6 +189,7 @@ impl Client {
             home: self.home.clone(),
             logins: Arc::clone(&self.logins),
             commands: Arc::clone(&self.commands),
+            path: Arc::clone(&self.path),
             inputs: HashMap::new(),
         }
     }
@@ -223,7 +229,8 @@ impl Handler for Client {
         session: &mut Conversation,
     ) -> Result<(), Self::Error> {
         self.commands.fetch_add(1, Ordering::SeqCst);
-        let mut child = spawn(&String::from_utf8_lossy(data), &self.home);
+        let path = self.path.lock().expect("unpoisoned").clone();
+        let mut child = spawn(&String::from_utf8_lossy(data), &self.home, path);
         session.channel_success(channel)?;
         self.inputs
             .extend(child.stdin.take().map(|stdin| (channel, stdin)));
@@ -264,11 +271,12 @@ impl Handler for Client {
     }
 }
 
-fn spawn(command: &str, home: &Utf8Path) -> tokio::process::Child {
+fn spawn(command: &str, home: &Utf8Path, path: Option<String>) -> tokio::process::Child {
+    let path = path.or_else(|| std::env::var("PATH").ok());
     Command::new("sh")
         .args(["-c", command])
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PATH", path.unwrap_or_default())
         .env("HOME", home)
         .env("TMPDIR", home.join("tmp"))
         .env("DEWPOINT_STATE_DIR", home.join("state"))

@@ -21,7 +21,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Lives as the guest's process 1. `go` brings a byte once the supervisor knows of it; `told` is
 /// closed when the guest is set up, after a word on why when it cannot be. Never returns.
-pub(super) fn run(root: &Path, setup: &Setup, go: OwnedFd, told: OwnedFd) -> ! {
+pub(super) fn run(setup: &Setup, go: OwnedFd, told: OwnedFd) -> ! {
     let has_started = rustix::io::read(&go, &mut [0_u8; 1]).is_ok_and(|count| count == 1);
     if !has_started {
         // The agent ended before.
@@ -29,7 +29,7 @@ pub(super) fn run(root: &Path, setup: &Setup, go: OwnedFd, told: OwnedFd) -> ! {
     }
     drop(go);
     let mut told = Some(told);
-    if let Err(error) = live(root, setup, &mut told)
+    if let Err(error) = live(setup, &mut told)
         && let Some(told) = told
     {
         // The agent may be gone.
@@ -39,11 +39,11 @@ pub(super) fn run(root: &Path, setup: &Setup, go: OwnedFd, told: OwnedFd) -> ! {
     std::process::exit(1)
 }
 
-fn live(root: &Path, setup: &Setup, told: &mut Option<OwnedFd>) -> io::Result<()> {
+fn live(setup: &Setup, told: &mut Option<OwnedFd>) -> io::Result<()> {
     // The end of the supervisor is the end of the guest.
     sys::die_with_parent()?;
     sys::hide_from_ptrace();
-    enter(root, setup)?;
+    enter(setup)?;
     if setup.groups.delegated.is_some() {
         systemd::prepare()?;
         // `told` and the socket to the cloud process close with this.
@@ -96,21 +96,13 @@ fn end_processes() {
     }
 }
 
-/// Makes `root` the root, with its own /proc, /sys, /dev/pts, /run and /tmp.
-fn enter(root: &Path, setup: &Setup) -> io::Result<()> {
+/// Makes the working folder the root, with its own /proc, /sys, /dev/pts, /run and /tmp.
+fn enter(setup: &Setup) -> io::Result<()> {
     let step = |what: &'static str| {
         move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
     };
     // The copied mounts are locked to each other; pivot_root wants a root that is not.
-    sys::mount(
-        &root.display().to_string(),
-        root,
-        None,
-        libc::MS_BIND | libc::MS_REC,
-        "",
-    )
-    .map_err(step("bind the root"))?;
-    std::env::set_current_dir(root)?;
+    sys::cover_current_folder().map_err(step("bind the root"))?;
     let hardened = libc::MS_NOSUID | libc::MS_NODEV;
     sys::mount(
         "proc",

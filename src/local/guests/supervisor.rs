@@ -192,6 +192,9 @@ fn agent(control: &OwnedFd, setup: &Setup, groups: &Made, birth: OwnedFd) -> Ste
     .during("make mounts private")?;
     let root = build_root(setup, users.as_fd())?;
     let devices = build_devices(&root, setup.shift).during("make /dev")?;
+    // From here on the root is the working folder: the guest's users may not walk through the
+    // folders above it, which are the owner's alone.
+    std::env::set_current_dir(&root).during("go to the root folder")?;
 
     sys::enter(users.as_fd(), libc::CLONE_NEWUSER).during("enter the user namespace")?;
     sys::become_root().during("become the guest's root")?;
@@ -205,15 +208,15 @@ fn agent(control: &OwnedFd, setup: &Setup, groups: &Made, birth: OwnedFd) -> Ste
         | libc::CLONE_NEWCGROUP
         | libc::CLONE_NEWNET;
     sys::unshare(namespaces).during("make the guest's namespaces")?;
-    // Its root follows process 1 into the guest's; so must its working folder.
-    std::env::set_current_dir("/").during("leave the working folder")?;
     let (go, start) = pipe().during("make a pipe")?;
     let (problem, told) = pipe().during("make a pipe")?;
     // As a brother, so that the supervisor learns how it ended.
     let Some(init) = sys::fork_beside().during("fork process 1")? else {
         drop((start, problem, birth));
-        init::run(&root, setup, go, told)
+        init::run(setup, go, told)
     };
+    // Its root follows process 1 into the guest's; so must its working folder.
+    std::env::set_current_dir("/").during("leave the working folder")?;
     drop((go, told));
     rustix::io::write(&birth, &init.to_ne_bytes()).during("report process 1")?;
     drop(birth);
@@ -361,7 +364,12 @@ fn build_root(setup: &Setup, users: BorrowedFd<'_>) -> Step<PathBuf> {
         })
         .during(&format!("mount the overlay of {part}"))?;
     }
-    Ok(root)
+    // The guest's root is nobody out here: it cannot pass through folders of the host's root, such
+    // as the home folder that state lies in by default. /tmp is hidden from this process alone.
+    let open = Path::new("/tmp");
+    let staged = setup.stage.as_str();
+    sys::mount(staged, open, None, libc::MS_MOVE, "").during("move the stage")?;
+    Ok(open.join("root"))
 }
 
 /// A /dev made by the host's root: a user namespace may not make device nodes.

@@ -218,6 +218,22 @@ pub(super) fn mount(
     .map(drop)
 }
 
+/// Binds the working folder, with all that is mounted below it, onto itself, and enters what
+/// covers it. No path is walked: its parents may be closed to this user.
+pub(super) fn cover_current_folder() -> io::Result<()> {
+    use rustix::fs::CWD;
+    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+    let tree = open_tree(
+        CWD,
+        ".",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE,
+    )?;
+    move_mount(&tree, "", CWD, ".", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(rustix::process::fchdir(&tree)?)
+}
+
 /// Makes the current folder the root and lets go of the old one.
 pub(super) fn pivot_into_current_folder() -> io::Result<()> {
     // SAFETY: both arguments are C string constants.

@@ -1,0 +1,265 @@
+//! What can be typed. The comments are the help; completions and the man page are made from them.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::local::latency::Latency;
+use crate::units::Seconds;
+
+/// Declare a snapshot, volumes and single-use droplets; preview, realise, run, destroy.
+///
+/// dewpoint reads a manifest (dewpoint.yaml), looks at what exists on DigitalOcean, shows the plan
+/// and carries it out. There is no state file. With --local everything happens on a local cloud
+/// that needs no account.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dewpoint",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The manifest; `-` reads standard input.
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "dewpoint.yaml",
+        value_name = "FILE",
+        env = "DEWPOINT_FILE"
+    )]
+    pub file: Utf8PathBuf,
+    /// Environment to work on, instead of the manifest's.
+    #[arg(long = "env", global = true, value_name = "NAME", env = "DEWPOINT_ENV")]
+    pub environment: Option<String>,
+    /// Value of a variable; can be given several times.
+    #[arg(long = "var", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub variables: Vec<(String, String)>,
+    /// YAML file of variables: a map of names to values.
+    #[arg(long = "var-file", global = true, value_name = "FILE")]
+    pub variable_files: Vec<Utf8PathBuf>,
+    /// Work on the local cloud; it is started when it is not running [env: DEWPOINT_CLOUD=local].
+    #[arg(long, global = true)]
+    pub local: bool,
+    /// Folder of the local cloud's state [default: under the XDG state folder].
+    #[arg(long, global = true, value_name = "DIR", env = "DEWPOINT_LOCAL_DIR")]
+    pub local_dir: Option<Utf8PathBuf>,
+    /// How many changes of the cloud may be under way at once.
+    #[arg(long, global = true, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallelism: u16,
+    /// When to colour.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", env = "DEWPOINT_COLOR")]
+    pub color: Colour,
+    /// How progress is written: `json` is the event stream, one line each.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", env = "DEWPOINT_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// Only results and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More detail on standard error; twice for API calls.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// Whether the local cloud is meant.
+    ///
+    /// # Errors
+    /// When `DEWPOINT_CLOUD` names no cloud.
+    pub fn is_local(&self) -> Result<bool, super::error::CliError> {
+        match std::env::var(super::env_vars::CLOUD).as_deref() {
+            _ if self.local => Ok(true),
+            Ok("local") => Ok(true),
+            Ok("" | "digitalocean") | Err(_) => Ok(false),
+            Ok(other) => Err(super::error::CliError::Cloud {
+                given: other.to_owned(),
+            }),
+        }
+    }
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How progress is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One event a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented starter manifest.
+    Init(Init),
+    /// Check the manifest; no network.
+    Validate,
+    /// Show what apply would do.
+    Plan(Plan),
+    /// Realise the manifest: plan, ask, execute.
+    Apply(Apply),
+    /// Apply, run, collect, and destroy the environment whatever happened; for CI.
+    Test(Test),
+    /// Destroy the environment; what the project owns stays.
+    Destroy(Destroy),
+    /// Print the JSON Schema of manifests.
+    Schema,
+    /// The local cloud as a background service.
+    Local {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LocalCommand,
+    },
+    /// Print a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page.
+    Man,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Name of the project [default: the folder's name].
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// How the plan is written.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
+    pub format: PlanFormat,
+    /// Exit with 2 when there are changes.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Show the plan that `destroy` would carry out.
+    #[arg(long)]
+    pub destroy: bool,
+    /// List every step, however many there are.
+    #[arg(long)]
+    pub steps: bool,
+}
+
+/// How a plan is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// What commands that change things have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Approval {
+    /// Do not ask.
+    #[arg(short, long, visible_alias = "auto-approve")]
+    pub yes: bool,
+    /// Destroy or replace this protected address all the same; can be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub unprotect: Vec<String>,
+    /// How long to wait for another dewpoint that works on this environment.
+    #[arg(long, value_name = "DURATION")]
+    pub lock_timeout: Option<Seconds>,
+}
+
+/// Options of `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub approval: Approval,
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Destroy or replace this protected address all the same; can be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub unprotect: Vec<String>,
+    /// How long to wait for another dewpoint that works on this environment.
+    #[arg(long, value_name = "DURATION")]
+    pub lock_timeout: Option<Seconds>,
+}
+
+/// Options of `destroy`.
+#[derive(Debug, Args)]
+pub struct Destroy {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub approval: Approval,
+    /// Also destroy the project's volumes and snapshots, with all they hold.
+    #[arg(long)]
+    pub project: bool,
+}
+
+/// What to do with the local cloud.
+#[derive(Debug, Subcommand)]
+pub enum LocalCommand {
+    /// Start it.
+    Up(Up),
+    /// Stop it; its droplets power off, its state stays.
+    Down,
+    /// Show whether it runs, what its droplets are and what it holds.
+    Status,
+    /// Stop it and delete everything it holds.
+    Reset {
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Options of `local up`. They count when it starts.
+#[derive(Debug, Default, PartialEq, Args)]
+pub struct Up {
+    /// `realistic`, `fast` (the default: a hundredth) or a factor such as 0.1 of the real cloud's latencies.
+    #[arg(long, value_name = "LATENCY")]
+    pub latency: Option<Latency>,
+    /// How many droplets the account may have [default: 120].
+    #[arg(long, value_name = "N")]
+    pub droplet_limit: Option<u32>,
+    /// Stop by itself after this long without a request [default: 30m].
+    #[arg(long, value_name = "DURATION")]
+    pub idle_timeout: Option<Seconds>,
+    /// Enforce the API's request limits: 250 a minute, 5,000 an hour.
+    #[arg(long)]
+    pub rate_limits: bool,
+    /// Simulate the API alone, even where guests could be.
+    #[arg(long)]
+    pub without_guests: bool,
+}

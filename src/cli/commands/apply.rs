@@ -1,0 +1,127 @@
+//! `apply`, `test` and `destroy`: plan, ask, execute.
+
+use crate::cli::args::{Apply, Destroy, Test};
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::execution;
+use crate::cli::exit::Exit;
+use crate::cli::planning::{self, Planned};
+use crate::cli::terminal::print;
+use crate::plan::{Goal, StepKind};
+use crate::units::Seconds;
+
+/// Realises the manifest.
+///
+/// # Errors
+/// When it cannot be planned, is not approved, or cannot be started. What fails later is reported
+/// and becomes the exit code.
+pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
+    let Apply { approval } = options;
+    carry_out(
+        context,
+        Goal::Apply,
+        &approval.unprotect,
+        approval.lock_timeout,
+        (!approval.yes).then_some("Carry out this plan?"),
+    )
+    .await
+}
+
+/// Realises the manifest, runs, and empties the environment whatever happened.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
+    carry_out(
+        context,
+        Goal::Test,
+        &options.unprotect,
+        options.lock_timeout,
+        None,
+    )
+    .await
+}
+
+/// Empties the environment.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exit> {
+    let Destroy { approval, project } = options;
+    let (goal, question) = if *project {
+        (
+            Goal::DestroyProject,
+            "Destroy the environment AND the project's volumes and snapshots, with all they hold?",
+        )
+    } else {
+        (Goal::Destroy, "Destroy the environment?")
+    };
+    carry_out(
+        context,
+        goal,
+        &approval.unprotect,
+        approval.lock_timeout,
+        (!approval.yes).then_some(question),
+    )
+    .await
+}
+
+async fn carry_out(
+    context: &Context,
+    goal: Goal,
+    unprotect: &[String],
+    lock_timeout: Option<Seconds>,
+    question: Option<&str>,
+) -> miette::Result<Exit> {
+    if question.is_some() && !context.terminal.can_ask {
+        // Nobody could approve: say so before the first call.
+        return Err(CliError::NoTerminal.into());
+    }
+    let loaded = context.load()?;
+    let secrets = execution::secrets(&loaded.manifest, goal)?;
+    // From before the look at the cloud until the end: nobody else changes what was planned on.
+    let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
+    let planned = planning::make(context, loaded, goal, unprotect).await?;
+    refuse_without_guests(&planned)?;
+    super::plan::show(context, &planned.plan, &planned.cloud.place, false);
+    if !planned.plan.has_steps() {
+        return Ok(Exit::Success);
+    }
+    if let Some(question) = question {
+        context.terminal.approve(question)?;
+    }
+    let ended = execution::execute(context, planned, secrets).await?;
+    print(&ended.text);
+    Ok(ended.exit)
+}
+
+/// A plan that logs in somewhere cannot be carried out where there are no guests.
+fn refuse_without_guests(planned: &Planned) -> Result<(), CliError> {
+    if planned.cloud.no_guests.is_empty() {
+        return Ok(());
+    }
+    let steps = planned
+        .plan
+        .steps
+        .iter()
+        .filter(|step| needs_guest(&step.kind) && !step.cleanup)
+        .count();
+    if steps == 0 {
+        return Ok(());
+    }
+    Err(CliError::NoGuests {
+        steps,
+        reasons: planned.cloud.no_guests.join("; "),
+    })
+}
+
+const fn needs_guest(kind: &StepKind) -> bool {
+    matches!(
+        kind,
+        StepKind::Provision { .. }
+            | StepKind::Mount { .. }
+            | StepKind::Sync { .. }
+            | StepKind::Run { .. }
+            | StepKind::Collect { .. }
+    )
+}

@@ -1,0 +1,109 @@
+//! `dewpoint local`: the local cloud as a background service.
+
+use std::fmt::Write as _;
+
+use camino::Utf8Path;
+
+use crate::cli::args::{LocalCommand, Up};
+use crate::cli::context::Context;
+use crate::cli::endpoint::{blocking, local_folder};
+use crate::cli::exit::Exit;
+use crate::cli::terminal::{print, tell};
+use crate::local::guests::Tier;
+use crate::local::service::{self, Status, UpOptions};
+
+/// Starts, stops, shows or empties the local cloud.
+///
+/// # Errors
+/// When it does not start, answer or stop.
+pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Exit> {
+    let folder = local_folder(&context.global)?;
+    match command {
+        LocalCommand::Up(up) => {
+            let options = options(up);
+            let at = folder.clone();
+            let running = blocking(move || service::connect(&at)).await?;
+            if running.is_some() && *up != Up::default() {
+                tell("note: the local cloud runs already; options only count when it starts");
+            }
+            let at = folder.clone();
+            blocking(move || service::up(&at, &options)).await?;
+            show(&folder).await?;
+        }
+        LocalCommand::Down => {
+            if blocking(move || service::down(&folder)).await? {
+                tell("the local cloud is stopped; its state stays");
+            } else {
+                tell("the local cloud was not running");
+            }
+        }
+        LocalCommand::Status => show(&folder).await?,
+        LocalCommand::Reset { yes } => {
+            if !yes {
+                context.terminal.approve(&format!(
+                    "Delete everything the local cloud in {folder} holds?"
+                ))?;
+            }
+            if blocking(move || service::reset(&folder)).await? {
+                tell("the local cloud is stopped and empty");
+            } else {
+                tell("there was no local cloud");
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn options(up: &Up) -> UpOptions {
+    let mut options = UpOptions::default();
+    if let Some(latency) = up.latency {
+        options.latency = latency;
+    }
+    if let Some(limit) = up.droplet_limit {
+        options.droplet_limit = limit;
+    }
+    if let Some(timeout) = up.idle_timeout {
+        options.idle_seconds = timeout.0;
+    }
+    options.rate_limits = up.rate_limits;
+    options.without_guests = up.without_guests;
+    options
+}
+
+async fn show(folder: &Utf8Path) -> miette::Result<()> {
+    let at = folder.to_owned();
+    let status = blocking(move || service::status(&at)).await?;
+    print(&render(folder, &status));
+    Ok(())
+}
+
+fn render(folder: &Utf8Path, status: &Status) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    match &status.running {
+        None => {
+            let _ = writeln!(out, "the local cloud is not running; `--local` starts it");
+        }
+        Some(endpoint) => {
+            let _ = writeln!(
+                out,
+                "the local cloud runs at {} (process {})",
+                endpoint.url, endpoint.pid
+            );
+            let _ = writeln!(out, "  guests    {}", endpoint.tier);
+            for reason in &endpoint.reasons {
+                let _ = writeln!(out, "            not better because {reason}");
+            }
+            if let (Tier::Namespaces, Some(base)) = (endpoint.tier, &endpoint.base) {
+                let _ = writeln!(out, "  images    every public image is the {base}");
+            }
+        }
+    }
+    let _ = writeln!(out, "  state     {folder}");
+    let _ = writeln!(
+        out,
+        "  holds     {} droplets, {} volumes, {} snapshots",
+        status.droplets, status.volumes, status.snapshots
+    );
+    out
+}

@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub mod apply;
+pub mod init;
+pub mod local;
+pub mod plan;
+pub mod texts;
+pub mod validate;

@@ -1,0 +1,193 @@
+//! What every command finds out first: which manifest, which folder, which cloud.
+
+use std::io::Read as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::args::Global;
+use super::error::CliError;
+use super::terminal::Terminal;
+use super::variables::{self, Origin};
+use crate::manifest::{self, Manifest};
+
+/// Name of the folder beside the manifest that holds keys, history, caches and locks.
+const FOLDER: &str = ".dewpoint";
+
+/// What every command works with.
+#[derive(Debug)]
+pub struct Context {
+    /// Options of every command.
+    pub global: Global,
+    /// What the streams are.
+    pub terminal: Terminal,
+}
+
+/// A manifest that was read and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub manifest: Manifest,
+    /// What it is called in messages.
+    pub name: String,
+    /// The folder that paths in it are relative to.
+    pub base: Utf8PathBuf,
+}
+
+impl Loaded {
+    /// The folder `.dewpoint`, made when it is not there. Keys lie in it: it is for its owner alone
+    /// and out of git's sight.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn state(&self) -> Result<Utf8PathBuf, CliError> {
+        let folder = self.base.join(FOLDER);
+        private_folder(&folder)?;
+        let ignore = folder.join(".gitignore");
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n").map_err(|cause| CliError::Write {
+                path: ignore.to_string(),
+                cause,
+            })?;
+        }
+        Ok(folder)
+    }
+
+    /// A folder in `.dewpoint`, made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self, name: &str) -> Result<Utf8PathBuf, CliError> {
+        let path = self.state()?.join(name);
+        private_folder(&path)?;
+        Ok(path)
+    }
+
+    /// A path as a person in the current folder would write it.
+    #[must_use]
+    pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a str {
+        std::env::current_dir()
+            .ok()
+            .and_then(|here| path.as_std_path().strip_prefix(here).ok()?.to_str())
+            .unwrap_or(path.as_str())
+    }
+
+    /// A path below `.dewpoint` that is only looked at, not made.
+    #[must_use]
+    pub fn looked_at(&self, name: &str) -> Utf8PathBuf {
+        self.base.join(FOLDER).join(name)
+    }
+}
+
+fn private_folder(path: &Utf8Path) -> Result<(), CliError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|cause| CliError::Write {
+            path: path.to_string(),
+            cause,
+        })
+}
+
+impl Context {
+    /// What a further command has to be given to work on the same: empty, or with a blank before it.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        let mut flags = String::new();
+        if self.global.local {
+            flags.push_str(" --local");
+        }
+        if self.global.file != "dewpoint.yaml" {
+            flags.push_str(" -f ");
+            flags.push_str(&crate::guest::quote(self.global.file.as_str()));
+        }
+        if let Some(environment) = &self.global.environment {
+            flags.push_str(" --env ");
+            flags.push_str(&crate::guest::quote(environment));
+        }
+        flags
+    }
+
+    /// Reads and checks the manifest.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, or has problems: all of them at once.
+    pub fn load(&self) -> miette::Result<Loaded> {
+        let (name, base, bytes) = self.read()?;
+        let values = variables::collect(&self.global)?;
+        let (environment, given): (Vec<_>, Vec<_>) = values
+            .into_iter()
+            .partition(|(_, _, origin)| *origin == Origin::Environment);
+        let plain = |values: Vec<(String, String, Origin)>| {
+            values
+                .into_iter()
+                .map(|(name, value, _)| (name, value))
+                .collect()
+        };
+        let inputs = manifest::Inputs {
+            ambient: plain(environment),
+            variables: plain(given),
+            environment: self.global.environment.clone(),
+        };
+        let manifest = manifest::load(&name, &bytes, &inputs)?;
+        Ok(Loaded {
+            manifest,
+            name,
+            base,
+        })
+    }
+
+    fn read(&self) -> Result<(String, Utf8PathBuf, Vec<u8>), CliError> {
+        let here = || {
+            std::env::current_dir()
+                .and_then(|folder| {
+                    Utf8PathBuf::from_path_buf(folder).map_err(|odd| {
+                        std::io::Error::other(format!("{} is not UTF-8", odd.display()))
+                    })
+                })
+                .map_err(|cause| CliError::Read {
+                    path: "the current folder".to_owned(),
+                    cause,
+                })
+        };
+        // One byte more than the manifest's own limit: enough to see that it is exceeded.
+        let limit = manifest::MOST_BYTES as u64 + 1;
+        let mut bytes = Vec::new();
+        let path = &self.global.file;
+        if path == "-" {
+            std::io::stdin()
+                .lock()
+                .take(limit)
+                .read_to_end(&mut bytes)
+                .map_err(|cause| CliError::Read {
+                    path: "standard input".to_owned(),
+                    cause,
+                })?;
+            return Ok(("<standard input>".to_owned(), here()?, bytes));
+        }
+        let read =
+            std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                return Err(CliError::NoManifest { path: path.clone() });
+            }
+            Err(cause) => {
+                return Err(CliError::Read {
+                    path: path.to_string(),
+                    cause,
+                });
+            }
+        }
+        let whole = if path.is_absolute() {
+            path.clone()
+        } else {
+            here()?.join(path)
+        };
+        let base = whole
+            .parent()
+            .map_or_else(|| "/".into(), Utf8Path::to_owned);
+        Ok((path.to_string(), base, bytes))
+    }
+}

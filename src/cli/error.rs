@@ -1,0 +1,194 @@
+//! Errors of the command line itself.
+
+use camino::Utf8PathBuf;
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// What went wrong before, around or after planning and executing.
+#[derive(Debug, Error, Diagnostic)]
+pub enum CliError {
+    /// There is no manifest.
+    #[error("there is no manifest at {path}")]
+    #[diagnostic(
+        code(dewpoint::cli::no_manifest),
+        help("write one with `dewpoint init`, or name one with `-f FILE`")
+    )]
+    NoManifest {
+        /// Where it was looked for.
+        path: Utf8PathBuf,
+    },
+
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    #[diagnostic(code(dewpoint::cli::read))]
+    Read {
+        /// Which one.
+        path: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    #[diagnostic(code(dewpoint::cli::write))]
+    Write {
+        /// Which one.
+        path: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
+    /// `init` found a manifest.
+    #[error("{path} is there already, and was left as it is")]
+    #[diagnostic(
+        code(dewpoint::cli::exists),
+        help("name another file with `-f FILE`, or edit this one")
+    )]
+    Exists {
+        /// Which one.
+        path: Utf8PathBuf,
+    },
+
+    /// Neither a token nor `--local`.
+    #[error("no DigitalOcean token, and no local cloud asked for")]
+    #[diagnostic(
+        code(dewpoint::cli::no_token),
+        help(
+            "set DIGITALOCEAN_TOKEN to a token of your account, or rehearse without an account: add `--local`"
+        )
+    )]
+    NoToken,
+
+    /// `DEWPOINT_CLOUD` names no cloud.
+    #[error("DEWPOINT_CLOUD is `{given}`")]
+    #[diagnostic(
+        code(dewpoint::cli::cloud),
+        help("write `local` or `digitalocean`, or unset it")
+    )]
+    Cloud {
+        /// What it is.
+        given: String,
+    },
+
+    /// `DIGITALOCEAN_API_URL` is no URL to which a token may be sent.
+    #[error("DIGITALOCEAN_API_URL is `{url}`: {problem}")]
+    #[diagnostic(
+        code(dewpoint::cli::api_url),
+        help("write an address such as https://api.digitalocean.com")
+    )]
+    ApiUrl {
+        /// What it is.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// A file of variables is no map of names to values.
+    #[error("{path} is not a map of variable names to values: {problem}")]
+    #[diagnostic(code(dewpoint::cli::var_file), help("write one `name: value` a line"))]
+    VariableFile {
+        /// Which one.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A path that recipes or sources name is no valid text.
+    #[error("{path} has a name that is not UTF-8")]
+    #[diagnostic(
+        code(dewpoint::cli::path_not_utf8),
+        help("rename it: names stand in digests and on the droplet as UTF-8")
+    )]
+    NotUtf8 {
+        /// About which one.
+        path: String,
+    },
+
+    /// A recipe copies what cannot be copied.
+    #[error("{path} is neither a file, a folder nor a symbolic link")]
+    #[diagnostic(
+        code(dewpoint::cli::special_file),
+        help("take it out of the copied folder")
+    )]
+    SpecialFile {
+        /// Which one.
+        path: Utf8PathBuf,
+    },
+
+    /// A secret the manifest asks for is not set.
+    #[error("these secrets are not set in the environment: {missing}; nothing was changed")]
+    #[diagnostic(
+        code(dewpoint::cli::no_secret),
+        help("export them, or take them out of `secrets`")
+    )]
+    NoSecret {
+        /// Which ones.
+        missing: String,
+    },
+
+    /// Nobody to ask.
+    #[error("the plan needs approval, and there is no terminal to ask on; nothing was changed")]
+    #[diagnostic(
+        code(dewpoint::cli::no_terminal),
+        help("read the plan with `dewpoint plan`, then add `--yes`")
+    )]
+    NoTerminal,
+
+    /// The answer was not `yes`.
+    #[error("not approved; nothing was changed")]
+    #[diagnostic(
+        code(dewpoint::cli::not_approved),
+        help("only the word `yes` approves")
+    )]
+    NotApproved,
+
+    /// An option's value is no address.
+    #[error("`{given}` is not an address")]
+    #[diagnostic(
+        code(dewpoint::cli::address),
+        help(
+            "write an address such as volume.models or droplet.runner[2]; `dewpoint plan` shows them all"
+        )
+    )]
+    Address {
+        /// What was given.
+        given: String,
+    },
+
+    /// The local cloud cannot give droplets to log in to.
+    #[error(
+        "the local cloud has no guests on this machine, and the plan logs in to droplets ({steps} steps); nothing was changed"
+    )]
+    #[diagnostic(
+        code(dewpoint::cli::no_guests),
+        help("guests need this: {reasons}. Or run against DigitalOcean with DIGITALOCEAN_TOKEN")
+    )]
+    NoGuests {
+        /// How many steps need a guest.
+        steps: usize,
+        /// Why there are none.
+        reasons: String,
+    },
+
+    /// The runtime or a signal handler cannot be set up.
+    #[error("cannot start")]
+    #[diagnostic(code(dewpoint::cli::start))]
+    Start {
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
+    /// The report cannot be written.
+    #[error("cannot render {what}")]
+    #[diagnostic(code(dewpoint::cli::render))]
+    Render {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,111 @@
+//! The command line: words in, one exit code out.
+//!
+//! **Invariant:** only `report` and this part write to the terminal; results go to standard output,
+//! everything else to standard error.
+
+pub mod args;
+pub mod commands;
+pub mod context;
+pub mod endpoint;
+pub mod env_vars;
+pub mod error;
+pub mod execution;
+pub mod exit;
+pub mod planning;
+pub mod terminal;
+pub mod variables;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use context::Context;
+use error::CliError;
+use exit::Exit;
+use terminal::Terminal;
+
+/// The whole program: parses, does, reports.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A screen that went away is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                Exit::Error
+            } else {
+                Exit::Success
+            });
+        }
+    };
+    let terminal = Terminal::detect(&cli.global);
+    terminal.set_error_style();
+    start_log(&cli.global, terminal);
+    let context = Context {
+        global: cli.global,
+        terminal,
+    };
+    match run(&context, &cli.command) {
+        Ok(exit) => exit.into(),
+        Err(report) => {
+            terminal::tell(&format!("{report:?}"));
+            Exit::Error.into()
+        }
+    }
+}
+
+/// The local cloud's own process, which `local up` starts in the background.
+#[must_use]
+pub fn serve() -> ExitCode {
+    match crate::local::service::serve(std::env::args_os().skip(2)) {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            terminal::tell(&format!("{:?}", miette::Report::new(error)));
+            Exit::Error.into()
+        }
+    }
+}
+
+fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
+    match command {
+        Command::Init(options) => commands::init::run(context, options),
+        Command::Validate => commands::validate::run(context),
+        Command::Schema => Ok(commands::texts::schema()),
+        Command::Completions { shell } => Ok(commands::texts::completions(*shell)),
+        Command::Man => commands::texts::man(),
+        Command::Plan(options) => wait(commands::plan::run(context, options)),
+        Command::Apply(options) => wait(commands::apply::apply(context, options)),
+        Command::Test(options) => wait(commands::apply::test(context, options)),
+        Command::Destroy(options) => wait(commands::apply::destroy(context, options)),
+        Command::Local { command } => wait(commands::local::run(context, command)),
+    }
+}
+
+/// Runs a command that talks to the world.
+fn wait(command: impl Future<Output = miette::Result<Exit>>) -> miette::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| CliError::Start { cause })?;
+    let result = runtime.block_on(command);
+    // Threads that still wait for an answer nobody needs must not hold the program up.
+    runtime.shutdown_background();
+    result
+}
+
+/// Debug logs on standard error, when asked for.
+fn start_log(global: &args::Global, terminal: Terminal) {
+    let filter = match (std::env::var(env_vars::LOG), global.verbose) {
+        (Ok(filter), _) if !filter.is_empty() => filter,
+        (_, 0) => return,
+        (_, 1) => "dewpoint=info".to_owned(),
+        (_, _) => "dewpoint=debug".to_owned(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal.err_coloured)
+        .init();
+}

@@ -1,0 +1,210 @@
+//! From the command line to a plan: everything that must be read, read at once.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::future::try_join_all;
+
+use super::context::{Context, Loaded};
+use super::endpoint::{self, Cloud};
+use super::error::CliError;
+use crate::address::Address;
+use crate::cloud::{self, Query};
+use crate::desired::{self, SshKey};
+use crate::digest::Digest;
+use crate::guest::{self, Identity, UserKey};
+use crate::live::Live;
+use crate::manifest::Manifest;
+use crate::plan::{self, Goal, Plan};
+
+/// A plan, and what it takes to carry it out.
+#[derive(Debug)]
+pub struct Planned {
+    /// The manifest it follows from.
+    pub loaded: Loaded,
+    /// The cloud it was made for.
+    pub cloud: Cloud,
+    /// The user's key; absent when a destroy found none.
+    pub identity: Option<Identity>,
+    /// What was found on the cloud.
+    pub live: Live,
+    /// The plan.
+    pub plan: Plan,
+}
+
+/// Makes a plan.
+///
+/// # Errors
+/// When something cannot be read, the cloud does not answer, or the plan is refused.
+pub async fn make(
+    context: &Context,
+    loaded: Loaded,
+    goal: Goal,
+    unprotect: &[String],
+) -> miette::Result<Planned> {
+    let unprotect = addresses(unprotect)?;
+    let cloud = endpoint::open(&context.global).await?;
+    let now = jiff::Timestamp::now().as_second();
+    match goal {
+        Goal::Apply | Goal::Test => {
+            let identity = open_key(&loaded).await?;
+            let key = SshKey {
+                public_key: identity.public_key_line(),
+                fingerprint: identity.md5_fingerprint(),
+                generated: is_generated(&loaded.manifest),
+            };
+            let query = Query {
+                project: loaded.manifest.project.clone(),
+                environment: loaded.manifest.environment.clone(),
+                ssh_key: Some(key.fingerprint.clone()),
+                for_destroy: goal == Goal::Test,
+            };
+            let (inputs, live) = tokio::join!(
+                read_inputs(&loaded, key),
+                cloud::observe(&cloud.client, &query)
+            );
+            let (inputs, live) = (inputs?, live?);
+            let desired = desired::desired(&loaded.manifest, &inputs)?;
+            let options = plan::Options { goal, unprotect };
+            let plan = plan::plan(&desired, &live, &options, now)?;
+            Ok(Planned {
+                loaded,
+                cloud,
+                identity: Some(identity),
+                live,
+                plan,
+            })
+        }
+        Goal::Destroy | Goal::DestroyProject => {
+            let identity = find_key(&loaded).await;
+            let query = Query {
+                project: loaded.manifest.project.clone(),
+                environment: loaded.manifest.environment.clone(),
+                ssh_key: identity.as_ref().map(Identity::md5_fingerprint),
+                for_destroy: true,
+            };
+            let live = cloud::observe(&cloud.client, &query).await?;
+            let scope = desired::scope(&loaded.manifest);
+            let whole_project = goal == Goal::DestroyProject;
+            let plan = plan::destroy(&scope, &live, whole_project, &unprotect)?;
+            Ok(Planned {
+                loaded,
+                cloud,
+                identity,
+                live,
+                plan,
+            })
+        }
+    }
+}
+
+fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {
+    given
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|_| CliError::Address {
+                given: text.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Whether the environment's key is one that dewpoint makes.
+#[must_use]
+pub fn is_generated(manifest: &Manifest) -> bool {
+    manifest.ssh.key == "generated"
+}
+
+/// Where a generated key lies.
+#[must_use]
+pub fn generated_key(loaded: &Loaded) -> Utf8PathBuf {
+    let Manifest {
+        project,
+        environment,
+        ..
+    } = &loaded.manifest;
+    loaded
+        .looked_at("keys")
+        .join(format!("{project}-{environment}"))
+}
+
+fn user_key(loaded: &Loaded) -> UserKey {
+    match loaded.manifest.ssh.key.as_str() {
+        "agent" => UserKey::Agent,
+        "generated" => UserKey::File(generated_key(loaded)),
+        path => UserKey::File(match (path.strip_prefix("~/"), std::env::var("HOME")) {
+            (Some(rest), Ok(home)) => Utf8Path::new(&home).join(rest),
+            _ => loaded.base.join(path),
+        }),
+    }
+}
+
+/// Opens the user's key; a generated one is made when it is not there.
+async fn open_key(loaded: &Loaded) -> miette::Result<Identity> {
+    if is_generated(&loaded.manifest) {
+        let path = generated_key(loaded);
+        if !path.exists() {
+            loaded.folder("keys")?;
+            let Manifest {
+                project,
+                environment,
+                ..
+            } = &loaded.manifest;
+            match guest::generate_key_file(&path, &format!("dewpoint {project} {environment}")) {
+                // Another dewpoint was quicker: its key will do.
+                Ok(_) | Err(guest::GuestError::KeyExists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(guest::open_key(&user_key(loaded)).await?)
+}
+
+/// The user's key if there is one: a destroy works without, only less gently.
+async fn find_key(loaded: &Loaded) -> Option<Identity> {
+    match guest::open_key(&user_key(loaded)).await {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            tracing::info!(%error, "destroying without the SSH key");
+            None
+        }
+    }
+}
+
+/// Reads what the manifest's recipes and sources name.
+async fn read_inputs(loaded: &Loaded, ssh_key: SshKey) -> miette::Result<desired::Inputs> {
+    let reads = desired::reads(&loaded.manifest);
+    let base = loaded.base.clone();
+    let copies = tokio::task::spawn_blocking(move || {
+        reads
+            .copies
+            .into_iter()
+            .map(|from| {
+                let digest = guest::copy_digest(&base.join(&from))?;
+                Ok((from, digest))
+            })
+            .collect::<Result<BTreeMap<String, Digest>, guest::GuestError>>()
+    });
+    let commits = try_join_all(reads.git.into_iter().map(async |read| {
+        let commit = guest::resolve_git(&read.url, read.reference.as_deref(), &loaded.base).await?;
+        Ok::<_, guest::GuestError>((read, commit))
+    }));
+    let (copies, commits) = tokio::join!(copies, commits);
+    let copies = copies.map_err(|cause| CliError::Start {
+        cause: std::io::Error::other(cause),
+    })??;
+    Ok(desired::Inputs {
+        ssh_key,
+        copies,
+        commits: commits?
+            .into_iter()
+            .map(|(read, commit)| {
+                let commit = desired::GitCommit {
+                    reference: commit.reference,
+                    commit: commit.commit,
+                };
+                (read, commit)
+            })
+            .collect(),
+    })
+}

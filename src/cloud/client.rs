@@ -1,0 +1,432 @@
+//! The client: one per account, cheap to clone. Every request of every kind goes through
+//! [`Client::send`], which alone knows of retries, rate limits and parallelism.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::actions::Action;
+use super::droplets::Droplet;
+use super::error::CloudError;
+use super::rate_limit::RateLimit;
+use super::request::{Call, Limit, Method, Request};
+use super::retry::{Lag, Verdict, come_back, error_of, judge};
+use super::timing::Timing;
+use super::transport::{Answer, Transport};
+use super::wait::SharedPoll;
+use crate::secret::Secret;
+
+/// How to reach an account.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address of the API, such as `https://api.digitalocean.com`; may have a path.
+    pub endpoint: String,
+    /// The token.
+    pub token: Secret<String>,
+    /// How many writes may be under way at once; at least one.
+    pub parallelism: usize,
+}
+
+/// Something the client does that takes time and that a person may want to know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientNotice {
+    /// A call is tried again.
+    Retry {
+        /// Method and path.
+        call: String,
+        /// Which try comes next, from 2.
+        attempt: u32,
+        /// How long until then.
+        wait: Duration,
+        /// What the last try met.
+        reason: String,
+    },
+    /// A call is held back by a rate limit.
+    RateLimited {
+        /// Method and path.
+        call: String,
+        /// How long.
+        wait: Duration,
+    },
+}
+
+type Observer = Arc<dyn Fn(ClientNotice) + Send + Sync>;
+
+/// A client of the API.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    transport: Transport,
+    pub timing: Timing,
+    pub rate: RateLimit,
+    writes: Semaphore,
+    calls: AtomicU64,
+    /// Whether the API has ever answered: one that never has is more likely a wrong address.
+    answered: AtomicBool,
+    observer: RwLock<Option<Observer>>,
+    /// Polls of droplets by tag, shared by everything that waits for one to be ready.
+    pub by_tag: Mutex<HashMap<String, Arc<SharedPoll<Vec<Droplet>>>>>,
+    /// The poll of all droplets, shared by everything that waits for one to be gone.
+    pub all_droplets: SharedPoll<Vec<Droplet>>,
+    /// The poll of the account's latest actions.
+    pub actions: SharedPoll<Vec<Action>>,
+    /// Droplets (tag, name) that this client has asked for: asking again begins with a look.
+    pub asked: Mutex<HashSet<(String, String)>>,
+    /// When keys (by fingerprint) were made: only a new one may be unknown for a while.
+    pub new_keys: Mutex<HashMap<String, Instant>>,
+    /// Keys (by fingerprint) that a create was accepted with: all further ones will be.
+    pub proven_keys: Mutex<HashSet<String>>,
+    /// Whose create finds out whether a new key is known yet: the others wait for it.
+    pub key_turn: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("calls", &self.calls())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock whose holders never leave it half changed.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Client {
+    /// Sets up a client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the endpoint or the token cannot be used, or the system has no root certificates.
+    pub fn new(config: Config) -> Result<Self, CloudError> {
+        Self::with_timing(config, Timing::default())
+    }
+
+    /// Like [`Client::new`], with other waits.
+    ///
+    /// # Errors
+    /// As there.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the token is given away, not lent"
+    )]
+    pub fn with_timing(config: Config, timing: Timing) -> Result<Self, CloudError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                transport: Transport::new(&config.endpoint, &config.token, &timing)?,
+                rate: RateLimit::new(&timing),
+                timing,
+                writes: Semaphore::new(config.parallelism.clamp(1, Semaphore::MAX_PERMITS)),
+                calls: AtomicU64::new(0),
+                answered: AtomicBool::new(false),
+                observer: RwLock::default(),
+                by_tag: Mutex::default(),
+                all_droplets: SharedPoll::default(),
+                actions: SharedPoll::default(),
+                asked: Mutex::default(),
+                new_keys: Mutex::default(),
+                proven_keys: Mutex::default(),
+                key_turn: tokio::sync::Mutex::default(),
+            }),
+        })
+    }
+
+    /// How many HTTP requests this client has sent, retries included.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.inner.calls.load(Ordering::Relaxed)
+    }
+
+    /// Who is told of retries and rate limits. Must return at once; replaces any other.
+    pub fn set_observer(&self, observer: Observer) {
+        *self
+            .inner
+            .observer
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(observer);
+    }
+
+    pub(super) fn timing(&self) -> &Timing {
+        &self.inner.timing
+    }
+
+    pub(super) fn tell(&self, notice: ClientNotice) {
+        tracing::debug!(?notice, "cloud");
+        let observer = self
+            .inner
+            .observer
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(observer) = observer {
+            observer(notice);
+        }
+    }
+
+    /// Makes a call and does not read the answer's body.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
+        self.send(&call.request()).await
+    }
+
+    /// Makes a call and reads what stands under a key of the answer.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        key: &str,
+    ) -> Result<T, CloudError> {
+        let request = call.request();
+        let answer = self.send(&request).await?;
+        parse_key(&request, &answer, key)
+    }
+
+    /// Like [`Client::read`]; that there is no such thing is an answer, too.
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        key: &str,
+    ) -> Result<Option<T>, CloudError> {
+        match self.read(call, key).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a call, again and again while the API says "not yet" in a way that is known to pass.
+    pub(super) async fn call_through(&self, call: &Call, lag: Lag) -> Result<Answer, CloudError> {
+        let mut patience = Patience::new(self, lag.deadline(self.timing()));
+        loop {
+            match self.call(call).await {
+                Err(CloudError::Refused(refusal)) if lag.is_told_by(&refusal) => {
+                    if !patience.pause(&refusal.call, &refusal.message).await {
+                        return Err(CloudError::Refused(refusal));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Sends a request until it is answered for good; see [`super::retry`].
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer, CloudError> {
+        let begun = Instant::now();
+        let timing = self.timing();
+        let mut faults = timing.faults();
+        let mut faults_since = None;
+        let mut throttles = super::timing::throttles(timing);
+        let mut attempt = 1;
+        loop {
+            let outcome = self.send_once(request).await;
+            let verdict = judge(request, &outcome);
+            let asked = outcome.as_ref().ok().and_then(come_back);
+            match verdict {
+                Verdict::Done => {
+                    if let Ok(answer) = outcome {
+                        return Ok(answer);
+                    }
+                }
+                Verdict::Final => return Err(error_of(request, outcome)),
+                Verdict::Unknown => {
+                    return Err(CloudError::OutcomeUnknown {
+                        call: request.label(),
+                        cause: Box::new(error_of(request, outcome)),
+                    });
+                }
+                Verdict::Again => {
+                    let since = *faults_since.get_or_insert_with(Instant::now);
+                    let mut wait = faults.next().unwrap_or(timing.fault_max);
+                    if let (Some(asked), Ok(answer)) = (asked, &outcome)
+                        && answer.header("retry-after").is_some()
+                    {
+                        wait = wait.max(asked);
+                    }
+                    let error = error_of(request, outcome);
+                    let deadline = if self.inner.answered.load(Ordering::Relaxed) {
+                        timing.fault_deadline
+                    } else {
+                        timing.reach_deadline
+                    };
+                    if since.elapsed() + wait > deadline {
+                        return Err(error);
+                    }
+                    attempt += 1;
+                    self.tell(ClientNotice::Retry {
+                        call: request.label(),
+                        attempt,
+                        wait,
+                        reason: error.to_string(),
+                    });
+                    sleep(wait).await;
+                }
+                Verdict::Throttled => {
+                    let backoff = throttles.next().unwrap_or(timing.fault_max);
+                    // "In 0 seconds" is no answer to keep asking by.
+                    let wait = asked.filter(|wait| !wait.is_zero()).unwrap_or(backoff);
+                    if begun.elapsed() + wait > timing.throttle_deadline {
+                        return Err(error_of(request, outcome));
+                    }
+                    attempt += 1;
+                    // The gate is what makes this request wait, with all others of its limit.
+                    self.inner.rate.close(request.limit, Instant::now() + wait);
+                }
+            }
+        }
+    }
+
+    async fn send_once(&self, request: &Request) -> Result<Answer, super::transport::Fault> {
+        let _permit = if request.method == Method::Get {
+            None
+        } else {
+            self.inner.writes.acquire().await.ok()
+        };
+        let mut told = false;
+        loop {
+            let now = Instant::now();
+            let Err(until) = self.inner.rate.admit(request.limit, now) else {
+                break;
+            };
+            // Once a call: the wait may be extended by others many times.
+            if !std::mem::replace(&mut told, true) {
+                let wait = until - now;
+                self.tell(ClientNotice::RateLimited {
+                    call: request.label(),
+                    wait,
+                });
+            }
+            sleep_until(until).await;
+        }
+        self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.inner.transport.send(request).await;
+        if let Ok(answer) = &outcome {
+            self.inner.answered.store(true, Ordering::Relaxed);
+            // The limits of one operation may stand in the same headers: not learnt from those.
+            if request.limit == Limit::Token {
+                self.inner.rate.learn(answer.header("ratelimit-limit"));
+            }
+            tracing::trace!(call = request.label(), status = answer.status, "answered");
+        }
+        outcome
+    }
+}
+
+/// Waits between looks at something that is known to pass, within a deadline.
+pub(super) struct Patience<'a> {
+    client: &'a Client,
+    begun: Instant,
+    deadline: Duration,
+    waits: backon::ExponentialBackoff,
+    attempt: u32,
+}
+
+impl<'a> Patience<'a> {
+    pub fn new(client: &'a Client, deadline: Duration) -> Self {
+        Self::at_most(client, deadline, client.timing().poll_max)
+    }
+
+    /// Like [`Patience::new`], with another longest interval.
+    pub fn at_most(client: &'a Client, deadline: Duration, longest: Duration) -> Self {
+        Self {
+            client,
+            begun: Instant::now(),
+            deadline,
+            waits: client.timing().polls(longest),
+            attempt: 1,
+        }
+    }
+
+    /// Waits and says whether there is still time.
+    pub async fn wait(&mut self) -> bool {
+        let Some(wait) = self.next_wait() else {
+            return false;
+        };
+        sleep(wait).await;
+        true
+    }
+
+    /// Like [`Patience::wait`], and tells the observer that a call is tried again.
+    pub async fn pause(&mut self, call: &str, reason: &str) -> bool {
+        let Some(wait) = self.next_wait() else {
+            return false;
+        };
+        self.attempt += 1;
+        self.client.tell(ClientNotice::Retry {
+            call: call.to_owned(),
+            attempt: self.attempt,
+            wait,
+            reason: reason.to_owned(),
+        });
+        sleep(wait).await;
+        true
+    }
+
+    /// The next wait, cut to what time is left; `None` when there is none.
+    fn next_wait(&mut self) -> Option<Duration> {
+        let left = self
+            .deadline
+            .checked_sub(self.begun.elapsed())
+            .filter(|left| !left.is_zero())?;
+        let mut wait = self.waits.next().unwrap_or(self.client.timing().poll_max);
+        if self.client.inner.rate.is_tight(Instant::now()) {
+            wait = wait.max(self.client.timing().poll_max);
+        }
+        Some(wait.min(left))
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_over(&self) -> bool {
+        self.begun.elapsed() >= self.deadline
+    }
+
+    /// How long this has lasted.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// The error that nothing came of the waiting.
+    pub fn in_vain(&self, what: impl Into<String>) -> CloudError {
+        CloudError::TimedOut {
+            what: what.into(),
+            seconds: self.begun.elapsed().as_secs(),
+        }
+    }
+}
+
+/// Reads a whole answer.
+pub(super) fn parse<T: DeserializeOwned>(
+    request: &Request,
+    answer: &Answer,
+) -> Result<T, CloudError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(&answer.body);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| CloudError::Unreadable {
+        call: request.label(),
+        cause: error.into(),
+    })
+}
+
+/// Reads what stands under a key of an answer.
+pub(super) fn parse_key<T: DeserializeOwned>(
+    request: &Request,
+    answer: &Answer,
+    key: &str,
+) -> Result<T, CloudError> {
+    let mut whole: Value = parse(request, answer)?;
+    let inner = whole.get_mut(key).map(Value::take).unwrap_or_default();
+    from_value(&request.label(), inner)
+}
+
+/// Reads a part of an answer.
+pub(super) fn from_value<T: DeserializeOwned>(call: &str, value: Value) -> Result<T, CloudError> {
+    serde_path_to_error::deserialize(value).map_err(|error| CloudError::Unreadable {
+        call: call.to_owned(),
+        cause: error.into(),
+    })
+}

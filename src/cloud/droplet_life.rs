@@ -1,0 +1,121 @@
+//! What happens to droplets after they are made: power, and the end.
+
+use std::time::Duration;
+
+use super::client::{Client, Patience};
+use super::error::CloudError;
+use super::request::Call;
+use super::retry::Lag;
+
+/// More than this many that wait for droplets to be gone look at the list of all together.
+const ALONE: usize = 2;
+
+impl Client {
+    /// Destroys a droplet and waits until it is gone. One that is gone already is a success.
+    ///
+    /// # Errors
+    /// When the API refuses, or the droplet is still there at the deadline.
+    pub async fn destroy_droplet(&self, id: u64) -> Result<(), CloudError> {
+        if !self.delete_droplet(id).await? {
+            return Ok(());
+        }
+        let timing = self.timing();
+        let mut patience = Patience::new(self, timing.droplet_gone);
+        let mut waiter = self.inner.all_droplets.join(timing);
+        let mut deletes = 1;
+        loop {
+            let may_be_gone = if self.inner.all_droplets.waiting() > ALONE {
+                let all = waiter.next(self, || self.all_droplets()).await?;
+                !all.iter().any(|droplet| droplet.id == id)
+            } else {
+                patience.wait().await;
+                true
+            };
+            // Only its own 404 tells: lists leave out what still exists, GPU droplets for one.
+            if may_be_gone && self.droplet(id).await?.is_none() {
+                return Ok(());
+            }
+            if patience.is_over() {
+                return Err(patience.in_vain(format!("droplet {id} to be gone")));
+            }
+            // A delete that failed leaves a droplet without tags, and no other trace.
+            if patience.elapsed() > timing.delete_again * deletes {
+                deletes += 1;
+                if !self.delete_droplet(id).await? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Asks for the end of a droplet; false when there is none.
+    async fn delete_droplet(&self, id: u64) -> Result<bool, CloudError> {
+        match self
+            .call_through(&Call::DeleteDroplet { id }, Lag::PendingEvent)
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the guest to shut down. Whether it does is another question: see
+    /// [`Client::wait_droplet_off`].
+    ///
+    /// # Errors
+    /// When the API refuses. One that is off already is a success.
+    pub async fn shutdown_droplet(&self, id: u64) -> Result<(), CloudError> {
+        self.power(&Call::ShutDownDroplet { id }, id).await
+    }
+
+    /// Cuts the power. The API may take five minutes over it.
+    ///
+    /// # Errors
+    /// When the API refuses. One that is off already is a success.
+    pub async fn power_off_droplet(&self, id: u64) -> Result<(), CloudError> {
+        self.power(&Call::PowerOffDroplet { id }, id).await
+    }
+
+    async fn power(&self, call: &Call, id: u64) -> Result<(), CloudError> {
+        let mut patience = Patience::new(self, self.timing().fault_deadline);
+        loop {
+            let error = match self.call_through(call, Lag::PendingEvent).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_unprocessable() || error.is_outcome_unknown() => error,
+                Err(error) => return Err(error),
+            };
+            // The goal may be reached: "already powered off", or an answer that was lost.
+            if self
+                .droplet(id)
+                .await?
+                .is_some_and(|droplet| droplet.is_off())
+            {
+                return Ok(());
+            }
+            // Asking twice for the same state does no harm.
+            let label = call.request().label();
+            if !error.is_outcome_unknown() || !patience.pause(&label, &error.to_string()).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Waits until a droplet is off; false when it is not at the deadline.
+    ///
+    /// # Errors
+    /// When the API cannot be asked, or there is no such droplet.
+    pub async fn wait_droplet_off(&self, id: u64, deadline: Duration) -> Result<bool, CloudError> {
+        let mut patience = Patience::new(self, deadline);
+        loop {
+            let droplet: super::droplets::Droplet =
+                self.read(&Call::Droplet { id }, "droplet").await?;
+            if droplet.is_off() {
+                return Ok(true);
+            }
+            if !patience.wait().await {
+                return Ok(false);
+            }
+        }
+    }
+}

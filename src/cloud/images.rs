@@ -1,0 +1,190 @@
+//! Private images: snapshots of builder droplets.
+//!
+//! The action that takes a snapshot never tells the image's id, and names are not unique: the image
+//! is found by its builder and its exact name.
+
+use serde::Deserialize;
+
+use super::actions::{Action, Progress};
+use super::client::{Client, Patience, parse_key};
+use super::error::CloudError;
+use super::request::Call;
+use super::retry::Lag;
+use super::volumes::is_in_doubt;
+use super::wire;
+use crate::live::LiveImage;
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Image {
+    #[serde(deserialize_with = "wire::whole")]
+    id: u64,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    name: String,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    status: String,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    regions: Vec<String>,
+    #[serde(default, deserialize_with = "wire::whole32")]
+    min_disk_size: u32,
+    #[serde(default, deserialize_with = "wire::thousandths")]
+    size_gigabytes: u64,
+    #[serde(default, deserialize_with = "wire::present")]
+    tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "wire::unix")]
+    created_at: i64,
+}
+
+/// A snapshot in its builder's list, which gives neither tags nor status.
+#[derive(Debug, Clone, Deserialize)]
+struct Taken {
+    #[serde(deserialize_with = "wire::whole")]
+    id: u64,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    name: String,
+}
+
+impl Image {
+    pub fn into_live(mut self) -> Result<LiveImage, CloudError> {
+        self.regions.sort();
+        Ok(LiveImage {
+            tags: wire::sorted_tags(self.tags, || format!("image {}", self.id))?,
+            id: self.id,
+            name: self.name,
+            status: self.status,
+            regions: self.regions,
+            min_disk_gib: self.min_disk_size,
+            size_mb: self.size_gigabytes,
+            created_at: self.created_at,
+        })
+    }
+}
+
+impl Client {
+    pub(super) async fn private_images(&self) -> Result<Vec<Image>, CloudError> {
+        self.list(&Call::PrivateImages, "images").await
+    }
+
+    async fn image(&self, id: u64) -> Result<Option<Image>, CloudError> {
+        self.find(&Call::Image { id }, "image").await
+    }
+
+    /// The tags an image bears.
+    pub(super) async fn image_tags(&self, id: &str) -> Result<Vec<String>, CloudError> {
+        let id = id.parse().unwrap_or_default();
+        let image: Image = self.read(&Call::Image { id }, "image").await?;
+        Ok(image.into_live()?.tags)
+    }
+
+    /// Takes a snapshot of a droplet and waits until it is available. One of that name that was
+    /// taken of this droplet before is taken for it.
+    ///
+    /// # Errors
+    /// When the API refuses, its action fails, or the image does not show in time.
+    pub async fn snapshot_droplet(&self, id: u64, name: &str) -> Result<LiveImage, CloudError> {
+        if let Some(image) = self.taken(id, name).await? {
+            return self.wait_until_available(image, name).await;
+        }
+        let call = Call::SnapshotDroplet {
+            id,
+            name: name.to_owned(),
+        };
+        let request = call.request();
+        let mut patience = Patience::new(self, self.timing().fault_deadline);
+        let action = loop {
+            let asked = match self.call_through(&call, Lag::PendingEvent).await {
+                Ok(answer) => parse_key::<Action>(&request, &answer, "action"),
+                Err(error) => Err(error),
+            };
+            let error = match asked {
+                Ok(action) => break action,
+                // Never a second one while the first may be under way: a minute for each GB, and
+                // two images of one name.
+                Err(error) if is_in_doubt(&error) => error,
+                Err(error) => return Err(error),
+            };
+            if let Some(action) = self.running_snapshot(id).await? {
+                break action;
+            }
+            if let Some(image) = self.taken(id, name).await? {
+                return self.wait_until_available(image, name).await;
+            }
+            if !patience.pause(&request.label(), &error.to_string()).await {
+                return Err(error);
+            }
+        };
+        let timing = self.timing();
+        let what = format!("snapshot of droplet {id}");
+        self.wait_action(&action, &what, timing.snapshot, timing.poll_slow)
+            .await?;
+        let mut patience = Patience::new(self, timing.snapshot_listed);
+        loop {
+            if let Some(image) = self.taken(id, name).await? {
+                return self.wait_until_available(image, name).await;
+            }
+            if !patience.wait().await {
+                return Err(patience.in_vain(format!("snapshot {name} to be listed")));
+            }
+        }
+    }
+
+    /// Looks for a snapshot action of a droplet that runs, for as long as one may take to show.
+    async fn running_snapshot(&self, id: u64) -> Result<Option<Action>, CloudError> {
+        let mut patience = Patience::new(self, self.timing().lookup_window);
+        loop {
+            let actions: Vec<Action> = self.list(&Call::DropletActions { id }, "actions").await?;
+            let running = actions
+                .into_iter()
+                .find(|action| action.kind == "snapshot" && action.progress() == Progress::Running);
+            if running.is_some() || !patience.wait().await {
+                return Ok(running);
+            }
+        }
+    }
+
+    /// The newest snapshot of that name that was taken of a droplet.
+    async fn taken(&self, droplet: u64, name: &str) -> Result<Option<u64>, CloudError> {
+        let taken: Vec<Taken> = self
+            .list(&Call::DropletSnapshots { id: droplet }, "snapshots")
+            .await?;
+        Ok(taken
+            .into_iter()
+            .filter(|image| image.name == name)
+            .map(|image| image.id)
+            .max())
+    }
+
+    async fn wait_until_available(&self, id: u64, name: &str) -> Result<LiveImage, CloudError> {
+        let mut patience = Patience::new(self, self.timing().snapshot_listed);
+        loop {
+            if let Some(image) = self.image(id).await?
+                && image.status == "available"
+            {
+                return image.into_live();
+            }
+            if !patience.wait().await {
+                return Err(patience.in_vain(format!("snapshot {name} to become available")));
+            }
+        }
+    }
+
+    /// Deletes an image. One that is gone already is a success.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn delete_image(&self, id: u64) -> Result<(), CloudError> {
+        match self.call(&Call::DeleteImage { id }).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            // A second delete is refused for good although the image is gone.
+            Err(error) if error.is_unprocessable() && self.is_deleted(id).await? => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn is_deleted(&self, id: u64) -> Result<bool, CloudError> {
+        Ok(self
+            .image(id)
+            .await?
+            .is_none_or(|image| image.status == "deleted"))
+    }
+}

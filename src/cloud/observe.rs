@@ -1,0 +1,113 @@
+//! Reads the state of an account in as few calls as the API allows, all at once.
+
+use futures_util::future::{try_join, try_join5};
+
+use super::client::Client;
+use super::droplets::Droplet;
+use super::error::CloudError;
+use super::images::Image;
+use super::volumes::Volume;
+use crate::live::{Live, LiveDroplet, LiveFirewall, LiveSshKey, ownership};
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Name of the project.
+    pub project: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// MD5 fingerprint (colons) of the SSH key to look for.
+    pub ssh_key: Option<String>,
+    /// Whether to look for leftovers too: droplets whose tags are gone, the key by its name when no
+    /// fingerprint is at hand, and tags.
+    pub for_destroy: bool,
+}
+
+/// Reads the account: at most 8 calls, and one more for each further 200 of a kind. For a destroy
+/// two or three more.
+///
+/// Listed are the droplets that bear the environment's tag (for a destroy also those whose name
+/// begins as ours do), and all volumes, private images and firewalls, which the API cannot filter.
+///
+/// # Errors
+/// When a part cannot be read, and when the token may not see tags: then nothing would tell what is
+/// ours.
+pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError> {
+    let (parts, (keys, tags, catalog)) = try_join(
+        try_join5(
+            client.account(),
+            droplets(client, query),
+            client.volumes(),
+            client.private_images(),
+            client.firewalls(),
+        ),
+        futures_util::future::try_join3(
+            ssh_keys(client, query),
+            our_tags(client, query),
+            client.catalog(),
+        ),
+    )
+    .await?;
+    let (account, droplets, volumes, images, firewalls) = parts;
+    let mut live = Live {
+        account,
+        droplets,
+        volumes: volumes
+            .into_iter()
+            .map(Volume::into_live)
+            .collect::<Result<_, _>>()?,
+        images: images
+            .into_iter()
+            .map(Image::into_live)
+            .collect::<Result<_, _>>()?,
+        firewalls: firewalls.into_iter().map(LiveFirewall::from).collect(),
+        ssh_keys: keys,
+        tags,
+        catalog,
+    };
+    live.droplets.sort_by_key(|droplet| droplet.id);
+    live.droplets.dedup_by_key(|droplet| droplet.id);
+    live.volumes.sort_by(|a, b| a.id.cmp(&b.id));
+    live.images.sort_by_key(|image| image.id);
+    live.firewalls.sort_by(|a, b| a.id.cmp(&b.id));
+    live.ssh_keys.sort_by_key(|key| key.id);
+    Ok(live)
+}
+
+/// By tag; for a destroy also the ghosts: a droplet that is being destroyed has lost its tags.
+async fn droplets(client: &Client, query: &Query) -> Result<Vec<LiveDroplet>, CloudError> {
+    let tag = ownership::environment_tag(&query.project, &query.environment);
+    if !query.for_destroy {
+        return live(client.droplets_tagged(&tag).await?);
+    }
+    let (tagged, all) = try_join(client.droplets_tagged(&tag), client.all_droplets()).await?;
+    let prefix = format!("{}-", query.project);
+    let project = ownership::project_tag(&query.project);
+    let mut found = tagged;
+    found.extend(
+        all.into_iter()
+            .filter(|droplet| droplet.name.starts_with(&prefix) || droplet.bears(&project)),
+    );
+    live(found)
+}
+
+fn live(droplets: Vec<Droplet>) -> Result<Vec<LiveDroplet>, CloudError> {
+    droplets.into_iter().map(Droplet::into_live).collect()
+}
+
+async fn ssh_keys(client: &Client, query: &Query) -> Result<Vec<LiveSshKey>, CloudError> {
+    let keys = match &query.ssh_key {
+        Some(fingerprint) => client.ssh_key(fingerprint).await?.into_iter().collect(),
+        None if query.for_destroy => client.ssh_keys().await?,
+        None => Vec::new(),
+    };
+    Ok(keys.into_iter().map(LiveSshKey::from).collect())
+}
+
+async fn our_tags(client: &Client, query: &Query) -> Result<Vec<String>, CloudError> {
+    if query.for_destroy {
+        client.our_tags().await
+    } else {
+        Ok(Vec::new())
+    }
+}

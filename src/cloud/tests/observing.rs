@@ -1,0 +1,170 @@
+//! Reading a whole account.
+
+use serde_json::{Value, json};
+
+use super::server::{Reply, Seen, Server, droplet, not_found, ok, page_of, refuse, volume};
+use crate::cloud::{CloudError, Query, observe};
+
+fn query(for_destroy: bool, ssh_key: Option<&str>) -> Query {
+    Query {
+        project: "p".to_owned(),
+        environment: "e".to_owned(),
+        ssh_key: ssh_key.map(str::to_owned),
+        for_destroy,
+    }
+}
+
+fn account(seen: &Seen, droplets: usize) -> Reply {
+    let size = json!({
+        "slug": "s-1vcpu-1gb", "memory": 1024, "vcpus": 1, "disk": 25, "transfer": 1.0,
+        "price_monthly": 6.0, "price_hourly": 0.00893, "regions": ["sfo3", "nyc3"],
+        "available": true, "description": "Basic", "networking_throughput": 2000,
+    });
+    let region =
+        json!({ "slug": "nyc3", "name": "New York 3", "available": true, "features": ["storage"] });
+    match seen.path.as_str() {
+        "/v2/account" => ok(json!({ "account": {
+            "droplet_limit": 25, "floating_ip_limit": 3, "volume_limit": 0, "status": "active", "email": "a@b.c",
+        } })),
+        "/v2/droplets" => {
+            let mut all: Vec<Value> = (0..droplets as u64)
+                .map(|id| droplet(id + 1, &format!("p-e-w-{id}"), true))
+                .collect();
+            if !seen.query.contains_key("tag_name") {
+                let mut ghost = droplet(9_000, "p-e-ghost", true);
+                ghost["tags"] = json!([]);
+                all.extend([ghost, droplet(9_001, "someone-elses", true)]);
+                all[droplets + 1]["tags"] = json!([]);
+            }
+            page_of(seen, "droplets", &all)
+        }
+        "/v2/volumes" => page_of(
+            seen,
+            "volumes",
+            &[volume("v2", "b", &[]), volume("v1", "a", &[7])],
+        ),
+        "/v2/images" => {
+            assert_eq!(seen.query["private"], "true");
+            page_of(
+                seen,
+                "images",
+                &[json!({
+                    "id": 99, "name": "p-base-1", "status": "available", "regions": ["nyc3"], "slug": null,
+                    "min_disk_size": null, "size_gigabytes": null, "tags": ["b", "a"], "created_at": "2026-11-01T10:00:00Z",
+                })],
+            )
+        }
+        "/v2/firewalls" => page_of(
+            seen,
+            "firewalls",
+            &[json!({ "id": "f1", "name": "p-e", "tags": [] })],
+        ),
+        "/v2/account/keys/aa:bb" => not_found(),
+        "/v2/account/keys" => page_of(
+            seen,
+            "ssh_keys",
+            &[json!({ "id": 3, "name": "p-e", "fingerprint": "aa:bb" })],
+        ),
+        "/v2/sizes" => page_of(seen, "sizes", &[size]),
+        "/v2/regions" => page_of(seen, "regions", &[region]),
+        "/v2/tags" => page_of(
+            seen,
+            "tags",
+            &[
+                json!({ "name": "theirs", "resources": { "count": 0 } }),
+                json!({ "name": "dewpoint:p", "resources": {} }),
+                json!({ "name": "dewpoint" }),
+            ],
+        ),
+        other => panic!("unexpected {other}"),
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_read_in_eight_calls_and_one_for_each_further_page() {
+    for (droplets, calls) in [(0, 8), (1, 8), (200, 8), (201, 9), (401, 10)] {
+        let server = Server::start(move |seen| account(seen, droplets)).await;
+        let client = server.client();
+        let live = observe(&client, &query(false, Some("aa:bb")))
+            .await
+            .expect("an account");
+        assert_eq!(client.calls(), calls, "{droplets} droplets");
+        assert_eq!(live.droplets.len(), droplets);
+        assert!(live.droplets.is_sorted_by_key(|droplet| droplet.id));
+        assert!(live.ssh_keys.is_empty() && live.tags.is_empty());
+        assert_eq!(
+            live.volumes
+                .iter()
+                .map(|v| v.id.as_str())
+                .collect::<Vec<_>>(),
+            ["v1", "v2"]
+        );
+        assert_eq!(live.images[0].tags, ["a", "b"]);
+        assert_eq!(live.images[0].min_disk_gib, 0);
+        let size = live.catalog.size("s-1vcpu-1gb").expect("a size");
+        assert_eq!(size.price_hourly.0.to_string(), "0.00893");
+        assert_eq!(size.regions, ["nyc3", "sfo3"]);
+    }
+}
+
+#[tokio::test]
+async fn for_a_destroy_ghosts_keys_and_tags_are_read_too() {
+    let server = Server::start(|seen| account(seen, 2)).await;
+    let live = observe(&server.client(), &query(true, None))
+        .await
+        .expect("an account");
+    let names: Vec<&str> = live.droplets.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["p-e-w-0", "p-e-w-1", "p-e-ghost"]);
+    assert_eq!(live.ssh_keys[0].name, "p-e");
+    assert_eq!(live.tags, ["dewpoint", "dewpoint:p"]);
+}
+
+#[tokio::test]
+async fn hidden_tags_are_an_error_and_null_tags_are_none() {
+    for path in ["/v2/droplets", "/v2/volumes", "/v2/images"] {
+        let server = Server::start(move |seen| {
+            let reply = account(seen, 1);
+            let Reply::Json(status, mut body) = reply else {
+                return reply;
+            };
+            if seen.path == path {
+                let items = body[path.trim_start_matches("/v2/")]
+                    .as_array_mut()
+                    .expect("a list");
+                items[0].as_object_mut().expect("an object").remove("tags");
+            }
+            Reply::Json(status, body)
+        })
+        .await;
+        let error = observe(&server.client(), &query(false, None))
+            .await
+            .expect_err("hidden");
+        assert!(
+            matches!(error, CloudError::HiddenTags { .. }),
+            "{path}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_may_not_be_read_fails_the_whole() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/v2/firewalls" => refuse(
+            403,
+            "forbidden",
+            "You do not have access for the attempted action.",
+        ),
+        _ => account(seen, 0),
+    })
+    .await;
+    let error = observe(&server.client(), &query(false, None))
+        .await
+        .expect_err("forbidden");
+    let code = miette::Diagnostic::code(&error).map(|code| code.to_string());
+    assert_eq!(code.as_deref(), Some("dewpoint::cloud::forbidden"));
+    assert!(
+        error
+            .to_string()
+            .starts_with("the API refused GET /v2/firewalls: You do not")
+    );
+}

@@ -1,0 +1,258 @@
+//! Volumes: unique by name in their region, attached to one droplet at a time.
+
+use serde::Deserialize;
+
+use super::actions::Action;
+use super::client::{Client, Patience, parse_key};
+use super::error::CloudError;
+use super::request::Call;
+use super::retry::Lag;
+use super::wire::{self, Slug};
+use crate::live::LiveVolume;
+use crate::plan::step::VolumeSpec;
+use crate::units::Gib;
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Volume {
+    id: String,
+    name: String,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    region: Slug,
+    #[serde(default, deserialize_with = "wire::whole32")]
+    size_gigabytes: u32,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    droplet_ids: Vec<u64>,
+    #[serde(default, deserialize_with = "wire::present")]
+    tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "wire::unix")]
+    created_at: i64,
+}
+
+impl Volume {
+    pub fn into_live(mut self) -> Result<LiveVolume, CloudError> {
+        self.droplet_ids.sort_unstable();
+        Ok(LiveVolume {
+            tags: wire::sorted_tags(self.tags, || format!("volume {}", self.name))?,
+            id: self.id,
+            name: self.name,
+            region: self.region.slug,
+            size_gib: self.size_gigabytes,
+            droplet_ids: self.droplet_ids,
+            created_at: self.created_at,
+        })
+    }
+}
+
+impl Client {
+    pub(super) async fn volumes(&self) -> Result<Vec<Volume>, CloudError> {
+        self.list(&Call::Volumes, "volumes").await
+    }
+
+    async fn volume(&self, id: &str) -> Result<Option<Volume>, CloudError> {
+        self.find(&Call::Volume { id: id.to_owned() }, "volume")
+            .await
+    }
+
+    /// The tags a volume bears.
+    pub(super) async fn volume_tags(&self, id: &str) -> Result<Vec<String>, CloudError> {
+        let volume: Volume = self
+            .read(&Call::Volume { id: id.to_owned() }, "volume")
+            .await?;
+        Ok(volume.into_live()?.tags)
+    }
+
+    /// Makes a volume, raw. One of that name that bears our tags is taken for it.
+    ///
+    /// # Errors
+    /// [`CloudError::NameTaken`] when the name is another's; else when the API refuses.
+    pub async fn create_volume(&self, spec: &VolumeSpec) -> Result<LiveVolume, CloudError> {
+        let call = Call::CreateVolume(spec.clone());
+        let mut patience = Patience::new(self, self.timing().fault_deadline);
+        loop {
+            let error = match self.read::<Volume>(&call, "volume").await {
+                Ok(mut volume) => {
+                    // The answer to a create may leave out what was just said.
+                    volume.tags.get_or_insert_with(|| spec.tags.clone());
+                    return volume.into_live();
+                }
+                Err(error) => error,
+            };
+            let taken = error.is_conflict();
+            if !taken && !is_in_doubt(&error) {
+                return Err(error);
+            }
+            let named = Call::VolumesNamed {
+                name: spec.name.clone(),
+                region: spec.region.clone(),
+            };
+            let found = self.list::<Volume>(&named, "volumes").await?;
+            if let Some(volume) = found
+                .into_iter()
+                .find(|volume| volume.name == spec.name && volume.region.slug == spec.region)
+            {
+                let volume = volume.into_live()?;
+                if owners(&spec.tags).all(|tag| volume.tags.contains(tag)) {
+                    return Ok(volume);
+                }
+                return Err(CloudError::NameTaken {
+                    kind: "volume",
+                    name: spec.name.clone(),
+                });
+            }
+            // Names are unique, so asking again cannot make two.
+            if !patience.pause("POST /v2/volumes", &error.to_string()).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Grows a volume and waits until it has grown. One that has that size already is a success.
+    ///
+    /// # Errors
+    /// When the API refuses (volumes never shrink) or its action fails.
+    pub async fn resize_volume(&self, id: &str, region: &str, size: Gib) -> Result<(), CloudError> {
+        let call = Call::ResizeVolume {
+            id: id.to_owned(),
+            region: region.to_owned(),
+            size,
+        };
+        self.act_on_volume(&call, id, "resize volume", |volume| {
+            Ok(volume.size_gigabytes == size.0)
+        })
+        .await
+    }
+
+    /// Deletes a volume with all it holds. One that is gone already is a success. While it is still
+    /// attached, as it is for some seconds after its droplet is gone, this waits.
+    ///
+    /// # Errors
+    /// When it stays attached, or the API refuses.
+    pub async fn delete_volume(&self, id: &str) -> Result<(), CloudError> {
+        let call = Call::DeleteVolume { id: id.to_owned() };
+        match self.call_through(&call, Lag::VolumeAttached).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Attaches a volume and waits until it is attached. Attached to that droplet already is a
+    /// success.
+    ///
+    /// # Errors
+    /// [`CloudError::AttachedElsewhere`]; else when the API refuses or its action fails.
+    pub async fn attach(&self, volume: &str, droplet: u64, region: &str) -> Result<(), CloudError> {
+        let call = Call::AttachVolume {
+            id: volume.to_owned(),
+            droplet,
+            region: region.to_owned(),
+        };
+        let mut patience = Patience::new(self, self.timing().volume_free);
+        loop {
+            let done = self
+                .act_on_volume(&call, volume, "attach volume", |seen| {
+                    match seen.droplet_ids.iter().find(|id| **id != droplet) {
+                        Some(other) => Err(CloudError::AttachedElsewhere {
+                            volume: volume.to_owned(),
+                            other: *other,
+                        }),
+                        None => Ok(seen.droplet_ids.contains(&droplet)),
+                    }
+                })
+                .await;
+            let Err(error @ CloudError::AttachedElsewhere { other, .. }) = done else {
+                return done;
+            };
+            // A volume outlives its droplet's attachment by some seconds: that one passes.
+            if self.droplet(other).await?.is_some()
+                || !patience
+                    .pause(&call.request().label(), &error.to_string())
+                    .await
+            {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Detaches a volume and waits until it is detached. Not attached to that droplet is a success,
+    /// as is that the volume is gone.
+    ///
+    /// # Errors
+    /// When the API refuses or its action fails.
+    pub async fn detach(&self, volume: &str, droplet: u64, region: &str) -> Result<(), CloudError> {
+        let call = Call::DetachVolume {
+            id: volume.to_owned(),
+            droplet,
+            region: region.to_owned(),
+        };
+        let done = self
+            .act_on_volume(&call, volume, "detach volume", |seen| {
+                Ok(!seen.droplet_ids.contains(&droplet))
+            })
+            .await;
+        match done {
+            // Of a volume that is gone nothing is attached.
+            Err(error) if error.is_not_found() && self.volume(volume).await?.is_none() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Asks for an action and waits for it. A refusal, a lost answer and a failed action are
+    /// followed by a look: the goal may be reached.
+    async fn act_on_volume(
+        &self,
+        call: &Call,
+        id: &str,
+        what: &str,
+        is_reached: impl Fn(&Volume) -> Result<bool, CloudError>,
+    ) -> Result<(), CloudError> {
+        let timing = self.timing();
+        let mut patience = Patience::new(self, timing.fault_deadline);
+        loop {
+            let request = call.request();
+            let asked = match self.call_through(call, Lag::PendingEvent).await {
+                Ok(answer) => parse_key::<Action>(&request, &answer, "action"),
+                Err(error) => Err(error),
+            };
+            let error = match asked {
+                Ok(action) => {
+                    let waited = self
+                        .wait_action(&action, what, timing.action, timing.poll_max)
+                        .await;
+                    match waited {
+                        Ok(()) => return Ok(()),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            let may_be_reached = is_in_doubt(&error)
+                || error.is_unprocessable()
+                || error.is_not_found()
+                || matches!(error, CloudError::ActionFailed { .. });
+            if !may_be_reached {
+                return Err(error);
+            }
+            if let Some(volume) = self.volume(id).await?
+                && is_reached(&volume)?
+            {
+                return Ok(());
+            }
+            // While the first action runs, a second one is refused: asking again cannot do harm.
+            if !is_in_doubt(&error) || !patience.pause(&request.label(), &error.to_string()).await {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Whether the request may have been carried out although no answer says so.
+pub(super) fn is_in_doubt(error: &CloudError) -> bool {
+    error.is_outcome_unknown() || matches!(error, CloudError::Unreadable { .. })
+}
+
+/// Of the tags a resource is to bear those that say whose it is; the others change over time.
+fn owners(tags: &[String]) -> impl Iterator<Item = &String> {
+    tags.iter()
+        .filter(|tag| *tag == crate::live::ownership::TAG || tag.starts_with("dewpoint:"))
+}

@@ -1,0 +1,133 @@
+//! What resources and steps shall be, as plain values that travel in plans.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::live::FirewallRule;
+use crate::units::{Gib, Seconds};
+
+/// What a firewall shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FirewallSpec {
+    /// Its name.
+    pub name: String,
+    /// What may come in, normalised and sorted.
+    #[schemars(with = "serde_json::Value")]
+    pub inbound: Vec<FirewallRule>,
+    /// What may go out, normalised and sorted.
+    #[schemars(with = "serde_json::Value")]
+    pub outbound: Vec<FirewallRule>,
+    /// Tags of the droplets it covers, sorted. They must exist before the firewall.
+    pub tags: Vec<String>,
+}
+
+/// What a volume shall be. Always made raw: dewpoint makes the file system itself, behind a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeSpec {
+    /// Its name, unique in its region.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Its size.
+    pub size: Gib,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+}
+
+/// One step of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvisionStep {
+    /// A script.
+    Run {
+        /// What it is called.
+        name: String,
+        /// The script.
+        script: String,
+        /// Its environment.
+        env: Vec<(String, String)>,
+        /// How long it may take.
+        timeout: Seconds,
+    },
+    /// A file or folder from this side.
+    Copy {
+        /// What it is called.
+        name: String,
+        /// Path relative to the manifest's folder.
+        from: String,
+        /// Where it goes: an absolute path.
+        to: String,
+        /// Digest of its contents and modes when the plan was made: execution refuses others.
+        #[schemars(with = "String")]
+        digest: Digest,
+    },
+}
+
+impl ProvisionStep {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Run { name, .. } | Self::Copy { name, .. } => name,
+        }
+    }
+}
+
+/// Code to put on a droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceSpec {
+    /// A commit of a git repository.
+    Git {
+        /// Its address, without credentials.
+        url: String,
+        /// What the manifest names: branch, tag, commit.
+        reference: String,
+        /// The commit that was found there when the plan was made.
+        commit: String,
+        /// Where it goes: an absolute path.
+        into: String,
+    },
+    /// A folder on this side.
+    Path {
+        /// Path relative to the manifest's folder.
+        path: String,
+        /// Where it goes: an absolute path.
+        into: String,
+    },
+}
+
+impl SourceSpec {
+    /// Where it goes: an absolute path on the droplet.
+    #[must_use]
+    pub fn into_path(&self) -> &str {
+        match self {
+            Self::Git { into, .. } | Self::Path { into, .. } => into,
+        }
+    }
+}
+
+/// A run step, ready to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunSpec {
+    /// What it is called.
+    pub name: String,
+    /// The script.
+    pub command: String,
+    /// Its environment, in order; `DEWPOINT_ENV` and `DEWPOINT_DROPLET` are among them.
+    pub env: Vec<(String, String)>,
+    /// Names of the secrets it is handed, sorted. Their values are never in a plan.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+    /// The folder it runs in; the user's home when there is no source.
+    pub cwd: Option<String>,
+    /// How long one try may take.
+    pub timeout: Seconds,
+    /// How many times it is tried again after a failure.
+    pub retries: u32,
+    /// Whether a failure of it is no failure of the whole.
+    pub allow_failure: bool,
+    /// Digest under which its success is remembered on the droplet, when it runs only once.
+    pub once: Option<String>,
+}

@@ -1,0 +1,170 @@
+//! What ends a step badly, and its form in events.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::event::{Failure, FailureClass};
+use super::redact::Redactor;
+use crate::cloud::CloudError;
+use crate::guest::GuestError;
+
+/// Code of the failure of a step that an interrupt ended.
+pub const INTERRUPTED: &str = "dewpoint::execute::interrupted";
+
+/// What ends a step badly, but for a command's own end.
+#[derive(Debug, Error, Diagnostic)]
+pub enum StepError {
+    /// The API, or the way to it.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Cloud(#[from] CloudError),
+
+    /// The droplet, or the way to it.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Guest(#[from] GuestError),
+
+    /// There is no key to log in with.
+    #[error("the SSH key of this environment is not on this machine")]
+    #[diagnostic(
+        code(dewpoint::execute::no_identity),
+        help(
+            "copy `.dewpoint/keys` from the machine that made the environment, or use `ssh.key: agent` for several machines"
+        )
+    )]
+    NoIdentity,
+
+    /// What another step was to make is not known.
+    #[error("{what} was not made by the step that this one builds on")]
+    #[diagnostic(
+        code(dewpoint::execute::not_made),
+        help("report this as a bug, with the journal of this run")
+    )]
+    NotMade {
+        /// Such as `droplet shop-main-runner`.
+        what: String,
+    },
+
+    /// A droplet has no address.
+    #[error("droplet {name} has no public IPv4 address")]
+    #[diagnostic(
+        code(dewpoint::execute::no_address),
+        help("look at it in the control panel; destroy it and apply again if it stays so")
+    )]
+    NoAddress {
+        /// Its name.
+        name: String,
+    },
+
+    /// A secret that a run step names has no value.
+    #[error("the secret `{name}` has no value")]
+    #[diagnostic(
+        code(dewpoint::execute::no_secret),
+        help("set the environment variable {name} where you run dewpoint")
+    )]
+    NoSecret {
+        /// Its name.
+        name: String,
+    },
+
+    /// A droplet does not go off.
+    #[error("droplet {name} is still on after every way to power it off")]
+    #[diagnostic(
+        code(dewpoint::execute::still_on),
+        help("look at its console; apply again to build the snapshot anew")
+    )]
+    StillOn {
+        /// Its name.
+        name: String,
+    },
+
+    /// The private key cannot be removed.
+    #[error("cannot remove the private key {path}")]
+    #[diagnostic(code(dewpoint::execute::forget_key), help("remove it yourself"))]
+    ForgetKey {
+        /// Where it is.
+        path: camino::Utf8PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self::from_error(&error)
+    }
+}
+
+impl Failure {
+    /// A failure of the tool, from an error: its code, message and help, and its causes, outermost
+    /// first.
+    #[must_use]
+    pub fn from_error(error: &(impl Diagnostic + ?Sized)) -> Self {
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Wrappers often say what they wrap; once is enough.
+            if causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            cause = error.source();
+        }
+        Self {
+            class: FailureClass::Tool,
+            allowed: false,
+            code: error.code().map_or_else(
+                || "dewpoint::execute::step".to_owned(),
+                |code| code.to_string(),
+            ),
+            message: error.to_string(),
+            help: error.help().map(|help| help.to_string()),
+            causes,
+            exit_status: None,
+            tail: Vec::new(),
+        }
+    }
+
+    /// The step was ended by a signal to dewpoint.
+    pub(super) fn interrupted() -> Self {
+        Self {
+            class: FailureClass::Tool,
+            allowed: false,
+            code: INTERRUPTED.to_owned(),
+            message: "interrupted".to_owned(),
+            help: None,
+            causes: Vec::new(),
+            exit_status: None,
+            tail: Vec::new(),
+        }
+    }
+
+    /// The step panicked.
+    pub(super) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
+        let said = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Self {
+            class: FailureClass::Tool,
+            allowed: false,
+            code: "dewpoint::execute::panicked".to_owned(),
+            message: "dewpoint itself failed in this step".to_owned(),
+            help: Some("report this as a bug, with the journal of this run".to_owned()),
+            causes: said.into_iter().collect(),
+            exit_status: None,
+            tail: Vec::new(),
+        }
+    }
+
+    /// Without secrets.
+    pub(super) fn redacted(mut self, redactor: &Redactor) -> Self {
+        self.message = redactor.redact(&self.message);
+        self.help = self.help.map(|help| redactor.redact(&help));
+        for text in self.causes.iter_mut().chain(&mut self.tail) {
+            *text = redactor.redact(text);
+        }
+        self
+    }
+}

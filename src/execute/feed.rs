@@ -1,0 +1,201 @@
+//! What steps tell the engine while they run, in the order they tell it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{EventKind, Failure, OutputStream};
+use super::redact::Redactor;
+use crate::plan::{Step, StepId};
+
+/// Messages the engine may be behind before steps are held up: a droplet that prints without end
+/// must not fill this machine's memory.
+const MOST_WAITING: usize = 4_096;
+
+/// A message of a step.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Something for the stream of events.
+    Event(EventKind),
+    /// The step is over. Comes after all else of it.
+    Ended(StepId, Result<String, Failure>),
+}
+
+/// The sending side. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    sender: mpsc::UnboundedSender<Message>,
+    backlog: Arc<Backlog>,
+    redactor: Arc<Redactor>,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    waiting: AtomicUsize,
+    room: Notify,
+}
+
+/// The engine's side.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    receiver: mpsc::UnboundedReceiver<Message>,
+    backlog: Arc<Backlog>,
+}
+
+/// Makes both sides. Whatever is told goes through the redactor first.
+pub(super) fn feed(redactor: Redactor) -> (Feed, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let backlog = Arc::new(Backlog::default());
+    let feed = Feed {
+        sender,
+        backlog: Arc::clone(&backlog),
+        redactor: Arc::new(redactor),
+    };
+    (feed, Inbox { receiver, backlog })
+}
+
+impl Inbox {
+    /// The next message; waits for ever when there is none. Nothing is lost when it is given up.
+    pub(super) async fn next(&mut self) -> Message {
+        match self.receiver.recv().await {
+            Some(message) => {
+                if self.backlog.waiting.fetch_sub(1, Ordering::AcqRel) <= MOST_WAITING / 2 {
+                    self.backlog.room.notify_waiters();
+                }
+                message
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Feed {
+    /// Tells something that belongs to no step.
+    pub fn notice(&self, text: &str) {
+        let text = self.redactor.redact(text);
+        self.send(Message::Event(EventKind::Notice { text }));
+    }
+
+    /// Tells that the whole client waits before it goes on.
+    pub fn client_waits(&self, attempt: u32, wait: Duration, reason: &str) {
+        self.send(Message::Event(EventKind::Retried {
+            step: None,
+            attempt,
+            wait_ms: milliseconds(wait),
+            reason: self.redactor.redact(reason),
+        }));
+    }
+
+    /// The reporter of one step.
+    pub(super) fn reporter(&self, step: &Step, cancel: CancellationToken) -> Reporter {
+        Reporter {
+            feed: self.clone(),
+            step: step.clone(),
+            cancel,
+        }
+    }
+
+    fn send(&self, message: Message) {
+        self.backlog.waiting.fetch_add(1, Ordering::AcqRel);
+        // The engine is gone only when the run is over, and then nobody listens any more.
+        let _ = self.sender.send(message);
+    }
+
+    /// Drives work that tells things, and holds it up while the engine is behind.
+    pub(super) async fn hold_up<F: Future>(&self, work: F) -> F::Output {
+        let mut work = std::pin::pin!(work);
+        let is_full = || self.backlog.waiting.load(Ordering::Acquire) >= MOST_WAITING;
+        loop {
+            let mut room = std::pin::pin!(self.backlog.room.notified());
+            // Listening before looking, so that no word of room is missed.
+            room.as_mut().enable();
+            if is_full() {
+                room.await;
+                continue;
+            }
+            let output = std::future::poll_fn(|context| {
+                if is_full() {
+                    std::task::Poll::Ready(None)
+                } else {
+                    work.as_mut().poll(context).map(Some)
+                }
+            });
+            if let Some(output) = output.await {
+                return output;
+            }
+        }
+    }
+}
+
+/// What a step uses to tell what it does. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    feed: Feed,
+    step: Step,
+    cancel: CancellationToken,
+}
+
+impl Reporter {
+    /// Hands over a line of a droplet's output, secrets redacted already: see [`Redactor`].
+    pub fn output(&self, stream: OutputStream, line: String) {
+        self.feed.send(Message::Event(EventKind::Output {
+            step: self.step.id,
+            address: self.step.address.clone(),
+            stream,
+            line,
+        }));
+    }
+
+    /// Says what the step does or waits for.
+    pub fn progress(&self, text: &str) {
+        self.feed.send(Message::Event(EventKind::Progress {
+            step: self.step.id,
+            text: self.feed.redactor.redact(text),
+        }));
+    }
+
+    /// Says that the step is tried again, and when.
+    pub fn retried(&self, attempt: u32, wait: Duration, reason: &str) {
+        self.feed.send(Message::Event(EventKind::Retried {
+            step: Some(self.step.id),
+            attempt,
+            wait_ms: milliseconds(wait),
+            reason: self.feed.redactor.redact(reason),
+        }));
+    }
+
+    /// Tells something the reader should know that belongs to no step.
+    pub fn notice(&self, text: &str) {
+        self.feed.notice(text);
+    }
+
+    /// What hides secrets in what a droplet says.
+    #[must_use]
+    pub fn redactor(&self) -> &Arc<Redactor> {
+        &self.feed.redactor
+    }
+
+    /// Ends once the step is asked to come to an end of its own, for the run was interrupted.
+    pub async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    pub(super) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    pub(super) fn ended(&self, result: Result<String, Failure>) {
+        let redactor = &self.feed.redactor;
+        let result = result
+            .map(|note| redactor.redact(&note))
+            .map_err(|failure| failure.redacted(redactor));
+        self.feed.send(Message::Ended(self.step.id, result));
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,138 @@
+//! Signals that end a run early.
+
+use tokio::sync::mpsc;
+
+use crate::plan::StepKind;
+
+/// A signal that asks for an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: Ctrl-C.
+    Int,
+    /// SIGTERM: the machine or the CI system wants an end.
+    Term,
+}
+
+impl Signal {
+    /// Its name, such as `SIGINT`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+        }
+    }
+
+    /// What a program that it ended returns: 128 and its number.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Int => 130,
+            Self::Term => 143,
+        }
+    }
+}
+
+/// Signals as they come in.
+///
+/// The first asks for no new steps and a clean end, the second for an end at once.
+#[derive(Debug)]
+pub struct Interrupts {
+    signals: mpsc::UnboundedReceiver<Signal>,
+}
+
+impl Interrupts {
+    /// None ever comes.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::channel().1
+    }
+
+    /// They come from the sender.
+    #[must_use]
+    pub fn channel() -> (mpsc::UnboundedSender<Signal>, Self) {
+        let (sender, signals) = mpsc::unbounded_channel();
+        (sender, Self { signals })
+    }
+
+    /// They come from the operating system. From here on SIGINT and SIGTERM no longer end the
+    /// process by themselves.
+    ///
+    /// # Errors
+    /// When the operating system does not let them be caught.
+    pub fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut term = signal(SignalKind::terminate())?;
+        let (sender, interrupts) = Self::channel();
+        tokio::spawn(async move {
+            loop {
+                let signal = tokio::select! {
+                    Some(()) = int.recv() => Signal::Int,
+                    Some(()) = term.recv() => Signal::Term,
+                    () = sender.closed() => return,
+                };
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(interrupts)
+    }
+
+    /// The next one; waits for ever when there is none. Nothing is lost when it is given up.
+    pub async fn next(&mut self) -> Signal {
+        match self.signals.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether a step may be given up in its midst: work on a droplet, which ends with the connection,
+/// and waits for what the next plan finds by itself. Others are let finish: what they were about to
+/// make has to be known, to be removed.
+pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
+    match kind {
+        StepKind::Connect { .. }
+        | StepKind::Provision { .. }
+        | StepKind::PowerOff { .. }
+        | StepKind::TakeSnapshot { .. }
+        | StepKind::Attach { .. }
+        | StepKind::Mount { .. }
+        | StepKind::Sync { .. }
+        | StepKind::Run { .. }
+        | StepKind::Collect { .. }
+        | StepKind::Unmount { .. }
+        | StepKind::ResizeVolume { .. } => true,
+        StepKind::CreateSshKey { .. }
+        | StepKind::DeleteSshKey { .. }
+        | StepKind::CreateTags { .. }
+        | StepKind::DeleteTags { .. }
+        | StepKind::CreateFirewall { .. }
+        | StepKind::UpdateFirewall { .. }
+        | StepKind::DeleteFirewall { .. }
+        | StepKind::CreateVolume { .. }
+        | StepKind::DeleteVolume { .. }
+        | StepKind::UpdateTags { .. }
+        | StepKind::CreateDroplets { .. }
+        | StepKind::TagSnapshot { .. }
+        | StepKind::Prune { .. }
+        | StepKind::Detach { .. }
+        | StepKind::DestroyDroplet { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_of_the_system_comes_in() {
+        let mut interrupts = Interrupts::listen().expect("signals can be caught");
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
+            .expect("we may signal ourselves");
+        assert_eq!(interrupts.next().await, Signal::Term);
+        assert_eq!(Signal::Term.exit_code(), 143);
+    }
+}

@@ -1,0 +1,207 @@
+//! One run for an environment at a time, on this machine.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use super::journal::file_name;
+
+/// How often a lock that is held is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process.
+    pub pid: u32,
+    /// Its host: a folder may be shared by several.
+    pub host: String,
+    /// What it does, such as `apply`.
+    pub command: String,
+    /// Since when.
+    pub since: jiff::Timestamp,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "`dewpoint {}` (process {} on {}, since {})",
+            self.command,
+            self.pid,
+            self.host,
+            self.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        )
+    }
+}
+
+/// A lock that was not had.
+#[derive(Debug, Error, Diagnostic)]
+pub enum LockError {
+    /// Another run has it.
+    #[error("{environment} is locked by {holder}")]
+    #[diagnostic(
+        code(dewpoint::execute::locked),
+        help("wait until it has ended: `--lock-timeout 10m` waits for you")
+    )]
+    Held {
+        /// Which environment.
+        environment: String,
+        /// Who has it, as far as it says.
+        holder: String,
+    },
+    /// The lock's file cannot be used.
+    #[error("cannot lock {path}")]
+    #[diagnostic(
+        code(dewpoint::execute::lock_file),
+        help("make the folder writable, or run from a folder that is")
+    )]
+    File {
+        /// Which one.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+/// A lock on an environment: held until this is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock of an environment, `locks/<project>-<environment>.lock` below `state`;
+    /// waits for it as long as `patience`.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when another run keeps it, [`LockError::File`] when there is no lock to
+    /// be had.
+    pub async fn acquire(
+        state: &Utf8Path,
+        project: &str,
+        environment: &str,
+        command: &str,
+        patience: Duration,
+    ) -> Result<Self, LockError> {
+        let folder = state.join("locks");
+        let path = folder.join(file_name(&format!("{project}-{environment}.lock")));
+        let failed = |cause| LockError::File {
+            path: path.clone(),
+            cause,
+        };
+        super::journal::make_folder(&folder).map_err(|error| match error {
+            super::journal::JournalError::Folder { path, cause } => LockError::File { path, cause },
+            other => failed(std::io::Error::other(other)),
+        })?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        let end = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => {
+                    return Err(LockError::Held {
+                        environment: format!("{project} / {environment}"),
+                        holder: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::WouldBlock) => sleep(PAUSE).await,
+            }
+        }
+        let holder = Holder {
+            pid: std::process::id(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            command: command.to_owned(),
+            since: jiff::Timestamp::now(),
+        };
+        let text = serde_json::to_string(&holder).expect("a holder is plain data");
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .map_err(failed)?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The file stays, or two could each hold a lock on a file of that name; it only must not
+        // name us any more. The lock itself goes with the file's handle.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Who holds the lock, in words.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    match read.map(|_| serde_json::from_str::<Holder>(&text)) {
+        Ok(Ok(holder)) => holder.to_string(),
+        // It has just been taken, or is just being let go.
+        _ => "another run".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn acquire(
+        state: &Utf8Path,
+        environment: &str,
+        patience: u64,
+    ) -> Result<Lock, LockError> {
+        let patience = Duration::from_secs(patience);
+        Lock::acquire(state, "shop", environment, "apply", patience).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_run_at_a_time_and_the_other_learns_whose() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = Utf8Path::from_path(folder.path()).expect("UTF-8");
+        let first = acquire(state, "main", 0).await.expect("free");
+        let other = acquire(state, "pr-1", 0)
+            .await
+            .expect("another environment");
+        let error = acquire(state, "main", 60).await.expect_err("held");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("shop / main is locked by `dewpoint apply` (process "),
+            "{text}"
+        );
+        assert!(text.contains(&std::process::id().to_string()), "{text}");
+        let (second, ()) = tokio::join!(acquire(state, "main", 60), async {
+            sleep(Duration::from_secs(5)).await;
+            drop(first);
+        });
+        drop((second.expect("it was let go in time"), other));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_made_is_told() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = Utf8Path::from_path(folder.path()).expect("UTF-8");
+        std::fs::write(state.join("locks"), "").expect("written");
+        let error = acquire(state, "main", 0).await.expect_err("no folder");
+        assert!(matches!(error, LockError::File { .. }));
+    }
+}

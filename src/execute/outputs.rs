@@ -1,0 +1,82 @@
+//! What steps learned that later steps of the plan refer to.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::plan::StepId;
+
+/// A droplet that a step made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MadeDroplet {
+    pub(super) id: u64,
+    pub(super) address: Option<Ipv4Addr>,
+}
+
+/// What steps learned. Shared by all of them.
+#[derive(Debug, Default)]
+pub(super) struct Outputs(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Creates that were asked for, and whether it is still open what came of them.
+    asked: BTreeMap<StepId, bool>,
+    droplets: BTreeMap<(StepId, String), MadeDroplet>,
+    volumes: BTreeMap<StepId, String>,
+    images: BTreeMap<StepId, u64>,
+    firewalls: BTreeMap<StepId, String>,
+}
+
+impl Outputs {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Each change is one insert: a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A create is about to be asked for.
+    pub(super) fn ask(&self, step: StepId) {
+        self.known().asked.insert(step, true);
+    }
+
+    /// A create has ended: nothing more will come of it.
+    pub(super) fn settle(&self, step: StepId) {
+        self.known().asked.insert(step, false);
+    }
+
+    /// Whether a create was ever asked for, and if so, whether something may still come of it.
+    pub(super) fn asked(&self, step: StepId) -> Option<bool> {
+        self.known().asked.get(&step).copied()
+    }
+
+    pub(super) fn made_droplet(&self, step: StepId, name: &str, made: MadeDroplet) {
+        self.known().droplets.insert((step, name.to_owned()), made);
+    }
+
+    pub(super) fn droplet(&self, step: StepId, name: &str) -> Option<MadeDroplet> {
+        self.known().droplets.get(&(step, name.to_owned())).copied()
+    }
+
+    pub(super) fn made_volume(&self, step: StepId, id: String) {
+        self.known().volumes.insert(step, id);
+    }
+
+    pub(super) fn volume(&self, step: StepId) -> Option<String> {
+        self.known().volumes.get(&step).cloned()
+    }
+
+    pub(super) fn took_image(&self, step: StepId, id: u64) {
+        self.known().images.insert(step, id);
+    }
+
+    pub(super) fn image(&self, step: StepId) -> Option<u64> {
+        self.known().images.get(&step).copied()
+    }
+
+    pub(super) fn made_firewall(&self, step: StepId, id: String) {
+        self.known().firewalls.insert(step, id);
+    }
+
+    pub(super) fn firewall(&self, step: StepId) -> Option<String> {
+        self.known().firewalls.get(&step).cloned()
+    }
+}

@@ -1,0 +1,223 @@
+//! Droplets: made, logged in to, destroyed.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+use super::Steps;
+use crate::cloud::{DropletImage, NewDroplets};
+use crate::desired::user_data;
+use crate::execute::error::StepError;
+use crate::execute::event::Failure;
+use crate::execute::feed::Reporter;
+use crate::execute::outputs::MadeDroplet;
+use crate::guest::{FirstBoot, wait_first_boot};
+use crate::live::LiveDroplet;
+use crate::manifest::schema::HostKeyPolicy;
+use crate::plan::StepId;
+use crate::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet};
+use crate::secret::Secret;
+
+/// Between two looks for droplets whose create an interrupt met on its way.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often a connection that breaks during the first boot is made again: cloud-init may restart
+/// the SSH server, or the network.
+const FIRST_BOOT_TRIES: u32 = 5;
+/// How long a droplet whose create was never answered is looked for before it counts as not made.
+const LOOK_FOR: Duration = Duration::from_secs(15);
+
+impl Steps {
+    /// Makes droplets and waits until each can be reached. An interrupt ends the waiting as soon as
+    /// it is known what was made.
+    pub(super) async fn create_droplets(
+        &self,
+        step: StepId,
+        spec: &DropletSpec,
+        droplets: &[NewDroplet],
+        reporter: &Reporter,
+    ) -> Result<Result<String, StepError>, Failure> {
+        let new = match self.request(spec, droplets) {
+            Ok(new) => new,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.outputs.ask(step);
+        reporter.progress("waiting until it can be reached");
+        let create = self.settings.client.create_droplets(&new);
+        let mut create = std::pin::pin!(create);
+        let made = tokio::select! {
+            made = &mut create => made,
+            () = reporter.cancelled() => {
+                tokio::select! {
+                    biased;
+                    () = self.look_until_found(step, &new) => {}
+                    made = &mut create => self.note_made(step, &made.unwrap_or_default()),
+                }
+                return Err(Failure::interrupted());
+            }
+        };
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                if !error.is_outcome_unknown() {
+                    self.outputs.settle(step);
+                }
+                return Ok(Err(error.into()));
+            }
+        };
+        self.note_made(step, &made);
+        Ok(Ok(match made.as_slice() {
+            [only] => match only.public_ipv4 {
+                Some(address) => format!("droplet {} at {address}", only.id),
+                None => format!("droplet {}", only.id),
+            },
+            many => format!("{} droplets", many.len()),
+        }))
+    }
+
+    /// What the client is asked for.
+    fn request(
+        &self,
+        spec: &DropletSpec,
+        droplets: &[NewDroplet],
+    ) -> Result<NewDroplets, StepError> {
+        let image = match &spec.image {
+            ImageRef::Slug(slug) => DropletImage::Slug(slug.clone()),
+            ImageRef::Id(id) => DropletImage::Id(*id),
+            ImageRef::Taken(step) => {
+                let taken = self.outputs.image(*step);
+                DropletImage::Id(taken.ok_or_else(|| StepError::NotMade {
+                    what: "the snapshot".to_owned(),
+                })?)
+            }
+        };
+        let user_data = match spec.host_key {
+            HostKeyPolicy::AcceptNew => None,
+            HostKeyPolicy::Derived => {
+                let key = self.settings.host_key.as_ref();
+                let key = key.ok_or(StepError::NoIdentity)?;
+                // Exposed to become the one secret in user data: the droplet's own host key.
+                let text = user_data(key.private_openssh().expose(), &key.public_line());
+                Some(Secret::new(text))
+            }
+        };
+        Ok(NewDroplets {
+            region: spec.region.clone(),
+            size: spec.size.clone(),
+            image,
+            tags: spec.tags.clone(),
+            ssh_key: spec.ssh_key_fingerprint.clone(),
+            user_data,
+            names: droplets
+                .iter()
+                .map(|droplet| droplet.name.clone())
+                .collect(),
+            env_tag: self.environment_tag.clone(),
+        })
+    }
+
+    fn note_made(&self, step: StepId, made: &[LiveDroplet]) {
+        for droplet in made {
+            let known = MadeDroplet {
+                id: droplet.id,
+                address: droplet.public_ipv4,
+            };
+            self.outputs.made_droplet(step, &droplet.name, known);
+        }
+    }
+
+    /// Looks for what a create that is still out has made, until all of it is found.
+    async fn look_until_found(&self, step: StepId, new: &NewDroplets) {
+        for name in &new.names {
+            loop {
+                let found = self.settings.client.find_droplets(&new.env_tag, name).await;
+                // A look that fails is made again: the create itself will tell what is wrong.
+                if let Ok(found) = found
+                    && let Some(oldest) = found.first()
+                {
+                    self.note_made(step, std::slice::from_ref(oldest));
+                    break;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+
+    /// Logs in and waits until the first boot is over.
+    pub(super) async fn connect(
+        &self,
+        droplet: &DropletRef,
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        let mut tries = 1;
+        loop {
+            reporter.progress("waiting for SSH");
+            let session = self.session(droplet).await?;
+            reporter.progress("waiting for the first boot to be over");
+            match wait_first_boot(&session).await {
+                Ok(FirstBoot::Done | FirstBoot::NoCloudInit) => return Ok(String::new()),
+                Ok(FirstBoot::Degraded(words)) => {
+                    let words: Vec<&str> = words.lines().map(str::trim).collect();
+                    reporter.notice(&format!(
+                        "cloud-init of {} reports recoverable errors: {}",
+                        session.label(),
+                        words.join("; ")
+                    ));
+                    return Ok("cloud-init reports recoverable errors".to_owned());
+                }
+                Err(error) if error.is_connection_lost() && tries < FIRST_BOOT_TRIES => {
+                    tries += 1;
+                    reporter.retried(tries, Duration::ZERO, &error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Destroys a droplet, also one whose create was never answered.
+    pub(super) async fn destroy_droplet(
+        &self,
+        droplet: &DropletRef,
+        tag: &str,
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        self.sessions.close(droplet.name()).await;
+        let ids = match droplet {
+            DropletRef::Known { id, .. } => vec![*id],
+            DropletRef::Created { step, name } => match self.outputs.droplet(*step, name) {
+                Some(made) => vec![made.id],
+                None => match self.outputs.asked(*step) {
+                    None => Vec::new(),
+                    Some(is_open) => {
+                        reporter.progress("looking for what its create has made");
+                        let patience = if is_open { LOOK_FOR } else { Duration::ZERO };
+                        self.look_for(tag, name, patience).await?
+                    }
+                },
+            },
+        };
+        if ids.is_empty() {
+            return Ok("was never made".to_owned());
+        }
+        let client = &self.settings.client;
+        try_join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await?;
+        Ok(String::new())
+    }
+
+    /// Looks for droplets of that tag and name, at least once.
+    async fn look_for(
+        &self,
+        tag: &str,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Vec<u64>, StepError> {
+        let end = Instant::now() + patience;
+        loop {
+            let found = self.settings.client.find_droplets(tag, name).await?;
+            if !found.is_empty() || Instant::now() >= end {
+                return Ok(found.into_iter().map(|droplet| droplet.id).collect());
+            }
+            sleep(LOOK_AGAIN * 4).await;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Files: to droplets and back.
+
+use super::Steps;
+use crate::execute::error::StepError;
+use crate::execute::feed::Reporter;
+use crate::execute::journal::file_name;
+use crate::guest::{self, SyncReport};
+use crate::plan::step::{DropletRef, SourceSpec};
+
+impl Steps {
+    /// Brings the source onto a droplet.
+    pub(super) async fn sync(
+        &self,
+        droplet: &DropletRef,
+        source: &SourceSpec,
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        let settings = &self.settings;
+        let report = match source {
+            SourceSpec::Git {
+                url, commit, into, ..
+            } => {
+                self.on_droplet(droplet, reporter, |session| {
+                    Box::pin(async move {
+                        let (base, cache) = (&settings.base, &settings.cache);
+                        guest::sync_git(&session, url, commit, base, cache, into).await
+                    })
+                })
+                .await?
+            }
+            SourceSpec::Path { path, into } => {
+                let folder = &settings.base.join(path);
+                self.on_droplet(droplet, reporter, |session| {
+                    Box::pin(async move { guest::sync_path(&session, folder, into).await })
+                })
+                .await?
+            }
+        };
+        if !report.left_out.is_empty() {
+            reporter.notice(&format!(
+                "not brought to {}: {}",
+                source.into_path(),
+                report.left_out.join(", ")
+            ));
+        }
+        Ok(in_words(&report))
+    }
+
+    /// Brings artifacts back.
+    pub(super) async fn collect(
+        &self,
+        droplet: &DropletRef,
+        cwd: Option<&str>,
+        patterns: &[String],
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        let folder = self.settings.run_folder.join("artifacts");
+        let folder = &folder.join(file_name(droplet.name()));
+        let report = self
+            .on_droplet(droplet, reporter, |session| {
+                Box::pin(async move { guest::collect(&session, cwd, patterns, folder).await })
+            })
+            .await?;
+        for pattern in &report.unmatched {
+            reporter.notice(&format!("{} has no file `{pattern}`", droplet.name()));
+        }
+        if !report.skipped.is_empty() {
+            reporter.notice(&format!(
+                "not brought back from {}: {}",
+                droplet.name(),
+                report.skipped.join(", ")
+            ));
+        }
+        Ok(match report.files.len() {
+            0 => "no files".to_owned(),
+            1 => format!("1 file, {}", bytesize::ByteSize(report.bytes)),
+            files => format!("{files} files, {}", bytesize::ByteSize(report.bytes)),
+        })
+    }
+}
+
+/// What a sync did, such as `12 files, 3 sent`.
+pub(super) fn in_words(report: &SyncReport) -> String {
+    let mut text = match report.files {
+        1 => "1 file".to_owned(),
+        files => format!("{files} files"),
+    };
+    if report.sent > 0 {
+        text.push_str(&format!(", {} sent", report.sent));
+    }
+    if report.deleted > 0 {
+        text.push_str(&format!(", {} deleted", report.deleted));
+    }
+    if report.sent == 0 && report.deleted == 0 {
+        text.push_str(", nothing changed");
+    }
+    text
+}

@@ -1,0 +1,234 @@
+//! What each kind of step does: a function a kind, in a file a subject.
+
+mod droplet;
+mod files;
+mod firewall;
+mod run;
+mod snapshot;
+mod ssh_key;
+mod tags;
+mod volume;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::time::sleep;
+
+use super::error::StepError;
+use super::event::Failure;
+use super::feed::Reporter;
+use super::outputs::{MadeDroplet, Outputs};
+use super::perform::Perform;
+use super::sessions::Sessions;
+use super::settings::Settings;
+use crate::guest::{GuestError, Session};
+use crate::live::ownership::environment_tag;
+use crate::plan::step::DropletRef;
+use crate::plan::{Goal, Plan, Step, StepKind};
+
+/// How long a droplet that is being made by someone else may be without an address.
+const ADDRESS_LOOKS: u32 = 60;
+/// Between two looks for it.
+const ADDRESS_PAUSE: Duration = Duration::from_secs(3);
+
+/// Performs steps against the account and its droplets.
+pub(super) struct Steps {
+    settings: Settings,
+    outputs: Outputs,
+    sessions: Sessions,
+    environment_tag: String,
+    goal: Goal,
+}
+
+impl Steps {
+    pub(super) fn new(plan: &Plan, settings: Settings) -> Self {
+        Self {
+            outputs: Outputs::default(),
+            sessions: Sessions::new(plan),
+            environment_tag: environment_tag(&plan.project, &plan.environment),
+            goal: plan.goal,
+            settings,
+        }
+    }
+
+    /// Id and address of a droplet, as far as they are known.
+    fn droplet(&self, droplet: &DropletRef) -> Result<MadeDroplet, StepError> {
+        match droplet {
+            DropletRef::Known { id, .. } => Ok(MadeDroplet {
+                id: *id,
+                address: self
+                    .settings
+                    .live
+                    .droplets
+                    .iter()
+                    .find(|live| live.id == *id)
+                    .and_then(|live| live.public_ipv4),
+            }),
+            DropletRef::Created { step, name } => {
+                self.outputs
+                    .droplet(*step, name)
+                    .ok_or_else(|| StepError::NotMade {
+                        what: format!("droplet {name}"),
+                    })
+            }
+        }
+    }
+
+    /// The address of a droplet; one that has none yet is looked at until it has.
+    async fn address(&self, droplet: &DropletRef) -> Result<Ipv4Addr, StepError> {
+        let known = self.droplet(droplet)?;
+        if let Some(address) = known.address {
+            return Ok(address);
+        }
+        for look in 0..ADDRESS_LOOKS {
+            if look > 0 {
+                sleep(ADDRESS_PAUSE).await;
+            }
+            let client = &self.settings.client;
+            let found = client
+                .find_droplets(&self.environment_tag, droplet.name())
+                .await?;
+            let ours = found.iter().find(|found| found.id == known.id);
+            if let Some(address) = ours.and_then(|found| found.public_ipv4) {
+                return Ok(address);
+            }
+        }
+        Err(StepError::NoAddress {
+            name: droplet.name().to_owned(),
+        })
+    }
+
+    /// The connection to a droplet.
+    async fn session(&self, droplet: &DropletRef) -> Result<Session, StepError> {
+        let address = self.address(droplet).await?;
+        self.sessions
+            .get(&self.settings, droplet.name(), address)
+            .await
+    }
+
+    /// Does something on a droplet that may be done twice: once more over a new connection when the
+    /// first was lost in its midst.
+    async fn on_droplet<'a, T: Send + 'a>(
+        &self,
+        droplet: &DropletRef,
+        reporter: &Reporter,
+        work: impl Fn(Session) -> BoxFuture<'a, Result<T, GuestError>> + Send + Sync,
+    ) -> Result<T, StepError> {
+        let session = self.session(droplet).await?;
+        match work(session).await {
+            Err(error) if error.is_connection_lost() => {
+                reporter.retried(2, Duration::ZERO, &error.to_string());
+                let session = self.session(droplet).await?;
+                Ok(work(session).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+#[async_trait]
+impl Perform for Steps {
+    async fn perform(&self, step: &Step, reporter: &Reporter) -> Result<String, Failure> {
+        let done = match &step.kind {
+            StepKind::CreateSshKey {
+                name,
+                public_key,
+                fingerprint,
+            } => self.create_ssh_key(name, public_key, fingerprint).await,
+            StepKind::DeleteSshKey {
+                name,
+                fingerprint,
+                forget_private_key,
+            } => {
+                self.delete_ssh_key(name, fingerprint, *forget_private_key)
+                    .await
+            }
+            StepKind::CreateTags { names } => self.create_tags(names).await,
+            StepKind::DeleteTags { names } => self.delete_tags(names).await,
+            StepKind::UpdateTags {
+                resource,
+                id,
+                add,
+                remove,
+            } => self.update_tags(*resource, id, add, remove).await,
+            StepKind::CreateFirewall { spec } => self.create_firewall(step.id, spec).await,
+            StepKind::UpdateFirewall { id, spec } => self.update_firewall(id, spec).await,
+            StepKind::DeleteFirewall { firewall, .. } => self.delete_firewall(firewall).await,
+            StepKind::CreateVolume { spec } => self.create_volume(step.id, spec).await,
+            StepKind::ResizeVolume { id, region, to } => self.resize_volume(id, region, *to).await,
+            StepKind::DeleteVolume { volume, .. } => {
+                let id = self.volume(volume)?;
+                self.delete_volume(&id).await
+            }
+            StepKind::Attach {
+                volume,
+                droplet,
+                region,
+            } => self.attach(volume, droplet, region).await,
+            StepKind::Mount {
+                droplet,
+                volume_name,
+                filesystem,
+                path,
+            } => {
+                self.mount(droplet, volume_name, *filesystem, path, reporter)
+                    .await
+            }
+            StepKind::Unmount { droplet, path } => self.unmount(droplet, path, reporter).await,
+            StepKind::Detach {
+                volume,
+                droplet,
+                region,
+            } => self.detach(volume, droplet, region).await,
+            StepKind::CreateDroplets { spec, droplets } => {
+                self.create_droplets(step.id, spec, droplets, reporter)
+                    .await?
+            }
+            StepKind::Connect { droplet, .. } => self.connect(droplet, reporter).await,
+            StepKind::DestroyDroplet { droplet, tag } => {
+                self.destroy_droplet(droplet, tag, reporter).await
+            }
+            StepKind::Provision { droplet, step, .. } => {
+                return self.provision(droplet, step, reporter).await;
+            }
+            StepKind::PowerOff { droplet } => self.power_off(droplet, reporter).await,
+            StepKind::TakeSnapshot { droplet, name } => {
+                self.take_snapshot(step.id, droplet, name).await
+            }
+            StepKind::TagSnapshot { image, tags } => self.tag_snapshot(image, tags).await,
+            StepKind::Prune { id, .. } => self.prune(*id).await,
+            StepKind::Sync { droplet, source } => self.sync(droplet, source, reporter).await,
+            StepKind::Run { droplet, run } => return self.run(droplet, run, reporter).await,
+            StepKind::Collect {
+                droplet,
+                cwd,
+                patterns,
+                ..
+            } => {
+                self.collect(droplet, cwd.as_deref(), patterns, reporter)
+                    .await
+            }
+        };
+        done.map_err(|error| {
+            let mut failure = Failure::from(error);
+            // What is about to be destroyed need not be left tidily.
+            let is_nicety = matches!(
+                step.kind,
+                StepKind::Connect { .. } | StepKind::Unmount { .. }
+            );
+            let is_destroy = matches!(self.goal, Goal::Destroy | Goal::DestroyProject);
+            failure.allowed = is_nicety && is_destroy;
+            failure
+        })
+    }
+
+    fn api_calls(&self) -> u64 {
+        self.settings.client.calls()
+    }
+
+    async fn close(&self) {
+        self.sessions.close_all().await;
+    }
+}

@@ -1,0 +1,227 @@
+//! Commands on droplets: run steps and recipes.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Steps;
+use super::files::in_words;
+use crate::digest::Digest;
+use crate::execute::error::StepError;
+use crate::execute::event::{Failure, FailureClass};
+use crate::execute::feed::Reporter;
+use crate::execute::output::CommandOutput;
+use crate::guest::{self, Ended, GuestError, RemoteCommand};
+use crate::plan::step::{DropletRef, ProvisionStep, RunSpec};
+use crate::secret::Secret;
+use crate::units::Seconds;
+
+/// Before a command is tried again: long enough for what it left to end, short enough not to be
+/// felt.
+const BEFORE_RETRY: Duration = Duration::from_secs(1);
+
+impl Steps {
+    /// Runs a run step, again as often as it says.
+    pub(super) async fn run(
+        &self,
+        droplet: &DropletRef,
+        run: &RunSpec,
+        reporter: &Reporter,
+    ) -> Result<String, Failure> {
+        let once = run
+            .once
+            .as_ref()
+            .map(|once| Digest::of_bytes(once.as_bytes()));
+        if let Some(once) = &once
+            && self
+                .on_droplet(droplet, reporter, |session| {
+                    Box::pin(async move { guest::has_run_once(&session, once).await })
+                })
+                .await?
+        {
+            return Ok("has succeeded before".to_owned());
+        }
+        let command = RemoteCommand {
+            name: run.name.clone(),
+            script: run.command.clone(),
+            env: run.env.clone(),
+            secrets: self.secrets(run)?,
+            cwd: run.cwd.clone(),
+            timeout: Some(run.timeout.to_std()),
+        };
+        let mut attempt = 1;
+        loop {
+            let failure = match self.execute(droplet, &command, reporter).await {
+                Ok(()) => break,
+                Err(failure) => failure,
+            };
+            if attempt > run.retries || !failure.may_pass {
+                let mut failure = failure.into_failure(FailureClass::RunStep, "run", run.timeout);
+                failure.allowed = run.allow_failure && failure.class == FailureClass::RunStep;
+                return Err(failure);
+            }
+            attempt += 1;
+            reporter.retried(attempt, BEFORE_RETRY, &failure.reason(run.timeout));
+            sleep(BEFORE_RETRY).await;
+        }
+        if let Some(once) = &once {
+            self.on_droplet(droplet, reporter, |session| {
+                Box::pin(async move { guest::mark_run_once(&session, once).await })
+            })
+            .await?;
+        }
+        Ok(match attempt {
+            1 => String::new(),
+            tries => format!("at try {tries}"),
+        })
+    }
+
+    /// The secrets a run step names, with their values.
+    fn secrets(&self, run: &RunSpec) -> Result<Vec<(String, Secret<String>)>, StepError> {
+        let known = &self.settings.secrets;
+        let value = |name: &String| match known.get(name) {
+            Some(value) => Ok((name.clone(), value.clone())),
+            None => Err(StepError::NoSecret { name: name.clone() }),
+        };
+        run.secrets.iter().map(value).collect()
+    }
+
+    /// Does a step of a recipe on the builder.
+    pub(super) async fn provision(
+        &self,
+        droplet: &DropletRef,
+        step: &ProvisionStep,
+        reporter: &Reporter,
+    ) -> Result<String, Failure> {
+        match step {
+            ProvisionStep::Run {
+                name,
+                script,
+                env,
+                timeout,
+            } => {
+                let command = RemoteCommand {
+                    name: name.clone(),
+                    script: script.clone(),
+                    env: env.clone(),
+                    secrets: Vec::new(),
+                    cwd: None,
+                    timeout: Some(timeout.to_std()),
+                };
+                self.execute(droplet, &command, reporter)
+                    .await
+                    .map_err(|failure| {
+                        failure.into_failure(FailureClass::Tool, "provision", *timeout)
+                    })?;
+                Ok(String::new())
+            }
+            ProvisionStep::Copy {
+                from, to, digest, ..
+            } => {
+                let from = &self.settings.base.join(from);
+                let report = self
+                    .on_droplet(droplet, reporter, |session| {
+                        Box::pin(async move { guest::copy_to(&session, from, to, digest).await })
+                    })
+                    .await?;
+                Ok(in_words(&report))
+            }
+        }
+    }
+
+    /// Runs a command to its end.
+    async fn execute(
+        &self,
+        droplet: &DropletRef,
+        command: &RemoteCommand,
+        reporter: &Reporter,
+    ) -> Result<(), BadEnd> {
+        let session = self.session(droplet).await.map_err(|error| BadEnd {
+            how: How::NotRun(error),
+            tail: Vec::new(),
+            // Connecting was tried for long enough.
+            may_pass: false,
+        })?;
+        let mut output = CommandOutput::new(reporter);
+        let ended = session.run(command, &mut output).await;
+        let tail = output.finish();
+        let (how, may_pass) = match ended {
+            Ok(Ended::Exit(0)) => return Ok(()),
+            Ok(Ended::Exit(status)) => (How::Exit(status), true),
+            Ok(Ended::Signal(name)) => (How::Signal(name), true),
+            Ok(Ended::TimedOut) => (How::TimedOut, true),
+            Err(error) if error.is_connection_lost() => (How::Lost(error), true),
+            Err(error) => (How::NotRun(error.into()), false),
+        };
+        Err(BadEnd {
+            how,
+            tail,
+            may_pass,
+        })
+    }
+}
+
+/// How a command ended, other than well.
+struct BadEnd {
+    how: How,
+    tail: Vec<String>,
+    /// Whether another try could go better.
+    may_pass: bool,
+}
+
+enum How {
+    Exit(i32),
+    Signal(String),
+    TimedOut,
+    Lost(GuestError),
+    NotRun(StepError),
+}
+
+impl BadEnd {
+    /// In words, for whoever waits for the next try.
+    fn reason(&self, limit: Seconds) -> String {
+        match &self.how {
+            How::Exit(status) => format!("exit status {status}"),
+            How::Signal(name) => format!("ended by SIG{name}"),
+            How::TimedOut => format!("it did not end within {limit}"),
+            How::Lost(error) => error.to_string(),
+            How::NotRun(error) => error.to_string(),
+        }
+    }
+
+    /// As a failure: an end of the command's own is of the class; that it could not be run, or how
+    /// it ended is not known, is the tool's.
+    fn into_failure(self, class: FailureClass, sort: &str, limit: Seconds) -> Failure {
+        let message = self.reason(limit);
+        let (word, help, exit_status) = match self.how {
+            How::Exit(status) => ("exit", None, Some(status)),
+            How::Signal(name) if name == "KILL" => (
+                "signal",
+                Some("choose a larger `size` if the droplet ran out of memory".to_owned()),
+                None,
+            ),
+            How::Signal(_) => ("signal", None, None),
+            How::TimedOut => (
+                "timeout",
+                Some("give it a longer `timeout`, or find out what it waits for".to_owned()),
+                None,
+            ),
+            How::Lost(error) => {
+                let mut failure = Failure::from_error(&error);
+                failure.tail = self.tail;
+                return failure;
+            }
+            How::NotRun(error) => return error.into(),
+        };
+        Failure {
+            class,
+            allowed: false,
+            code: format!("dewpoint::{sort}::{word}"),
+            message,
+            help,
+            causes: Vec::new(),
+            exit_status,
+            tail: self.tail,
+        }
+    }
+}

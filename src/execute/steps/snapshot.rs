@@ -1,0 +1,90 @@
+//! From a builder to a snapshot.
+
+use std::time::Duration;
+
+use super::Steps;
+use crate::execute::error::StepError;
+use crate::execute::feed::Reporter;
+use crate::guest;
+use crate::plan::StepId;
+use crate::plan::step::{DropletRef, ImageRef, TaggedResource};
+
+/// How long a guest that was told to power off may take.
+const OFF_BY_ITSELF: Duration = Duration::from_secs(60);
+/// How long a guest that was asked by the API to shut down may take.
+const OFF_WHEN_ASKED: Duration = Duration::from_secs(60);
+/// How long cutting the power may take: the API is known to take more than five minutes over it.
+const OFF_BY_FORCE: Duration = Duration::from_secs(7 * 60);
+
+impl Steps {
+    /// Cleans a builder and powers it off: from within, else by request, else by force.
+    pub(super) async fn power_off(
+        &self,
+        droplet: &DropletRef,
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        let client = &self.settings.client;
+        let id = self.droplet(droplet)?.id;
+        let user = &self.sessions.login(droplet.name())?.user;
+        let session = self.session(droplet).await?;
+        guest::seal(&session, user).await?;
+        self.sessions.close(droplet.name()).await;
+        if client.wait_droplet_off(id, OFF_BY_ITSELF).await? {
+            return Ok(String::new());
+        }
+        reporter.progress("still on; asking the API to shut it down");
+        client.shutdown_droplet(id).await?;
+        if client.wait_droplet_off(id, OFF_WHEN_ASKED).await? {
+            return Ok("shut down by the API".to_owned());
+        }
+        reporter.progress("still on; cutting the power");
+        client.power_off_droplet(id).await?;
+        if client.wait_droplet_off(id, OFF_BY_FORCE).await? {
+            return Ok("powered off by the API".to_owned());
+        }
+        Err(StepError::StillOn {
+            name: droplet.name().to_owned(),
+        })
+    }
+
+    /// Takes a snapshot of a builder.
+    pub(super) async fn take_snapshot(
+        &self,
+        step: StepId,
+        droplet: &DropletRef,
+        name: &str,
+    ) -> Result<String, StepError> {
+        let droplet = self.droplet(droplet)?.id;
+        let client = &self.settings.client;
+        let image = client.snapshot_droplet(droplet, name).await?;
+        self.outputs.took_image(step, image.id);
+        Ok(format!("image {}", image.id))
+    }
+
+    /// Tags a snapshot.
+    pub(super) async fn tag_snapshot(
+        &self,
+        image: &ImageRef,
+        tags: &[String],
+    ) -> Result<String, StepError> {
+        let id = match image {
+            ImageRef::Id(id) => Some(*id),
+            ImageRef::Taken(step) => self.outputs.image(*step),
+            ImageRef::Slug(_) => None,
+        };
+        let id = id.ok_or_else(|| StepError::NotMade {
+            what: "the snapshot".to_owned(),
+        })?;
+        self.settings
+            .client
+            .add_tags(TaggedResource::Image, &id.to_string(), tags)
+            .await?;
+        Ok(String::new())
+    }
+
+    /// Deletes an old snapshot.
+    pub(super) async fn prune(&self, id: u64) -> Result<String, StepError> {
+        self.settings.client.delete_image(id).await?;
+        Ok(String::new())
+    }
+}

@@ -1,0 +1,134 @@
+//! Volumes: made, attached, mounted, and back.
+
+use super::Steps;
+use crate::execute::error::StepError;
+use crate::execute::feed::Reporter;
+use crate::guest;
+use crate::manifest::schema::Filesystem;
+use crate::plan::StepId;
+use crate::plan::step::{DropletRef, VolumeRef, VolumeSpec};
+use crate::units::Gib;
+
+impl Steps {
+    /// Makes a volume.
+    pub(super) async fn create_volume(
+        &self,
+        step: StepId,
+        spec: &VolumeSpec,
+    ) -> Result<String, StepError> {
+        let volume = self.settings.client.create_volume(spec).await?;
+        let note = format!("volume {}", volume.id);
+        self.outputs.made_volume(step, volume.id);
+        Ok(note)
+    }
+
+    /// Grows a volume.
+    pub(super) async fn resize_volume(
+        &self,
+        id: &str,
+        region: &str,
+        to: Gib,
+    ) -> Result<String, StepError> {
+        self.settings.client.resize_volume(id, region, to).await?;
+        Ok(to.to_string())
+    }
+
+    /// Deletes a volume with all it holds.
+    pub(super) async fn delete_volume(&self, id: &str) -> Result<String, StepError> {
+        self.settings.client.delete_volume(id).await?;
+        Ok(String::new())
+    }
+
+    /// Attaches a volume.
+    pub(super) async fn attach(
+        &self,
+        volume: &VolumeRef,
+        droplet: &DropletRef,
+        region: &str,
+    ) -> Result<String, StepError> {
+        let volume = self.volume(volume)?;
+        let droplet = self.droplet(droplet)?.id;
+        self.settings
+            .client
+            .attach(&volume, droplet, region)
+            .await?;
+        Ok(String::new())
+    }
+
+    /// Detaches a volume. One that was never made, or whose droplet was not, is detached.
+    pub(super) async fn detach(
+        &self,
+        volume: &VolumeRef,
+        droplet: &DropletRef,
+        region: &str,
+    ) -> Result<String, StepError> {
+        let (Ok(volume), Ok(droplet)) = (self.volume(volume), self.droplet(droplet)) else {
+            return Ok("was never attached".to_owned());
+        };
+        self.settings
+            .client
+            .detach(&volume, droplet.id, region)
+            .await?;
+        Ok(String::new())
+    }
+
+    pub(super) fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
+        match volume {
+            VolumeRef::Known { id } => Ok(id.clone()),
+            VolumeRef::Created { step } => {
+                self.outputs
+                    .volume(*step)
+                    .ok_or_else(|| StepError::NotMade {
+                        what: "the volume".to_owned(),
+                    })
+            }
+        }
+    }
+
+    /// Mounts an attached volume.
+    pub(super) async fn mount(
+        &self,
+        droplet: &DropletRef,
+        volume: &str,
+        filesystem: Filesystem,
+        path: &str,
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        let mounted = self
+            .on_droplet(droplet, reporter, |session| {
+                Box::pin(
+                    async move { guest::mount_volume(&session, volume, filesystem, path).await },
+                )
+            })
+            .await?;
+        let mut did = Vec::new();
+        if mounted.formatted {
+            did.push("formatted");
+        }
+        if mounted.grown {
+            did.push("grown");
+        }
+        if mounted.already {
+            did.push("was mounted");
+        }
+        Ok(did.join(", "))
+    }
+
+    /// Unmounts what is mounted at a path. Where no step got through to the droplet, none has
+    /// mounted anything, and trying to get through once more would only keep clean-up waiting.
+    pub(super) async fn unmount(
+        &self,
+        droplet: &DropletRef,
+        path: &str,
+        reporter: &Reporter,
+    ) -> Result<String, StepError> {
+        if !self.sessions.was_made(droplet.name()).await {
+            return Ok("was never connected".to_owned());
+        }
+        self.on_droplet(droplet, reporter, |session| {
+            Box::pin(async move { guest::unmount(&session, path).await })
+        })
+        .await?;
+        Ok(String::new())
+    }
+}

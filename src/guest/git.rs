@@ -1,0 +1,394 @@
+//! Code from git: resolved and fetched on this side, so that no credential reaches a droplet.
+
+use std::fs::{File, TryLockError};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, sleep};
+
+use super::connect::Session;
+use super::error::GuestError;
+use super::git_address::Address;
+use super::git_command::{local, remote, run, start};
+use super::sync::{SyncReport, sync_folder};
+use super::tree::Choice;
+
+/// Listing a repository's branches and tags.
+const LIST_LIMIT: Duration = Duration::from_secs(60);
+/// Fetching one commit.
+const FETCH_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Reading from the cache, on this machine.
+const LOCAL_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// Between tries for the cache's lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// How many names are suggested.
+const SUGGESTIONS: usize = 3;
+
+/// What a name in a repository stood for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GitCommit {
+    /// What was asked for: branch, tag, commit; `HEAD` if nothing was.
+    pub reference: String,
+    /// The commit, 40 hexadecimal digits.
+    pub commit: String,
+}
+
+/// Asks a repository which commit a name stands for now. As with git, a tag hides a branch of the
+/// same name, and an annotated tag stands for its commit. A commit of 40 digits is taken as it is:
+/// whether it exists shows when it is fetched. Relative addresses are relative to `base`.
+///
+/// # Errors
+/// When the address is of a kind that could run programs, the repository cannot be read without
+/// asking for a password, or has no such name.
+pub async fn resolve_git(
+    url: &str,
+    reference: Option<&str>,
+    base: &Utf8Path,
+) -> Result<GitCommit, GuestError> {
+    let address = Address::parse(url, base)?;
+    let name = reference.unwrap_or("HEAD");
+    let found = |commit: &str| GitCommit {
+        reference: name.to_owned(),
+        commit: commit.to_ascii_lowercase(),
+    };
+    if is_commit(name) {
+        return Ok(found(name));
+    }
+    if !is_name(name) {
+        return Err(no_such(
+            &address,
+            name,
+            "a name of a branch or tag has no blanks, `..`, `~^:?*[\\` and no dash before it"
+                .to_owned(),
+        ));
+    }
+    let places = places(name);
+    let patterns = places.iter().flat_map(|place| {
+        // The second one is the commit behind an annotated tag.
+        [place.clone(), format!("{place}^{{}}")]
+    });
+    let listed = list(&address, patterns).await?;
+    for place in &places {
+        let peeled = format!("{place}^{{}}");
+        let of = |wanted: &str| {
+            let found = listed.iter().find(|(_, name)| name == wanted);
+            found.map(|(commit, _)| commit.as_str())
+        };
+        if let Some(commit) = of(&peeled).or_else(|| of(place)) {
+            return Ok(found(commit));
+        }
+    }
+    unknown(&address, name).await.map(|commit| found(&commit))
+}
+
+/// Brings the files of one commit onto a droplet, without its history. The commit is fetched into
+/// a repository below `cache`, which other processes may share, and sent as [`super::sync_path`]
+/// sends a folder. Files in git LFS come as pointers; submodules are left out, and reported.
+///
+/// # Errors
+/// When the commit cannot be fetched, or the droplet does not take it.
+pub async fn sync_git(
+    session: &Session,
+    url: &str,
+    commit: &str,
+    base: &Utf8Path,
+    cache: &Utf8Path,
+    into: &str,
+) -> Result<SyncReport, GuestError> {
+    super::target::check_folder(into)?;
+    let address = Address::parse(url, base)?;
+    if !is_commit(commit) {
+        return Err(no_such(
+            &address,
+            commit,
+            "name the commit by its 40 digits".to_owned(),
+        ));
+    }
+    let repository = fetch(&address, commit, cache).await?;
+    let folder = tempfile::tempdir().map_err(|cause| write_error(cache, cause))?;
+    let path = Utf8PathBuf::try_from(folder.path().to_owned())
+        .map_err(|bad| write_error(cache, bad.into_io_error()))?;
+    let submodules = export(&address, &repository, commit, &path).await?;
+    let mut report = sync_folder(session, &path.join("tree"), Choice::All, into).await?;
+    report.left_out.extend(submodules);
+    report.left_out.sort();
+    Ok(report)
+}
+
+/// Whether a name is a whole commit.
+fn is_commit(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether a name can be that of a branch or tag: `git help check-ref-format`.
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(['-', '/', '.'])
+        && !name.ends_with(['/', '.'])
+        && !name.ends_with(".lock")
+        && !["..", "//", "/.", "@{"]
+            .iter()
+            .any(|bad| name.contains(bad))
+        && !name
+            .chars()
+            .any(|c| c.is_control() || " ~^:?*[\\".contains(c))
+}
+
+/// Where git looks for a name, first match first: `git help revisions`.
+fn places(name: &str) -> Vec<String> {
+    if name == "HEAD" || name.starts_with("refs/") {
+        return vec![name.to_owned()];
+    }
+    ["refs/tags/", "refs/heads/"]
+        .iter()
+        .map(|folder| format!("{folder}{name}"))
+        .collect()
+}
+
+/// What a repository lists under these patterns: commits and full names.
+async fn list(
+    address: &Address,
+    patterns: impl IntoIterator<Item = String>,
+) -> Result<Vec<(String, String)>, GuestError> {
+    let mut command = remote(address).await;
+    command.args(["ls-remote", "--quiet", "--", address.given()]);
+    command.args(patterns);
+    let output = run(command, address, "list", LIST_LIMIT).await?;
+    let listed = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .filter(|(commit, _)| is_commit(commit))
+        .map(|(commit, name)| (commit.to_owned(), name.to_owned()))
+        .collect();
+    Ok(listed)
+}
+
+/// A name that stands nowhere: the tip that begins with these digits, or the nearest names.
+async fn unknown(address: &Address, name: &str) -> Result<String, GuestError> {
+    let all = list(address, []).await?;
+    let is_short = (7..40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_short {
+        let digits = name.to_ascii_lowercase();
+        let mut tips: Vec<&str> = all
+            .iter()
+            .map(|(commit, _)| commit.as_str())
+            .filter(|commit| commit.starts_with(&digits))
+            .collect();
+        tips.sort_unstable();
+        tips.dedup();
+        if let [commit] = tips[..] {
+            return Ok(commit.to_owned());
+        }
+        return Err(no_such(
+            address,
+            name,
+            "write all 40 digits of the commit: servers do not find it by fewer".to_owned(),
+        ));
+    }
+    let mut near: Vec<(f64, &str)> = all
+        .iter()
+        .filter_map(|(_, full)| {
+            full.strip_prefix("refs/heads/")
+                .or_else(|| full.strip_prefix("refs/tags/"))
+        })
+        .filter(|full| !full.ends_with("^{}"))
+        .map(|full| (strsim::jaro_winkler(full, name), full))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let near: Vec<String> = near
+        .iter()
+        .take(SUGGESTIONS)
+        .map(|(_, full)| format!("`{full}`"))
+        .collect();
+    let help = if all.is_empty() {
+        "the repository is empty: push a commit first".to_owned()
+    } else if near.is_empty() {
+        format!("list them with `git ls-remote {}`", address.shown())
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    Err(no_such(address, name, help))
+}
+
+/// Fetches one commit into the cache, unless it is there. Gives the repository's folder.
+async fn fetch(
+    address: &Address,
+    commit: &str,
+    cache: &Utf8Path,
+) -> Result<Utf8PathBuf, GuestError> {
+    let name = hex::encode(&Sha256::digest(address.shown().as_bytes())[..16]);
+    let folder = cache.join("git");
+    let repository = folder.join(format!("{name}.git"));
+    std::fs::create_dir_all(&folder).map_err(|cause| write_error(&folder, cause))?;
+    // Held until the commit is there: two droplets often want the same one at once.
+    let _lock = lock(address, &folder.join(format!("{name}.lock"))).await?;
+    if holds(address, &repository, commit).await? {
+        return Ok(repository);
+    }
+    let mut init = local(&repository);
+    init.args(["init", "--quiet", "--bare", "--template="]);
+    run(init, address, "fetch from", LOCAL_LIMIT).await?;
+
+    let fetch = async |what: &[&str]| {
+        let mut command = remote(address).await;
+        command.arg("--git-dir").arg(&repository);
+        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
+        command.args(["-c", "core.hooksPath=/dev/null", "fetch", "--quiet"]);
+        command.args([
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--no-write-fetch-head",
+        ]);
+        command.args(what);
+        run(command, address, "fetch from", FETCH_LIMIT).await
+    };
+    // A reference keeps the commit from being collected.
+    let one = format!("+{commit}:refs/dewpoint/{commit}");
+    let first = fetch(&["--depth=1", "--", address.given(), &one]).await;
+    if holds(address, &repository, commit).await? {
+        return Ok(repository);
+    }
+    match first {
+        // It is there, and no commit.
+        Ok(_) => return Err(not_shown(address, commit)),
+        Err(error @ GuestError::GitTimeout { .. }) => return Err(error),
+        // Some servers only give what a branch or tag leads to.
+        Err(_) => {}
+    }
+    let mut everything = vec![
+        "--",
+        address.given(),
+        "+refs/heads/*:refs/dewpoint/heads/*",
+        "+refs/tags/*:refs/dewpoint/tags/*",
+    ];
+    if repository.join("shallow").exists() {
+        // What lies below an earlier commit is not sent otherwise.
+        everything.insert(0, "--unshallow");
+    }
+    let second = fetch(&everything).await;
+    if holds(address, &repository, commit).await? {
+        return Ok(repository);
+    }
+    second?;
+    Err(not_shown(address, commit))
+}
+
+/// Waits for a lock file and holds it. Waiting is given up with the future, not with the lock.
+async fn lock(address: &Address, path: &Utf8Path) -> Result<File, GuestError> {
+    let file = File::create(path).map_err(|cause| write_error(path, cause))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < FETCH_LIMIT => {
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(GuestError::GitTimeout {
+                    doing: "fetch from",
+                    url: address.shown().to_owned(),
+                    limit: FETCH_LIMIT,
+                });
+            }
+            Err(TryLockError::Error(cause)) => return Err(write_error(path, cause)),
+        }
+    }
+}
+
+fn not_shown(address: &Address, commit: &str) -> GuestError {
+    no_such(
+        address,
+        commit,
+        "push it, or name a branch or tag: the commit is on none that the repository shows"
+            .to_owned(),
+    )
+}
+
+/// Whether a repository holds a commit with all its files.
+async fn holds(address: &Address, repository: &Utf8Path, commit: &str) -> Result<bool, GuestError> {
+    if !repository.join("HEAD").exists() {
+        return Ok(false);
+    }
+    let mut command = local(repository);
+    command.args(["rev-parse", "--quiet", "--verify", "--end-of-options"]);
+    command.arg(format!("refs/dewpoint/{commit}^{{commit}}"));
+    let output = start(command, address, "fetch from", LOCAL_LIMIT).await?;
+    if output.status.success() {
+        return Ok(true);
+    }
+    // It came with a branch or tag: a reference of its own keeps it.
+    let mut command = local(repository);
+    command.arg("update-ref");
+    command.args([&format!("refs/dewpoint/{commit}"), commit]);
+    let output = start(command, address, "fetch from", LOCAL_LIMIT).await?;
+    Ok(output.status.success() && is_a_commit(address, repository, commit).await?)
+}
+
+/// `update-ref` takes any object: a tree's or a tag's digits are no commit.
+async fn is_a_commit(
+    address: &Address,
+    repository: &Utf8Path,
+    commit: &str,
+) -> Result<bool, GuestError> {
+    let mut command = local(repository);
+    command.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
+    let output = start(command, address, "fetch from", LOCAL_LIMIT).await?;
+    Ok(output.status.success())
+}
+
+/// Writes the files of a commit below `folder/tree`, with their modes and links; gives the
+/// submodules, whose files are not there.
+async fn export(
+    address: &Address,
+    repository: &Utf8Path,
+    commit: &str,
+    folder: &Utf8Path,
+) -> Result<Vec<String>, GuestError> {
+    let tree = folder.join("tree");
+    std::fs::create_dir(&tree).map_err(|cause| write_error(&tree, cause))?;
+    let git = |arguments: &[&str]| {
+        let mut command = local(repository);
+        command.env("GIT_INDEX_FILE", folder.join("index"));
+        // What this machine's git is set up to do to files must not tell machines apart.
+        command
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_ATTR_NOSYSTEM", "1");
+        command.arg("--work-tree").arg(&tree);
+        command.args(["-c", "core.bare=false", "-c", "core.symlinks=true"]);
+        command.args(["-c", "core.fileMode=true", "-c", "core.hooksPath=/dev/null"]);
+        command.args(["-c", "core.attributesFile=/dev/null"]);
+        command.args(arguments);
+        command.current_dir(&tree);
+        command
+    };
+    let read = git(&["read-tree", commit]);
+    run(read, address, "read what was fetched from", LOCAL_LIMIT).await?;
+    let write = git(&["checkout-index", "--all", "--force", "--quiet"]);
+    run(write, address, "read what was fetched from", LOCAL_LIMIT).await?;
+    let list = git(&["ls-files", "--stage", "-z"]);
+    let listed = run(list, address, "read what was fetched from", LOCAL_LIMIT).await?;
+    Ok(String::from_utf8_lossy(&listed.stdout)
+        .split('\0')
+        .filter(|line| line.starts_with("160000 "))
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(_, path)| path.to_owned())
+        .collect())
+}
+
+fn no_such(address: &Address, reference: &str, help: String) -> GuestError {
+    GuestError::NoSuchRef {
+        url: address.shown().to_owned(),
+        reference: reference.chars().filter(|c| !c.is_control()).collect(),
+        help,
+    }
+}
+
+fn write_error(path: &Utf8Path, cause: std::io::Error) -> GuestError {
+    GuestError::Write {
+        path: path.to_owned(),
+        cause,
+    }
+}

@@ -1,0 +1,176 @@
+//! What a droplet sent, onto this side: only what was asked for, only below one folder.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+
+use camino::Utf8Path;
+use flate2::read::MultiGzDecoder;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use tar::{Archive, EntryType};
+
+use super::error::GuestError;
+
+/// Writes the files of an archive below `dest`. `wanted` are the paths that were asked for; any
+/// other name, kind or size beyond `limit_bytes` ends it. Gives paths and sizes of what was
+/// written.
+pub(super) fn unpack(
+    archive: File,
+    wanted: &[String],
+    dest: &Utf8Path,
+    limit_bytes: u64,
+    label: &str,
+) -> Result<BTreeMap<String, u64>, GuestError> {
+    // Twice through: nothing is written until every name is known to be harmless.
+    let rewind = |mut archive: &File| {
+        io::Seek::rewind(&mut archive).map_err(|cause| bad_archive(label, cause))
+    };
+    rewind(&archive)?;
+    each(&archive, wanted, limit_bytes, label, |_, _, _| Ok(()))?;
+    rewind(&archive)?;
+    let mut written = BTreeMap::new();
+    std::fs::create_dir_all(dest).map_err(|cause| write_error(dest, cause))?;
+    each(
+        &archive,
+        wanted,
+        limit_bytes,
+        label,
+        |path, mode, content| {
+            let size = write(dest, path, mode, content, label)?;
+            written.insert(path.to_owned(), size);
+            Ok(())
+        },
+    )?;
+    Ok(written)
+}
+
+fn each(
+    archive: &File,
+    wanted: &[String],
+    limit_bytes: u64,
+    label: &str,
+    mut take: impl FnMut(&str, u32, &mut dyn Read) -> Result<(), GuestError>,
+) -> Result<(), GuestError> {
+    let bad = |cause| bad_archive(label, cause);
+    let refuse = |path: &[u8], problem| GuestError::UnsafeArchive {
+        label: label.to_owned(),
+        path: super::exec::printable(path).replace('\n', " "),
+        problem,
+    };
+    // Headers and padding count as well: an archive of a million empty files is too large too.
+    let slack = limit_bytes / 4 + 16 * 1024 * 1024 + wanted.len() as u64 * 4096;
+    let plain = MultiGzDecoder::new(io::BufReader::new(archive)).take(limit_bytes + slack);
+    let mut archive = Archive::new(plain);
+    let mut total = 0;
+    for entry in archive.entries().map_err(bad)? {
+        let mut entry = entry.map_err(bad)?;
+        let raw = entry.path_bytes().into_owned();
+        let path =
+            std::str::from_utf8(&raw).map_err(|_bad_utf8| refuse(&raw, "the name is not UTF-8"))?;
+        let path = path.strip_prefix("./").unwrap_or(path);
+        if path.starts_with('/') {
+            return Err(refuse(&raw, "the path is absolute"));
+        }
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(refuse(&raw, "the path has empty parts, `.` or `..`"));
+        }
+        match entry.header().entry_type() {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {}
+            EntryType::Symlink | EntryType::Link => return Err(refuse(&raw, "it is a link")),
+            EntryType::Directory => return Err(refuse(&raw, "it is a folder")),
+            _ => return Err(refuse(&raw, "it is no file")),
+        }
+        if wanted
+            .binary_search_by(|name| name.as_str().cmp(path))
+            .is_err()
+        {
+            return Err(refuse(&raw, "it was not asked for"));
+        }
+        total += entry.size();
+        if total > limit_bytes {
+            return Err(GuestError::ArtifactsTooLarge {
+                label: label.to_owned(),
+                limit_bytes,
+            });
+        }
+        let mode = entry.header().mode().map_err(bad)?;
+        let path = path.to_owned();
+        take(&path, mode, &mut entry)?;
+    }
+    Ok(())
+}
+
+/// Writes one file, opening folder after folder and following no link.
+fn write(
+    dest: &Utf8Path,
+    path: &str,
+    mode: u32,
+    content: &mut dyn Read,
+    label: &str,
+) -> Result<u64, GuestError> {
+    let failed = |cause: io::Error| write_error(&dest.join(path), cause);
+    let file = create(dest, path, mode).map_err(|errno| failed(errno.into()))?;
+    let mut file = io::BufWriter::new(File::from(file));
+    let mut buffer = vec![0; 64 * 1024];
+    let mut size = 0;
+    loop {
+        let count = content
+            .read(&mut buffer)
+            .map_err(|cause| bad_archive(label, cause))?;
+        if count == 0 {
+            break;
+        }
+        file.write_all(&buffer[..count]).map_err(failed)?;
+        size += count as u64;
+    }
+    file.flush().map_err(failed)?;
+    Ok(size)
+}
+
+fn create(dest: &Utf8Path, path: &str, mode: u32) -> Result<OwnedFd, Errno> {
+    const FOLDER: OFlags = OFlags::DIRECTORY
+        .union(OFlags::RDONLY)
+        .union(OFlags::CLOEXEC);
+    let mut folder = openat(CWD, dest.as_str(), FOLDER, Mode::empty())?;
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let name = parts.pop().unwrap_or_default();
+    for part in parts {
+        match mkdirat(folder.as_fd(), part, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        folder = openat(
+            folder.as_fd(),
+            part,
+            FOLDER | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?;
+    }
+    match unlinkat(folder.as_fd(), name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let mode = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
+    openat(
+        folder.as_fd(),
+        name,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::from_raw_mode(mode),
+    )
+}
+
+fn bad_archive(label: &str, cause: io::Error) -> GuestError {
+    GuestError::BadArchive {
+        label: label.to_owned(),
+        cause,
+    }
+}
+
+fn write_error(path: &Utf8Path, cause: io::Error) -> GuestError {
+    GuestError::Write {
+        path: path.to_owned(),
+        cause,
+    }
+}

@@ -1,0 +1,70 @@
+//! Where a running local cloud is, and what it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::guests::{Probe, Tier};
+use crate::secret::Secret;
+
+/// A running local cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What `DIGITALOCEAN_API_URL` would be.
+    pub url: String,
+    /// What requests must bring.
+    pub token: Secret<String>,
+    /// Where the SSH servers of all droplets listen, each on its droplet's address.
+    pub ssh_port: u16,
+    /// What droplets are.
+    pub tier: Tier,
+    /// Why they are no more than that.
+    pub reasons: Vec<String>,
+    /// What public images stand for.
+    pub base: Option<String>,
+    /// The process.
+    pub pid: u32,
+    /// The version of dewpoint that serves.
+    pub version: String,
+}
+
+/// The same as it is written to `endpoint.json`, which only its owner may read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Written {
+    pub(super) url: String,
+    pub(super) port: u16,
+    pub(super) token: String,
+    pub(super) ssh_port: u16,
+    pub(super) tier: Tier,
+    pub(super) reasons: Vec<String>,
+    pub(super) base: Option<String>,
+    pub(super) pid: u32,
+    pub(super) version: String,
+}
+
+impl Written {
+    pub(super) fn new(port: u16, ssh_port: u16, token: &str, probe: &Probe) -> Self {
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            port,
+            token: token.to_owned(),
+            ssh_port,
+            tier: probe.tier,
+            reasons: probe.reasons.clone(),
+            base: probe.base.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    pub(super) fn into_endpoint(self) -> Endpoint {
+        Endpoint {
+            url: self.url,
+            token: Secret::new(self.token),
+            ssh_port: self.ssh_port,
+            tier: self.tier,
+            reasons: self.reasons,
+            base: self.base,
+            pid: self.pid,
+            version: self.version,
+        }
+    }
+}

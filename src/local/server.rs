@@ -1,0 +1,482 @@
+//! The API over HTTP: on loopback only, for whoever has the token.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::connection::{CuttableListener, Scissors};
+use super::exchange::{Answer, Millis, Refusal, Request, Verb};
+use super::faults::{Fault, Faults, Rule};
+use super::latency::{Latency, Wait};
+use super::request_log::{Entry, RequestLog};
+use super::work::{Worker, lock, now};
+use crate::secret::Secret;
+
+/// The largest body that is read: user data may have 64 KiB, the rest is small.
+const LARGEST_BODY: usize = 2 << 20;
+/// Requests that an hour has.
+const PER_HOUR: usize = 5_000;
+/// Requests that a minute has.
+const PER_MINUTE: usize = 250;
+
+/// All that requests need.
+pub(super) struct Api {
+    pub(super) worker: Arc<Worker>,
+    /// Requests must bring it.
+    pub(super) token: Secret<String>,
+    /// Host and port that requests must name, lest a page in a browser reach this by its own name.
+    pub(super) port: u16,
+    pub(super) latency: Latency,
+    pub(super) rate_limits: bool,
+    /// What `GET /_local/status` tells besides what the account holds.
+    pub(super) about: Value,
+    faults: Mutex<Faults>,
+    log: Mutex<RequestLog>,
+    recent: Mutex<VecDeque<Millis>>,
+    open: AtomicUsize,
+    last: AtomicI64,
+}
+
+impl Api {
+    pub(super) fn new(worker: Arc<Worker>, token: Secret<String>, port: u16) -> Self {
+        Self {
+            worker,
+            token,
+            port,
+            latency: Latency::FAST,
+            rate_limits: false,
+            about: json!({}),
+            faults: Mutex::default(),
+            log: Mutex::default(),
+            recent: Mutex::default(),
+            open: AtomicUsize::new(0),
+            last: AtomicI64::new(now()),
+        }
+    }
+
+    /// Since when no request has been open; `None` while one is.
+    pub(super) fn idle_since(&self) -> Option<Millis> {
+        (self.open.load(Ordering::SeqCst) == 0).then(|| self.last.load(Ordering::SeqCst))
+    }
+}
+
+/// Serves until `stop` is done; answers under way are still sent, within a second.
+pub(super) async fn serve(
+    listener: TcpListener,
+    api: Arc<Api>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = Router::new().fallback(handle).with_state(api);
+    let service = router.into_make_service_with_connect_info::<Scissors>();
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(async {
+        stop.await;
+        drop(stopping);
+    });
+    tokio::select! {
+        result = async { serving.await } => result,
+        () = async {
+            let _ = stopped.await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        } => Ok(()),
+    }
+}
+
+/// Counts a request as open for as long as it lives.
+struct Open(Arc<Api>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.last.store(now(), Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn handle(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    request: HttpRequest<Body>,
+) -> Response {
+    api.open.fetch_add(1, Ordering::SeqCst);
+    let _open = Open(Arc::clone(&api));
+    let (parts, body) = request.into_parts();
+    if let Err(refusal) = admit(&api, &parts.headers) {
+        return refuse(&refusal);
+    }
+    let method = parts.method;
+    let path = decoded(parts.uri.path());
+    let query = match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
+        Ok(Query(query)) => query,
+        Err(_) => return refuse(&Refusal::bad_request("the query cannot be read")),
+    };
+    let bytes = match to_bytes(body, LARGEST_BODY).await {
+        Ok(bytes) => bytes,
+        Err(_) => {
+            return refuse(&Refusal::bad_request("the body is too large or incomplete"));
+        }
+    };
+    // Fields of godo and others that are sent with a GET are none of the API's business.
+    let body = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(body) => Some(body),
+        Err(_) if bytes.is_empty() || method == Method::GET => None,
+        Err(_) => return refuse(&Refusal::bad_request("the body is not valid JSON")),
+    };
+    if let Some(path) = path.strip_prefix("/_local/") {
+        return control(&api, &method, path, &query, body);
+    }
+    let budget = match spend(&api) {
+        Ok(budget) => budget,
+        Err((budget, refusal)) => return with_budget(refuse(&refusal), budget),
+    };
+    let Some(below) = path.strip_prefix("/v2/") else {
+        return with_budget(refuse(&Refusal::not_found()), budget);
+    };
+    let request = Request {
+        verb: verb(&method),
+        path: below.to_owned(),
+        query: query.clone(),
+        body,
+        origin: format!("http://127.0.0.1:{}", api.port),
+    };
+    let fault = lock(&api.faults).meet(method.as_str(), &path, request.body.as_ref());
+    // The work goes on when the client goes away, as it does on DigitalOcean.
+    let processing = {
+        let (api, request, fault) = (Arc::clone(&api), request.clone(), fault.clone());
+        tokio::spawn(async move {
+            let _open = {
+                api.open.fetch_add(1, Ordering::SeqCst);
+                Open(Arc::clone(&api))
+            };
+            process(&api, &request, fault.as_ref()).await
+        })
+    };
+    let result = match processing.await {
+        Ok(result) => result,
+        Err(error) => {
+            tracing::error!(%error, "a request ended early");
+            Err(Refusal::server_error())
+        }
+    };
+    let was_cut = matches!(fault, Some(Fault::ResetBefore | Fault::ResetAfter));
+    let mut budget = budget;
+    let response = match &fault {
+        Some(Fault::Status {
+            code, retry_after, ..
+        }) => {
+            if *code == 429 {
+                // A client that is told no `retry-after` waits until then: a test has no hour.
+                budget = Budget {
+                    remaining: 0,
+                    reset: now() / 1000 + 1,
+                };
+            }
+            injected(*code, *retry_after)
+        }
+        _ => match &result {
+            Ok(answer) => respond(answer),
+            Err(refusal) => refuse(refusal),
+        },
+    };
+    let status = response.status().as_u16();
+    let answer = match (&fault, result) {
+        (Some(Fault::Status { .. } | Fault::ResetBefore | Fault::ResetAfter), _) => None,
+        (_, Ok(answer)) => answer.body,
+        (_, Err(refusal)) => Some(refusal.body()),
+    };
+    let entry = Entry {
+        seq: 0,
+        method: method.to_string(),
+        path,
+        query,
+        status: if was_cut { 0 } else { status },
+        request: request.body,
+        answer,
+    };
+    let answer_bytes = response
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
+    lock(&api.log).note(entry, answer_bytes);
+    if was_cut {
+        scissors.cut();
+    }
+    with_budget(response, budget)
+}
+
+/// Does what a request asks for, unless a fault comes before.
+async fn process(api: &Api, request: &Request, fault: Option<&Fault>) -> Result<Answer, Refusal> {
+    let mut wait = api.latency.of(match request.verb {
+        Verb::Get => Wait::Read,
+        Verb::Post if request.path == "droplets" => Wait::CreateAnswer,
+        _ => Wait::Write,
+    });
+    match fault {
+        Some(
+            Fault::ResetBefore
+            | Fault::Status {
+                processed: false, ..
+            },
+        ) => return Err(Refusal::server_error()),
+        Some(Fault::Delay { ms }) => wait += Millis::try_from(*ms).unwrap_or(0),
+        _ => {}
+    }
+    tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
+    let worker = &api.worker;
+    let (result, jobs) = {
+        let mut account = lock(&worker.account);
+        let result = account.handle(request, now());
+        if let Some(Fault::Action { errored, delay_ms }) = fault {
+            account.doom_fresh(*errored, Millis::try_from(*delay_ms).unwrap_or(0));
+        }
+        (result, account.take_fresh())
+    };
+    let watched = match &result {
+        Ok(answer) => answer.after.map(|job| worker.watch(job)),
+        Err(_) => None,
+    };
+    worker.start(jobs);
+    if request.verb != Verb::Get {
+        worker.store.save().await;
+    }
+    if let Some(watched) = watched
+        && !watched.await.unwrap_or(false)
+    {
+        return Err(Refusal::server_error());
+    }
+    result
+}
+
+fn verb(method: &Method) -> Verb {
+    match *method {
+        Method::GET => Verb::Get,
+        Method::POST => Verb::Post,
+        Method::PUT => Verb::Put,
+        Method::DELETE => Verb::Delete,
+        _ => Verb::Other,
+    }
+}
+
+/// Lets in who names this very host and brings the token.
+fn admit(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    let port = api.port;
+    if host != format!("127.0.0.1:{port}") && host != format!("localhost:{port}") {
+        return Err(Refusal::forbidden(
+            "the local cloud only answers as 127.0.0.1 or localhost",
+        ));
+    }
+    let brought = text(header::AUTHORIZATION).and_then(|value| {
+        let (kind, token) = value.split_once(' ')?;
+        kind.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    // Exposed to be compared, by digest so that time tells nothing about it.
+    let wanted = crate::digest::Digest::of_bytes(api.token.expose().as_bytes());
+    if brought.map(|token| crate::digest::Digest::of_bytes(token.as_bytes())) != Some(wanted) {
+        return Err(Refusal::unauthorized());
+    }
+    Ok(())
+}
+
+/// What is left of the hour, and when it grows again.
+#[derive(Clone, Copy)]
+struct Budget {
+    remaining: usize,
+    reset: i64,
+}
+
+/// Counts a request; refuses it when there were too many and limits are in force.
+fn spend(api: &Api) -> Result<Budget, (Budget, Refusal)> {
+    const HOUR: Millis = 3_600_000;
+    const MINUTE: Millis = 60_000;
+    let at = now();
+    let mut recent = lock(&api.recent);
+    while recent.front().is_some_and(|first| at - first >= HOUR) {
+        recent.pop_front();
+    }
+    let reset = recent.front().map_or(at, |first| first + HOUR) / 1000;
+    let lately: Vec<Millis> = recent
+        .iter()
+        .rev()
+        .take_while(|time| at - **time < MINUTE)
+        .copied()
+        .collect();
+    if api.rate_limits {
+        let remaining = PER_HOUR.saturating_sub(recent.len());
+        if remaining == 0 {
+            let refusal = Refusal::too_many("API Rate limit exceeded.");
+            return Err((Budget { remaining, reset }, refusal));
+        }
+        if lately.len() >= PER_MINUTE {
+            let oldest = lately.last().copied().unwrap_or(at);
+            let mut refusal = Refusal::too_many("API Rate limit exceeded.");
+            refusal.retry_after = u64::try_from((oldest + MINUTE + 999 - at) / 1000).ok();
+            let budget = Budget {
+                remaining: 0,
+                reset,
+            };
+            return Err((budget, refusal));
+        }
+    }
+    recent.push_back(at);
+    let remaining = PER_HOUR.saturating_sub(recent.len());
+    Ok(Budget { remaining, reset })
+}
+
+fn with_budget(mut response: Response, budget: Budget) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("ratelimit-limit", HeaderValue::from(PER_HOUR));
+    headers.insert("ratelimit-remaining", HeaderValue::from(budget.remaining));
+    headers.insert("ratelimit-reset", HeaderValue::from(budget.reset));
+    response
+}
+
+fn respond(answer: &Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match &answer.body {
+        None => status.into_response(),
+        Some(body) => with_json(status, body),
+    }
+}
+
+fn with_json(status: StatusCode, body: &Value) -> Response {
+    let bytes = Bytes::from(body.to_string());
+    let mut response = (status, bytes.clone()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    if let Ok(id) = HeaderValue::from_str(&ulid::Ulid::generate().to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    response
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = with_json(status, &refusal.body());
+    if let Some(seconds) = refusal.retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The answer of a fault. Gateways in front of the API answer in HTML.
+fn injected(code: u16, retry_after: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (id, message) = match code {
+        429 => ("too_many_requests", "API Rate limit exceeded."),
+        503 => ("service_unavailable", "Service is unavailable."),
+        _ => ("server_error", "Server was unable to give you a response."),
+    };
+    let mut response = if matches!(code, 502 | 504) {
+        let page = format!("<html><body><h1>{status}</h1></body></html>");
+        (status, [(header::CONTENT_TYPE, "text/html")], page).into_response()
+    } else {
+        with_json(status, &json!({ "id": id, "message": message }))
+    };
+    if let Some(seconds) = retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// What only tests and the service itself ask for.
+fn control(
+    api: &Api,
+    method: &Method,
+    path: &str,
+    query: &[(String, String)],
+    body: Option<Value>,
+) -> Response {
+    match (path, method) {
+        ("status", &Method::GET) => {
+            let (droplets, volumes, snapshots) = lock(&api.worker.account).census();
+            let mut about = api.about.clone();
+            about["droplets"] = json!(droplets);
+            about["volumes"] = json!(volumes);
+            about["snapshots"] = json!(snapshots);
+            with_json(StatusCode::OK, &about)
+        }
+        ("requests", &Method::GET) => {
+            let after = query
+                .iter()
+                .find(|(key, _)| key == "after")
+                .and_then(|(_, value)| value.parse().ok())
+                .unwrap_or(0);
+            let log = lock(&api.log);
+            let entries: Vec<&Entry> = log.after(after).collect();
+            with_json(StatusCode::OK, &json!({ "requests": entries }))
+        }
+        ("faults", &Method::GET) => {
+            let faults = lock(&api.faults);
+            let rules: Vec<Value> = faults
+                .list()
+                .map(|(rule, seen)| json!({ "rule": rule, "seen": seen }))
+                .collect();
+            with_json(StatusCode::OK, &json!({ "faults": rules }))
+        }
+        ("faults", &Method::POST) => {
+            let rule = match serde_json::from_value::<Rule>(body.unwrap_or_default()) {
+                Ok(rule) => rule,
+                Err(error) => return refuse(&Refusal::bad_request(error.to_string())),
+            };
+            match lock(&api.faults).add(rule) {
+                Ok(()) => StatusCode::NO_CONTENT.into_response(),
+                Err(error) => refuse(&Refusal::bad_request(error.to_string())),
+            }
+        }
+        ("faults", &Method::DELETE) => {
+            lock(&api.faults).clear();
+            StatusCode::NO_CONTENT.into_response()
+        }
+        ("status" | "requests" | "faults", _) => refuse(&Refusal::method_not_allowed()),
+        _ => refuse(&Refusal::not_found()),
+    }
+}
+
+/// A path with its `%..` replaced; what is no such thing stays.
+fn decoded(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = (byte == b'%')
+            .then(|| path.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(hex.unwrap_or(byte));
+        at += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn paths_are_decoded_and_odd_ones_kept() {
+        assert_eq!(decoded("/v2/tags/a%3Ab"), "/v2/tags/a:b");
+        assert_eq!(decoded("/v2/100%/%zz/%"), "/v2/100%/%zz/%");
+        assert_eq!(decoded("/%F0%9F%90%8B"), "/\u{1f40b}");
+    }
+}

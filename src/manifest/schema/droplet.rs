@@ -1,0 +1,187 @@
+//! `droplets`: single-use machines and what runs on them.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::ImageSource;
+use crate::units::Seconds;
+
+/// A single-use droplet, or several of a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Droplet {
+    /// What it is made from.
+    pub image: ImageSource,
+    /// Its size, such as `s-1vcpu-1gb`.
+    pub size: String,
+    /// How many of them; default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub count: Option<u32>,
+    /// One droplet per combination of these values.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub matrix: IndexMap<String, Vec<String>>,
+    /// Volumes to mount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
+    /// Code to fetch at run time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Environment of every run step.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub env: IndexMap<String, String>,
+    /// Names of variables of the caller's environment that are handed to the run steps and redacted everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// What runs on it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<RunStep>,
+    /// Droplets whose runs must be done first. Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// Further tags: letters, digits, `_`, `-` and `:`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What becomes of the droplet after its runs.
+    #[serde(default)]
+    pub after_run: AfterRun,
+}
+
+/// A volume mounted on a droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeMount {
+    /// Name of the volume.
+    pub volume: String,
+    /// Where it is mounted: an absolute path.
+    pub mount: String,
+    /// Whether the droplet gets the volume itself or a throw-away copy.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// How a droplet uses a volume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// The volume itself; one droplet at a time.
+    #[default]
+    Exclusive,
+    /// A throw-away copy. Not supported yet.
+    Clone,
+}
+
+/// Code to fetch at run time: exactly one of `git` and `path`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Address of a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<String>,
+    /// Branch, tag or commit; resolved to a commit when the plan is made. Default: the repository's HEAD.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// A folder on this side, uncommitted changes too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where it goes on the droplet; default `/opt/` and the repository's or folder's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+}
+
+/// One command run on a droplet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunStep {
+    /// What it is called in plans, output and reports; unique in its droplet.
+    pub name: String,
+    /// A script, run by bash in the source's folder.
+    pub command: String,
+    /// Whether it stays running while later steps run. Not supported yet.
+    #[serde(default)]
+    pub background: bool,
+    /// When a background step counts as ready. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+    /// How long it may take; default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+    /// How many times it is tried again after a failure.
+    #[serde(default)]
+    pub retries: u32,
+    /// Whether later steps go on when it failed.
+    #[serde(default)]
+    pub allow_failure: bool,
+    /// Whether each apply runs it.
+    #[serde(default)]
+    pub when: When,
+    /// Patterns of files to bring back, relative to the source's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
+}
+
+/// When a background step counts as ready: exactly one of `tcp`, `http` and `command`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ready {
+    /// A port on which the step's own processes listen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<u16>,
+    /// An address that answers with a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// A command that succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// How long to wait; default 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+}
+
+/// When a run step runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// At each apply.
+    #[default]
+    Always,
+    /// Only until it has succeeded on this droplet.
+    Once,
+}
+
+/// What becomes of a droplet after its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AfterRun {
+    /// `keep`, `destroy` or `destroy_on_success`.
+    Word(AfterRunWord),
+    /// Destroyed after a success; after a failure kept for a while. Not supported yet.
+    KeepOnFailure(KeepOnFailure),
+}
+
+impl Default for AfterRun {
+    fn default() -> Self {
+        Self::Word(AfterRunWord::Keep)
+    }
+}
+
+/// What becomes of a droplet after its runs, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterRunWord {
+    /// It stays.
+    Keep,
+    /// It is destroyed, whatever happened.
+    Destroy,
+    /// It is destroyed if every run succeeded.
+    DestroyOnSuccess,
+}
+
+/// Destroyed after a success; after a failure kept for this long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeepOnFailure {
+    /// How long it is kept after a failure.
+    pub keep: Seconds,
+}

@@ -1,0 +1,86 @@
+//! `snapshots`: golden images and their recipes.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Seconds;
+
+/// What a droplet is made from: an image's slug or id, or one of the manifest's snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ImageSource {
+    /// A public image's slug, such as `ubuntu-24-04-x64`.
+    Slug(String),
+    /// A private image's id.
+    Id(u64),
+    /// One of the manifest's snapshots.
+    Snapshot(SnapshotRef),
+}
+
+/// Names one of the manifest's snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotRef {
+    /// Name of the snapshot.
+    pub snapshot: String,
+}
+
+/// A golden image: built once by a builder droplet, used by many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// What the builder is made from.
+    pub from: ImageSource,
+    /// Size of the builder droplet. Its disk is the least that later droplets must have.
+    pub size: String,
+    /// What is done on the builder, in order. With `from` it is the recipe: an unchanged recipe is never built twice.
+    #[serde(default)]
+    pub provision: Vec<Provision>,
+    /// How many of the newest snapshots of this name are kept.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub keep: u32,
+    /// Rebuild when older than this, even if the recipe is unchanged. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Seconds>,
+    /// Regions that shall hold a copy; default the manifest's region. Others than that are not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<String>>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// One step of a recipe: exactly one of `run` and `copy`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provision {
+    /// What it is called in plans and output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A script, run by bash as root; it stops at the first command that fails. `${HOME}` and the like are
+    /// bash's; only `${var.NAME}` is dewpoint's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// A file or folder to put on the builder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Copy>,
+    /// Environment of the script.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub env: IndexMap<String, String>,
+    /// How long the script may take; default 30m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+}
+
+/// A file or folder to put on the builder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Copy {
+    /// Where it is, relative to the manifest's folder (`..` may lead out of it, an absolute path is refused).
+    pub from: String,
+    /// Where it goes: an absolute path.
+    pub to: String,
+}

@@ -1,0 +1,79 @@
+//! `volumes`: block storage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::ImageSource;
+use crate::units::{Gib, Seconds};
+
+/// A block storage volume. Either `size` (dewpoint's own) or `existing` (used, never changed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its size, up to 16384GiB. It can grow, never shrink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Gib>,
+    /// The file system made on it while it is blank.
+    #[serde(default)]
+    pub filesystem: Filesystem,
+    /// Whether it outlives environments.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Fills the volume once. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub populate: Option<Populate>,
+    /// The name it had before: it is renamed, never made anew. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
+    /// Name of a volume on DigitalOcean that is used and never changed. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<String>,
+}
+
+/// A file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Filesystem {
+    /// ext4.
+    #[default]
+    Ext4,
+    /// XFS.
+    Xfs,
+}
+
+/// Whose a volume is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The project's: outlives every environment.
+    #[default]
+    Project,
+    /// The environment's: goes with it.
+    Environment,
+}
+
+/// How a volume is filled, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Populate {
+    /// What the droplet that fills it is made from.
+    pub image: ImageSource,
+    /// Size of that droplet.
+    pub size: String,
+    /// What fills it; the volume is at /mnt/volume.
+    pub run: Vec<PopulateStep>,
+}
+
+/// One step of filling a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PopulateStep {
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A script, run by bash.
+    pub command: String,
+    /// How long it may take; default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+}

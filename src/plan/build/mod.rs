@@ -1,0 +1,245 @@
+//! From verdicts to steps: the draft of a plan, and what all kinds of resource need to draw it.
+//!
+//! Each file adds the steps of one kind of resource. Whatever a step waits for is added before it,
+//! so the order in which steps are listed is an order in which they could be done.
+
+mod droplet;
+mod finish;
+mod foundation;
+mod removal;
+mod snapshot;
+mod volume;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use droplet::{End, PlannedDroplet, described};
+pub(super) use finish::{empty_tags, streamed};
+
+use super::Goal;
+use super::change::{Action, Activity, Cause, Change, FieldChange, Reason};
+use super::compare;
+use super::error::Refusal;
+use super::expected;
+use super::graph::Graph;
+use super::step::{DropletRef, ImageRef, StepId, StepKind, VolumeRef};
+use crate::address::Address;
+use crate::desired::Scope;
+use crate::live::ownership::{self, Owner};
+use crate::live::{Live, LiveDroplet, LiveVolume};
+
+/// A plan that is being drawn.
+pub(super) struct Draft<'a> {
+    pub scope: &'a Scope,
+    pub owner: Owner,
+    pub goal: Goal,
+    pub live: &'a Live,
+    pub graph: Graph,
+    pub changes: Vec<Change>,
+    pub activities: Vec<Activity>,
+    pub notices: Vec<String>,
+    pub refusals: Vec<Refusal>,
+    /// Steps that every droplet of the environment needs: key, tags, firewall; with the reason.
+    pub foundations: Vec<(StepId, &'static str)>,
+    /// The step that makes tags.
+    pub tags: Option<StepId>,
+    /// The step that makes or updates the firewall.
+    pub firewall: Option<StepId>,
+    /// The step that registers the key.
+    pub key: Option<StepId>,
+    /// Droplets by volume and volumes by droplet, as they are now; of volumes that are ours.
+    pub attached: Attached<'a>,
+    /// Steps that detach a volume from where it is, by its id.
+    pub freed: BTreeMap<&'a str, StepId>,
+    /// Steps that free droplets that exist of volumes they no longer mount, by the droplets' ids.
+    pub releases: BTreeMap<u64, Vec<StepId>>,
+    /// Steps after which a droplet of this plan no longer holds a volume, by its name in the manifest.
+    pub let_go: BTreeMap<&'a str, Vec<StepId>>,
+    /// Logins to droplets that exist, by their id.
+    pub connects: BTreeMap<u64, StepId>,
+    /// The latest event of droplets that exist: one event per droplet at a time.
+    pub events: BTreeMap<u64, StepId>,
+    /// All steps that destroy a droplet.
+    pub destroys: Vec<StepId>,
+    /// Volumes of the manifest by their name there: what steps refer to, and what must be done first.
+    pub volumes: BTreeMap<&'a str, PlannedVolume<'a>>,
+    /// Snapshots of the manifest by their name there.
+    pub images: BTreeMap<&'a str, PlannedImage<'a>>,
+    /// Tags of single resources that lose a bearer.
+    pub dropped: BTreeSet<String>,
+    /// Tags that resources bear after the plan.
+    pub borne: BTreeSet<String>,
+}
+
+/// Which volumes of ours are attached where.
+#[derive(Debug, Default)]
+pub(super) struct Attached<'a> {
+    pub droplets: BTreeMap<&'a str, BTreeSet<u64>>,
+    pub volumes: BTreeMap<u64, Vec<&'a LiveVolume>>,
+}
+
+/// A volume as steps see it.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedVolume<'a> {
+    pub volume: &'a crate::desired::Volume,
+    pub live: Option<&'a LiveVolume>,
+    pub reference: VolumeRef,
+    /// The step that makes or grows it.
+    pub made: Option<StepId>,
+    /// Whether it grows, so that its file system must too.
+    pub grows: bool,
+}
+
+/// A snapshot as steps see it.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedImage<'a> {
+    pub snapshot: &'a crate::desired::Snapshot,
+    pub reference: ImageRef,
+    /// The step after which it counts.
+    pub counts: Option<StepId>,
+    /// Disk a droplet needs; unknown when the builder's size is.
+    pub min_disk_gib: Option<u32>,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(scope: &'a Scope, live: &'a Live, goal: Goal) -> Self {
+        let owner = Owner::new(&scope.project, &scope.environment);
+        let attached = Attached::of(live, &owner);
+        Self {
+            scope,
+            owner,
+            goal,
+            live,
+            graph: Graph::default(),
+            changes: Vec::new(),
+            activities: Vec::new(),
+            notices: Vec::new(),
+            refusals: Vec::new(),
+            foundations: Vec::new(),
+            tags: None,
+            firewall: None,
+            key: None,
+            attached,
+            freed: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            let_go: BTreeMap::new(),
+            connects: BTreeMap::new(),
+            events: BTreeMap::new(),
+            destroys: Vec::new(),
+            volumes: BTreeMap::new(),
+            images: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            borne: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a step.
+    fn step(&mut self, address: &Address, kind: StepKind) -> StepId {
+        let expected = expected::seconds(&kind);
+        self.graph.add(address.clone(), kind, expected)
+    }
+
+    /// Adds a step that only removes what the plan itself calls ephemeral.
+    fn cleanup(&mut self, address: &Address, kind: StepKind) -> StepId {
+        let expected = expected::seconds(&kind);
+        self.graph.add_cleanup(address.clone(), kind, expected)
+    }
+
+    /// Adds a step that is clean-up when `ephemeral` says so.
+    fn removing(&mut self, address: &Address, kind: StepKind, ephemeral: bool) -> StepId {
+        if ephemeral {
+            self.cleanup(address, kind)
+        } else {
+            self.step(address, kind)
+        }
+    }
+
+    /// Notes what becomes of a resource.
+    pub fn change(
+        &mut self,
+        address: &Address,
+        name: &str,
+        id: Option<String>,
+        action: Action,
+        reasons: Vec<Reason>,
+        fields: Vec<FieldChange>,
+    ) {
+        self.changes.push(Change {
+            address: address.clone(),
+            name: name.to_owned(),
+            id,
+            action,
+            reasons,
+            fields,
+        });
+    }
+
+    /// Whether everything the environment owns goes at the end.
+    pub fn empties(&self) -> bool {
+        matches!(self.goal, Goal::Test)
+    }
+
+    /// The tags of a single resource that goes, or loses them.
+    fn drop_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
+        self.dropped.extend(
+            tags.into_iter()
+                .filter(|tag| ownership::is_tag_of_one(tag))
+                .cloned(),
+        );
+    }
+}
+
+impl<'a> Attached<'a> {
+    fn of(live: &'a Live, owner: &Owner) -> Self {
+        let ours: BTreeMap<&str, &LiveVolume> = live
+            .volumes
+            .iter()
+            .filter(|volume| compare::volume::is_ours(owner, volume))
+            .map(|volume| (volume.id.as_str(), volume))
+            .collect();
+        let mut attached = Self::default();
+        // Either side may lag behind: believe both.
+        for volume in ours.values() {
+            for &droplet in &volume.droplet_ids {
+                attached.add(droplet, volume);
+            }
+        }
+        for droplet in &live.droplets {
+            for id in &droplet.volume_ids {
+                if let Some(volume) = ours.get(id.as_str()) {
+                    attached.add(droplet.id, volume);
+                }
+            }
+        }
+        for volumes in attached.volumes.values_mut() {
+            volumes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        }
+        attached
+    }
+
+    fn add(&mut self, droplet: u64, volume: &'a LiveVolume) {
+        if self.droplets.entry(&volume.id).or_default().insert(droplet) {
+            self.volumes.entry(droplet).or_default().push(volume);
+        }
+    }
+
+    /// Our volumes that are attached to a droplet, sorted by name.
+    pub fn to(&self, droplet: u64) -> Vec<&'a LiveVolume> {
+        self.volumes.get(&droplet).cloned().unwrap_or_default()
+    }
+}
+
+/// A droplet that exists.
+pub(super) fn known(droplet: &LiveDroplet) -> DropletRef {
+    DropletRef::Known {
+        id: droplet.id,
+        name: droplet.name.clone(),
+    }
+}
+
+/// One reason.
+pub(super) fn because(cause: Cause, text: impl Into<String>) -> Vec<Reason> {
+    vec![Reason {
+        cause,
+        text: text.into(),
+    }]
+}

@@ -1,0 +1,147 @@
+//! Droplets that exist and go; volumes that leave a droplet that stays.
+
+use super::{Draft, known};
+use crate::address::Address;
+use crate::live::{DropletStatus, LiveDroplet, LiveVolume};
+use crate::plan::step::{StepId, StepKind, VolumeRef};
+
+impl<'a> Draft<'a> {
+    /// Destroys a droplet that exists. Volumes that stay are unmounted first, so that what was
+    /// written to them is there; a droplet that cannot be reached is destroyed all the same. With
+    /// `only_after`, nothing of it begins unless that step succeeded.
+    pub fn draw_removal(
+        &mut self,
+        droplet: &'a LiveDroplet,
+        address: &Address,
+        only_after: Option<StepId>,
+        doomed: impl Fn(&LiveVolume) -> bool,
+    ) -> StepId {
+        let volumes: Vec<&'a LiveVolume> = self
+            .attached
+            .to(droplet.id)
+            .into_iter()
+            .filter(|volume| !doomed(volume))
+            .collect();
+        let before = if volumes.is_empty() {
+            Vec::new()
+        } else {
+            self.draw_release(droplet, address, &volumes)
+        };
+        let destroy = self.step(
+            address,
+            StepKind::DestroyDroplet {
+                droplet: known(droplet),
+                tag: self.environment_tag(),
+            },
+        );
+        for &step in &before {
+            self.graph
+                .after(step, destroy, "its volumes leave it before it is destroyed");
+        }
+        if let Some(only_after) = only_after {
+            let reason = "what it is replaced by must be possible first";
+            for step in before.into_iter().chain([destroy]) {
+                self.graph.needs(only_after, step, reason);
+            }
+        }
+        if let Some(&event) = self.events.get(&droplet.id) {
+            self.graph
+                .after(event, destroy, "one event per droplet at a time");
+        }
+        self.drop_tags(&droplet.tags);
+        self.destroys.push(destroy);
+        destroy
+    }
+
+    /// Unmounts and detaches volumes of a droplet that exists. Returns the steps.
+    pub fn draw_release(
+        &mut self,
+        droplet: &'a LiveDroplet,
+        address: &Address,
+        volumes: &[&'a LiveVolume],
+    ) -> Vec<StepId> {
+        let mut steps = Vec::new();
+        let reachable = droplet.status == DropletStatus::Active && droplet.public_ipv4.is_some();
+        let connect = reachable.then(|| self.connect_known(droplet, address));
+        steps.extend(connect);
+        for &volume in volumes {
+            let unmount = connect.map(|connect| {
+                let path = self.mount_path(droplet, volume);
+                let unmount = self.step(
+                    address,
+                    StepKind::Unmount {
+                        droplet: known(droplet),
+                        path,
+                    },
+                );
+                self.graph
+                    .needs(connect, unmount, "unmounting needs a login");
+                unmount
+            });
+            let detach = self.step(
+                address,
+                StepKind::Detach {
+                    volume: VolumeRef::Known {
+                        id: volume.id.clone(),
+                    },
+                    droplet: known(droplet),
+                    region: volume.region.clone(),
+                },
+            );
+            if let Some(unmount) = unmount {
+                self.graph.after(
+                    unmount,
+                    detach,
+                    "a volume is unmounted before it is detached",
+                );
+            }
+            if let Some(connect) = connect {
+                self.graph.after(
+                    connect,
+                    detach,
+                    "a volume is unmounted before it is detached",
+                );
+            }
+            self.event(droplet.id, detach);
+            self.freed.insert(&volume.id, detach);
+            steps.extend(unmount);
+            steps.push(detach);
+        }
+        steps
+    }
+
+    /// The login to a droplet that exists: one for all that needs it.
+    pub(super) fn connect_known(&mut self, droplet: &LiveDroplet, address: &Address) -> StepId {
+        if let Some(&connect) = self.connects.get(&droplet.id) {
+            return connect;
+        }
+        let connect = self.step(
+            address,
+            StepKind::Connect {
+                droplet: known(droplet),
+                user: self.scope.user.clone(),
+                host_key: self.scope.host_key,
+            },
+        );
+        self.connects.insert(droplet.id, connect);
+        connect
+    }
+
+    /// Puts an event of a droplet that exists after the one before.
+    pub(super) fn event(&mut self, droplet: u64, step: StepId) {
+        if let Some(before) = self.events.insert(droplet, step) {
+            self.graph
+                .after(before, step, "one event per droplet at a time");
+        }
+    }
+
+    /// Where a volume is mounted: as the manifest says, else by its device, which `umount` takes too.
+    fn mount_path(&self, droplet: &LiveDroplet, volume: &LiveVolume) -> String {
+        self.scope
+            .droplets
+            .get(&droplet.name)
+            .and_then(|droplet| droplet.mounts.get(&volume.name))
+            .cloned()
+            .unwrap_or_else(|| format!("/dev/disk/by-id/scsi-0DO_Volume_{}", volume.name))
+    }
+}

@@ -1,0 +1,221 @@
+//! Volumes: made, grown, tagged, removed.
+
+use super::{Draft, PlannedVolume, because};
+use crate::address::Address;
+use crate::desired::spec::VolumeSpec;
+use crate::live::LiveVolume;
+use crate::manifest::schema::Scope;
+use crate::plan::change::{Action, Cause};
+use crate::plan::compare::{lost, made, volume};
+use crate::plan::cost;
+use crate::plan::step::{StepId, StepKind, TaggedResource, VolumeRef};
+use crate::units::Gib;
+
+impl<'a> Draft<'a> {
+    /// Makes, grows or tags a volume.
+    pub fn draw_volume(&mut self, verdict: volume::Verdict<'a>) {
+        let volume::Verdict {
+            volume,
+            live,
+            grow,
+            add,
+            fields,
+        } = verdict;
+        let goes = self.empties() && volume.scope == Scope::Environment;
+        if !goes {
+            self.borne.extend(volume.tags.iter().cloned());
+        } else {
+            self.drop_tags(&volume.tags);
+        }
+        let address = &volume.address;
+        let Some(live) = live else {
+            let step = self.step(
+                address,
+                StepKind::CreateVolume {
+                    spec: VolumeSpec {
+                        name: volume.name.clone(),
+                        region: self.scope.region.clone(),
+                        size: volume.size,
+                        tags: volume.tags.clone(),
+                    },
+                },
+            );
+            if let Some(tags) = self.tags {
+                self.graph
+                    .needs(tags, step, "a volume bears its tags from the start");
+            }
+            self.volumes.insert(
+                name_of(address),
+                PlannedVolume {
+                    volume,
+                    live: None,
+                    reference: VolumeRef::Created { step },
+                    made: Some(step),
+                    grows: false,
+                },
+            );
+            if !goes {
+                let fields = vec![
+                    made("size", volume.size.to_string()),
+                    made("filesystem", volume::word(volume.filesystem)),
+                    made(
+                        "price",
+                        format!("{}/month", cost::volume_monthly(volume.size)),
+                    ),
+                ];
+                self.change(
+                    address,
+                    &volume.name,
+                    None,
+                    Action::Create,
+                    Vec::new(),
+                    fields,
+                );
+            }
+            return;
+        };
+        let resize = grow.map(|to| {
+            let step = self.step(
+                address,
+                StepKind::ResizeVolume {
+                    id: live.id.clone(),
+                    region: live.region.clone(),
+                    to,
+                },
+            );
+            // Growing an attached volume is an event of its droplet too: detaching comes after.
+            for droplet in self
+                .attached
+                .droplets
+                .get(live.id.as_str())
+                .cloned()
+                .unwrap_or_default()
+            {
+                self.event(droplet, step);
+            }
+            step
+        });
+        if !add.is_empty() {
+            let step = self.step(
+                address,
+                StepKind::UpdateTags {
+                    resource: TaggedResource::Volume,
+                    id: live.id.clone(),
+                    add,
+                    remove: Vec::new(),
+                },
+            );
+            if let Some(tags) = self.tags {
+                self.graph
+                    .needs(tags, step, "only a tag that exists can be given");
+            }
+        }
+        self.volumes.insert(
+            name_of(address),
+            PlannedVolume {
+                volume,
+                live: Some(live),
+                reference: VolumeRef::Known {
+                    id: live.id.clone(),
+                },
+                made: resize,
+                grows: resize.is_some(),
+            },
+        );
+        let (action, reasons) = if goes {
+            (
+                Action::Delete,
+                because(
+                    Cause::Command,
+                    "`test` empties the environment when it is done",
+                ),
+            )
+        } else if fields.is_empty() {
+            (Action::Keep, Vec::new())
+        } else if grow.is_some() {
+            (
+                Action::Update,
+                because(Cause::Manifest, "the manifest asks for more"),
+            )
+        } else {
+            (
+                Action::Update,
+                because(Cause::Drift, "someone took tags of dewpoint from it"),
+            )
+        };
+        self.change(
+            address,
+            &volume.name,
+            Some(live.id.clone()),
+            action,
+            reasons,
+            fields,
+        );
+    }
+
+    /// Deletes a volume that exists; `first` are steps that must have succeeded.
+    pub fn draw_volume_removal(
+        &mut self,
+        volume: &'a LiveVolume,
+        address: &Address,
+        first: &[StepId],
+    ) -> StepId {
+        let step = self.step(
+            address,
+            StepKind::DeleteVolume {
+                volume: VolumeRef::Known {
+                    id: volume.id.clone(),
+                },
+                name: volume.name.clone(),
+            },
+        );
+        for &before in first {
+            self.graph.needs(
+                before,
+                step,
+                "a volume can only be deleted once nothing holds it",
+            );
+        }
+        if let Some(&freed) = self.freed.get(volume.id.as_str()) {
+            self.graph.needs(
+                freed,
+                step,
+                "a volume can only be deleted once nothing holds it",
+            );
+        }
+        let tags: Vec<String> = volume::tags_of_one(&volume.tags).cloned().collect();
+        self.drop_tags(&tags);
+        step
+    }
+
+    /// Says that a volume goes.
+    pub fn change_volume_removal(
+        &mut self,
+        volume: &LiveVolume,
+        address: &Address,
+        cause: Cause,
+        reason: &str,
+    ) {
+        let size = Gib(volume.size_gib);
+        let fields = vec![
+            lost("size", size.to_string()),
+            lost("price", format!("{}/month", cost::volume_monthly(size))),
+        ];
+        let reasons = because(cause, reason);
+        self.change(
+            address,
+            &volume.name,
+            Some(volume.id.clone()),
+            Action::Delete,
+            reasons,
+            fields,
+        );
+    }
+}
+
+fn name_of(address: &Address) -> &str {
+    match address {
+        Address::Volume(name) => name,
+        _ => "",
+    }
+}

@@ -1,0 +1,578 @@
+//! Judges any plan apart from the planner: in tests, and before a plan is executed.
+//!
+//! It knows nothing of manifests; it holds the steps and edges of a plan against what exists. A
+//! step "comes before" another only if that holds however steps fail or are skipped: along a path
+//! of edges of which all but the first are `Needs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::Plan;
+use super::step::{
+    DropletRef, EdgeKind, FirewallRef, ImageRef, Step, StepId, StepKind, TaggedResource, VolumeRef,
+};
+use crate::desired::names;
+use crate::live::Live;
+use crate::live::ownership::{Owner, Whose, is_environment_tag};
+
+/// What is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The step it is about; none when it is about the whole plan.
+    pub step: Option<StepId>,
+    /// In words.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "step {}: {}", step.0 + 1, self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// Judges a plan against what exists.
+///
+/// # Errors
+/// Everything that is wrong with it: steps that wait for each other, references to what no earlier
+/// step makes, two events of one droplet or two attachments of one volume at a time, something
+/// foreign touched, the last good snapshot removed, a droplet made for the plan alone that is not
+/// destroyed.
+pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
+    let mut checker = Checker {
+        plan,
+        live,
+        owner: Owner::new(&plan.project, &plan.environment),
+        before: Vec::new(),
+        violations: Vec::new(),
+    };
+    if checker.numbers_and_edges() {
+        checker.references();
+        checker.one_event_per_droplet();
+        checker.one_attachment_per_volume();
+        checker.nothing_foreign();
+        checker.a_good_snapshot_is_left();
+        checker.ephemeral_droplets_go();
+    }
+    if checker.violations.is_empty() {
+        Ok(())
+    } else {
+        Err(checker.violations)
+    }
+}
+
+struct Checker<'a> {
+    plan: &'a Plan,
+    live: &'a Live,
+    owner: Owner,
+    /// For each step, what it waits for.
+    before: Vec<Vec<(StepId, EdgeKind)>>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Checker<'a> {
+    fn wrong(&mut self, step: impl Into<Option<StepId>>, text: impl Into<String>) {
+        self.violations.push(Violation {
+            step: step.into(),
+            text: text.into(),
+        });
+    }
+
+    /// Ids are positions and every edge leads forward, which is also why there is no circle.
+    fn numbers_and_edges(&mut self) -> bool {
+        let count = self.plan.steps.len();
+        for (position, step) in self.plan.steps.iter().enumerate() {
+            if step.id.0 as usize != position {
+                self.wrong(step.id, format!("it stands at position {}", position + 1));
+            }
+        }
+        self.before = vec![Vec::new(); count];
+        for edge in &self.plan.edges {
+            if edge.to.0 as usize >= count || edge.from >= edge.to {
+                self.wrong(edge.to, format!("it waits for step {}", edge.from.0 + 1));
+            } else {
+                self.before[edge.to.0 as usize].push((edge.from, edge.kind));
+            }
+            if edge.reason.is_empty() {
+                self.wrong(edge.to, "an edge has no reason");
+            }
+        }
+        self.violations.is_empty()
+    }
+
+    /// Whether `first` has ended whenever `then` starts; with `needs`, whether it has succeeded.
+    fn comes_before(&self, first: StepId, then: StepId, needs: bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![then];
+        while let Some(at) = waiting.pop() {
+            for &(from, kind) in &self.before[at.0 as usize] {
+                if kind == EdgeKind::After && needs {
+                    continue;
+                }
+                if from == first {
+                    return true;
+                }
+                if from > first && kind == EdgeKind::Needs && seen.insert(from) {
+                    waiting.push(from);
+                }
+            }
+        }
+        false
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &'a Step> + use<'a> {
+        self.plan.steps.iter()
+    }
+
+    fn needs(&mut self, step: &Step, made_by: StepId, what: &str) {
+        if !self.comes_before(made_by, step.id, true) {
+            self.wrong(
+                step.id,
+                format!("it does not need the step that makes its {what}"),
+            );
+        }
+    }
+
+    fn references(&mut self) {
+        for step in self.steps() {
+            let forgiving = matches!(
+                step.kind,
+                StepKind::DestroyDroplet { .. }
+                    | StepKind::DeleteVolume { .. }
+                    | StepKind::DeleteFirewall { .. }
+            );
+            let (droplet, volume, image, firewall) = references(&step.kind);
+            if let Some(DropletRef::Created { step: by, name }) = droplet {
+                match self.plan.step(*by).map(|by| &by.kind) {
+                    Some(StepKind::CreateDroplets { droplets, .. })
+                        if droplets.iter().any(|droplet| droplet.name == *name) => {}
+                    _ => self.wrong(step.id, format!("no step makes droplet {name}")),
+                }
+                self.made_before(step, *by, "droplet", forgiving);
+            }
+            if let Some(VolumeRef::Created { step: by }) = volume {
+                let made = self.plan.step(*by).map(|by| &by.kind);
+                if !matches!(made, Some(StepKind::CreateVolume { .. })) {
+                    self.wrong(step.id, "no step makes its volume");
+                }
+                self.made_before(step, *by, "volume", forgiving);
+            }
+            if let Some(ImageRef::Taken(by)) = image {
+                let made = self.plan.step(*by).map(|by| &by.kind);
+                if !matches!(made, Some(StepKind::TakeSnapshot { .. })) {
+                    self.wrong(step.id, "no step takes its image");
+                }
+                self.needs(step, *by, "image");
+            }
+            if let Some(FirewallRef::Created(by)) = firewall {
+                let made = self.plan.step(*by).map(|by| &by.kind);
+                if !matches!(made, Some(StepKind::CreateFirewall { .. })) {
+                    self.wrong(step.id, "no step makes its firewall");
+                }
+                self.made_before(step, *by, "firewall", forgiving);
+            }
+        }
+    }
+
+    /// A removal must only come after what makes the thing; everything else needs it.
+    fn made_before(&mut self, step: &Step, by: StepId, what: &str, forgiving: bool) {
+        if forgiving {
+            if !self.comes_before(by, step.id, false) {
+                self.wrong(step.id, format!("it could run before its {what} is made"));
+            }
+        } else {
+            // Detaching and unmounting need the attaching and mounting, which need the rest.
+            self.needs(step, by, what);
+        }
+    }
+
+    fn one_event_per_droplet(&mut self) {
+        let mut last: BTreeMap<DropletKey<'a>, StepId> = BTreeMap::new();
+        for step in self.steps() {
+            let droplet = match &step.kind {
+                StepKind::PowerOff { droplet }
+                | StepKind::TakeSnapshot { droplet, .. }
+                | StepKind::Attach { droplet, .. }
+                | StepKind::Detach { droplet, .. }
+                | StepKind::DestroyDroplet { droplet, .. } => droplet,
+                _ => continue,
+            };
+            if let Some(before) = last.insert(DropletKey::of(droplet), step.id)
+                && !self.comes_before(before, step.id, false)
+            {
+                let text = format!(
+                    "droplet {} could have an event with step {} at the same time",
+                    droplet.name(),
+                    before.0 + 1
+                );
+                self.wrong(step.id, text);
+            }
+        }
+        // Nothing happens on a droplet while or after it is destroyed.
+        for step in self.steps() {
+            let (Some(droplet), _, _, _) = references(&step.kind) else {
+                continue;
+            };
+            let Some(&end) = last.get(&DropletKey::of(droplet)) else {
+                continue;
+            };
+            let is_end = matches!(
+                self.plan.steps[end.0 as usize].kind,
+                StepKind::DestroyDroplet { .. }
+            );
+            if is_end && step.id != end && !self.comes_before(step.id, end, false) {
+                let text = format!(
+                    "it could still run when droplet {} is destroyed",
+                    droplet.name()
+                );
+                self.wrong(step.id, text);
+            }
+        }
+    }
+
+    fn one_attachment_per_volume(&mut self) {
+        // Where each volume is, with the step that last moved it.
+        let mut at: BTreeMap<VolumeKey<'a>, (Option<DropletKey<'a>>, Option<StepId>)> =
+            BTreeMap::new();
+        for volume in &self.live.volumes {
+            if let Some(&droplet) = volume.droplet_ids.first() {
+                let here = Some(DropletKey::Known(droplet));
+                at.insert(VolumeKey::Known(&volume.id), (here, None));
+            }
+        }
+        for step in self.steps() {
+            match &step.kind {
+                StepKind::Attach {
+                    volume, droplet, ..
+                } => {
+                    let (here, moved) = at.remove(&VolumeKey::of(volume)).unwrap_or_default();
+                    if here.is_some() {
+                        self.wrong(step.id, "its volume is attached to a droplet already");
+                    }
+                    if let Some(moved) = moved
+                        && !self.comes_before(moved, step.id, true)
+                    {
+                        let text = format!(
+                            "it does not need step {}, which frees its volume",
+                            moved.0 + 1
+                        );
+                        self.wrong(step.id, text);
+                    }
+                    let here = Some(DropletKey::of(droplet));
+                    at.insert(VolumeKey::of(volume), (here, Some(step.id)));
+                }
+                StepKind::Detach {
+                    volume, droplet, ..
+                } => {
+                    let (here, moved) = at.remove(&VolumeKey::of(volume)).unwrap_or_default();
+                    if here != Some(DropletKey::of(droplet)) {
+                        self.wrong(step.id, "its volume is not attached to that droplet");
+                    }
+                    if let Some(moved) = moved
+                        && !self.comes_before(moved, step.id, false)
+                    {
+                        let text =
+                            format!("it could run before step {}, which attaches", moved.0 + 1);
+                        self.wrong(step.id, text);
+                    }
+                    at.insert(VolumeKey::of(volume), (None, Some(step.id)));
+                }
+                StepKind::DestroyDroplet { droplet, .. } => {
+                    let gone = DropletKey::of(droplet);
+                    for (here, moved) in at.values_mut() {
+                        if *here == Some(gone) {
+                            *here = None;
+                            *moved = Some(step.id);
+                        }
+                    }
+                }
+                StepKind::DeleteVolume { volume, .. } => {
+                    let (here, moved) = at.remove(&VolumeKey::of(volume)).unwrap_or_default();
+                    if here.is_some() {
+                        self.wrong(step.id, "its volume is still attached");
+                    }
+                    if let Some(moved) = moved
+                        && !self.comes_before(moved, step.id, false)
+                    {
+                        let text =
+                            format!("it could run before step {}, which frees it", moved.0 + 1);
+                        self.wrong(step.id, text);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn nothing_foreign(&mut self) {
+        let droplets: BTreeMap<u64, _> = self.live.droplets.iter().map(|d| (d.id, d)).collect();
+        let volumes: BTreeMap<&str, _> = self
+            .live
+            .volumes
+            .iter()
+            .map(|v| (v.id.as_str(), v))
+            .collect();
+        let images: BTreeMap<u64, _> = self.live.images.iter().map(|i| (i.id, i)).collect();
+        let prefix = format!(
+            "{}-",
+            names::environment(&self.plan.project, &self.plan.environment)
+        );
+        for step in self.steps() {
+            let (droplet, volume, _, firewall) = references(&step.kind);
+            let tagged = match &step.kind {
+                StepKind::UpdateTags { resource, id, .. } => Some((*resource, id.as_str())),
+                _ => None,
+            };
+            let droplet = match (droplet, tagged) {
+                (Some(DropletRef::Known { id, .. }), _) => Some(*id),
+                (_, Some((TaggedResource::Droplet, id))) => id.parse().ok(),
+                _ => None,
+            };
+            if let Some(id) = droplet {
+                let ours = droplets.get(&id).is_some_and(|droplet| {
+                    let our_name = droplet.name.starts_with(&prefix);
+                    self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
+                });
+                if !ours {
+                    self.wrong(step.id, format!("droplet {id} is not ours"));
+                }
+            }
+            let volume = match (&step.kind, volume, tagged) {
+                (StepKind::ResizeVolume { id, .. }, _, _)
+                | (_, Some(VolumeRef::Known { id }), _) => Some(id.as_str()),
+                (_, _, Some((TaggedResource::Volume, id))) => Some(id),
+                _ => None,
+            };
+            if let Some(id) = volume {
+                let ours = volumes
+                    .get(id)
+                    .is_some_and(|volume| self.owner.in_project(&volume.tags));
+                if !ours {
+                    self.wrong(step.id, format!("volume {id} is not ours"));
+                }
+            }
+            let image = match &step.kind {
+                StepKind::Prune { id, .. }
+                | StepKind::TagSnapshot {
+                    image: ImageRef::Id(id),
+                    ..
+                } => Some(*id),
+                _ => None,
+            };
+            if let Some(id) = image {
+                let ours = images.get(&id).is_some_and(|image| {
+                    let our_name = names::snapshot_of(&self.plan.project, &image.name).is_some();
+                    self.owner.in_project(&image.tags) || (our_name && image.tags.is_empty())
+                });
+                if !ours {
+                    self.wrong(step.id, format!("image {id} is not ours"));
+                }
+            }
+            self.firewall_and_key_are_ours(step, firewall);
+        }
+    }
+
+    fn firewall_and_key_are_ours(&mut self, step: &Step, firewall: Option<&FirewallRef>) {
+        let name = names::environment(&self.plan.project, &self.plan.environment);
+        let wall = match (&step.kind, firewall) {
+            (StepKind::UpdateFirewall { id, .. }, _) | (_, Some(FirewallRef::Known(id))) => {
+                Some(id)
+            }
+            _ => None,
+        };
+        if let Some(id) = wall {
+            let ours = self.live.firewalls.iter().any(|wall| {
+                wall.id == *id
+                    && wall.name == name
+                    && (wall.tags.contains(&self.owner.environment_tag)
+                        || !wall.tags.iter().any(|tag| is_environment_tag(tag)))
+            });
+            if !ours {
+                self.wrong(step.id, format!("firewall {id} is not ours"));
+            }
+        }
+        if let StepKind::DeleteSshKey { name: key, .. } = &step.kind
+            && *key != name
+        {
+            self.wrong(step.id, format!("key `{key}` is not ours"));
+        }
+    }
+
+    fn a_good_snapshot_is_left(&mut self) {
+        if self.plan.goal == super::Goal::DestroyProject {
+            return;
+        }
+        let pruned: BTreeSet<u64> = self
+            .steps()
+            .filter_map(|step| match step.kind {
+                StepKind::Prune { id, .. } => Some(id),
+                _ => None,
+            })
+            .collect();
+        let lineage =
+            |name: &str| names::snapshot_of(&self.plan.project, name).map(ToOwned::to_owned);
+        let left: BTreeSet<String> = self
+            .live
+            .images
+            .iter()
+            .filter(|image| image.status == "available" && self.owner.in_project(&image.tags))
+            .filter(|image| !pruned.contains(&image.id))
+            .filter_map(|image| lineage(&image.name))
+            .collect();
+        // What is tagged in this plan, by the name it stands for.
+        let mut tagged: BTreeMap<String, StepId> = BTreeMap::new();
+        for step in self.steps() {
+            let StepKind::TagSnapshot { image, .. } = &step.kind else {
+                continue;
+            };
+            let name = match image {
+                ImageRef::Taken(take) => match self.plan.step(*take).map(|take| &take.kind) {
+                    Some(StepKind::TakeSnapshot { name, .. }) => Some(name.as_str()),
+                    _ => None,
+                },
+                ImageRef::Id(id) => {
+                    let image = self.live.images.iter().find(|image| image.id == *id);
+                    image.map(|image| image.name.as_str())
+                }
+                ImageRef::Slug(_) => None,
+            };
+            if let Some(name) = name.and_then(lineage) {
+                tagged.insert(name, step.id);
+            }
+        }
+        for step in self.steps() {
+            let StepKind::Prune { name, .. } = &step.kind else {
+                continue;
+            };
+            let Some(lineage) = lineage(name) else {
+                continue;
+            };
+            let replaced = tagged
+                .get(&lineage)
+                .is_some_and(|tag| self.comes_before(*tag, step.id, true));
+            if !replaced && !left.contains(&lineage) {
+                self.wrong(
+                    step.id,
+                    format!("it could remove the last good snapshot of {lineage}"),
+                );
+            }
+        }
+    }
+
+    fn ephemeral_droplets_go(&mut self) {
+        let destroyed: BTreeSet<DropletKey<'a>> = self
+            .steps()
+            .filter_map(|step| match &step.kind {
+                StepKind::DestroyDroplet { droplet, .. } => Some(DropletKey::of(droplet)),
+                _ => None,
+            })
+            .collect();
+        let passing: BTreeSet<&str> = self
+            .plan
+            .activities
+            .iter()
+            .filter(|activity| activity.single_use)
+            .map(|activity| activity.name.as_str())
+            .collect();
+        let test = self.plan.goal == super::Goal::Test;
+        for step in self.steps() {
+            let StepKind::CreateDroplets { droplets, .. } = &step.kind else {
+                continue;
+            };
+            for droplet in droplets {
+                let is_builder = matches!(droplet.address, crate::address::Address::Snapshot(_));
+                let must_go = test || is_builder || passing.contains(droplet.name.as_str());
+                let key = DropletKey::Created(step.id, &droplet.name);
+                if must_go && !destroyed.contains(&key) {
+                    self.wrong(
+                        step.id,
+                        format!("droplet {} is never destroyed", droplet.name),
+                    );
+                }
+            }
+        }
+        if test {
+            for droplet in &self.live.droplets {
+                let ours = self.owner.in_environment(&droplet.tags);
+                if ours && !destroyed.contains(&DropletKey::Known(droplet.id)) {
+                    self.wrong(None, format!("droplet {} is never destroyed", droplet.name));
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum DropletKey<'a> {
+    Known(u64),
+    Created(StepId, &'a str),
+}
+
+impl<'a> DropletKey<'a> {
+    fn of(droplet: &'a DropletRef) -> Self {
+        match droplet {
+            DropletRef::Known { id, .. } => Self::Known(*id),
+            DropletRef::Created { step, name } => Self::Created(*step, name),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum VolumeKey<'a> {
+    Known(&'a str),
+    Created(StepId),
+}
+
+impl<'a> VolumeKey<'a> {
+    fn of(volume: &'a VolumeRef) -> Self {
+        match volume {
+            VolumeRef::Known { id } => Self::Known(id),
+            VolumeRef::Created { step } => Self::Created(*step),
+        }
+    }
+}
+
+type References<'a> = (
+    Option<&'a DropletRef>,
+    Option<&'a VolumeRef>,
+    Option<&'a ImageRef>,
+    Option<&'a FirewallRef>,
+);
+
+/// What a step refers to.
+fn references(kind: &StepKind) -> References<'_> {
+    match kind {
+        StepKind::CreateSshKey { .. }
+        | StepKind::DeleteSshKey { .. }
+        | StepKind::CreateTags { .. }
+        | StepKind::DeleteTags { .. }
+        | StepKind::CreateFirewall { .. }
+        | StepKind::UpdateFirewall { .. }
+        | StepKind::CreateVolume { .. }
+        | StepKind::ResizeVolume { .. }
+        | StepKind::UpdateTags { .. }
+        | StepKind::Prune { .. } => (None, None, None, None),
+        StepKind::DeleteFirewall { firewall, .. } => (None, None, None, Some(firewall)),
+        StepKind::DeleteVolume { volume, .. } => (None, Some(volume), None, None),
+        StepKind::CreateDroplets { spec, .. } => (None, None, Some(&spec.image), None),
+        StepKind::TagSnapshot { image, .. } => (None, None, Some(image), None),
+        StepKind::Attach {
+            volume, droplet, ..
+        }
+        | StepKind::Detach {
+            volume, droplet, ..
+        } => (Some(droplet), Some(volume), None, None),
+        StepKind::Connect { droplet, .. }
+        | StepKind::Provision { droplet, .. }
+        | StepKind::PowerOff { droplet }
+        | StepKind::TakeSnapshot { droplet, .. }
+        | StepKind::Mount { droplet, .. }
+        | StepKind::Sync { droplet, .. }
+        | StepKind::Run { droplet, .. }
+        | StepKind::Collect { droplet, .. }
+        | StepKind::Unmount { droplet, .. }
+        | StepKind::DestroyDroplet { droplet, .. } => (Some(droplet), None, None, None),
+    }
+}

@@ -1,0 +1,205 @@
+//! Volumes: they grow and are tagged in place. They never shrink, move or change their file
+//! system: what they hold would be lost.
+
+use super::in_place;
+use crate::desired::{Desired, Volume, volume_spec_tag};
+use crate::live::ownership::{self, Owner};
+use crate::live::{Live, LiveVolume};
+use crate::manifest::schema::{Filesystem, Scope};
+use crate::plan::change::FieldChange;
+use crate::plan::error::{Refusal, RefusalKind};
+use crate::units::Gib;
+
+/// What becomes of a volume.
+#[derive(Debug)]
+pub(in crate::plan) struct Verdict<'a> {
+    /// What it shall be.
+    pub volume: &'a Volume,
+    /// What it is; absent when it is made.
+    pub live: Option<&'a LiveVolume>,
+    /// Its size after, when it grows.
+    pub grow: Option<Gib>,
+    /// Tags it gets, sorted.
+    pub add: Vec<String>,
+    /// What differs.
+    pub fields: Vec<FieldChange>,
+}
+
+/// Volumes by name, each name with its volumes in all regions.
+pub(in crate::plan) type ByName<'a> = std::collections::BTreeMap<&'a str, Vec<&'a LiveVolume>>;
+
+/// Puts the account's volumes in order.
+pub(in crate::plan) fn by_name(live: &Live) -> ByName<'_> {
+    let mut by_name = ByName::new();
+    for volume in &live.volumes {
+        by_name.entry(&volume.name).or_default().push(volume);
+    }
+    for volumes in by_name.values_mut() {
+        volumes.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    by_name
+}
+
+/// Compares a volume.
+pub(in crate::plan) fn compare<'a>(
+    desired: &'a Desired,
+    volume: &'a Volume,
+    owner: &Owner,
+    by_name: &ByName<'a>,
+    refusals: &mut Vec<Refusal>,
+) -> Verdict<'a> {
+    let Volume {
+        address,
+        name,
+        size,
+        filesystem,
+        scope,
+        tags,
+    } = volume;
+    let create = Verdict {
+        volume,
+        live: None,
+        grow: None,
+        add: Vec::new(),
+        fields: Vec::new(),
+    };
+    let mut refuse = |kind, reason, help| {
+        refusals.push(Refusal {
+            address: Some(address.clone()),
+            kind,
+            reason,
+            help,
+        });
+    };
+    let region = &desired.scope.region;
+    let owned = |live: &LiveVolume| match scope {
+        Scope::Project => owner.in_project_only(&live.tags),
+        Scope::Environment => owner.in_environment(&live.tags),
+    };
+    let named = by_name.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+    let Some(live) = named.iter().copied().find(|live| live.region == *region) else {
+        if let Some(elsewhere) = named.iter().find(|live| owned(live)) {
+            refuse(
+                RefusalKind::Region,
+                format!(
+                    "`{name}` is in {}, and a volume cannot move to {region}",
+                    elsewhere.region
+                ),
+                format!(
+                    "set `region: {}`, or give the volume a new name",
+                    elsewhere.region
+                ),
+            );
+        }
+        return create;
+    };
+    if !owned(live) {
+        let help = match scope {
+            Scope::Project if owner.in_project(&live.tags) => {
+                "rename the volume in the manifest: an environment of this project has one of that name"
+            }
+            _ => "rename the volume in the manifest, or give the existing one the project's tags",
+        };
+        refuse(
+            RefusalKind::NameTaken,
+            format!(
+                "{region} has a volume `{name}` that is not the {}'s",
+                whose(*scope)
+            ),
+            help.to_owned(),
+        );
+        return create;
+    }
+    let LiveVolume {
+        id: _,
+        name: _,
+        region: _,
+        size_gib,
+        // Who uses it is the droplets' affair.
+        droplet_ids: _,
+        tags: live_tags,
+        created_at: _,
+    } = live;
+    let mut fields = Vec::new();
+    let mut grow = None;
+    if size.0 > *size_gib {
+        grow = Some(*size);
+        fields.push(in_place(
+            "size",
+            Gib(*size_gib).to_string(),
+            size.to_string(),
+        ));
+    } else if size.0 < *size_gib {
+        refuse(
+            RefusalKind::Shrink,
+            format!("{} cannot shrink to {size}", Gib(*size_gib)),
+            format!(
+                "set `size: {}`, or give the volume a new name and copy what is needed",
+                Gib(*size_gib)
+            ),
+        );
+    }
+    let owner_tag = match scope {
+        Scope::Project => &owner.project_tag,
+        Scope::Environment => &owner.environment_tag,
+    };
+    let spec = volume_spec_tag(owner_tag, *filesystem);
+    let other = match filesystem {
+        Filesystem::Ext4 => Filesystem::Xfs,
+        Filesystem::Xfs => Filesystem::Ext4,
+    };
+    if !live_tags.contains(&spec) && live_tags.contains(&volume_spec_tag(owner_tag, other)) {
+        refuse(
+            RefusalKind::Filesystem,
+            format!(
+                "it has {}, and the manifest says {}",
+                word(other),
+                word(*filesystem)
+            ),
+            format!(
+                "set `filesystem: {}`, or give the volume a new name",
+                word(other)
+            ),
+        );
+    }
+    let add: Vec<String> = tags
+        .iter()
+        .filter(|tag| !live_tags.contains(tag))
+        .cloned()
+        .collect();
+    if !add.is_empty() {
+        fields.push(in_place("tags", None, add.join(", ")));
+    }
+    Verdict {
+        volume,
+        live: Some(live),
+        grow,
+        add,
+        fields,
+    }
+}
+
+const fn whose(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Project => "project",
+        Scope::Environment => "environment",
+    }
+}
+
+/// A file system's word in a manifest.
+pub(in crate::plan) const fn word(filesystem: Filesystem) -> &'static str {
+    match filesystem {
+        Filesystem::Ext4 => "ext4",
+        Filesystem::Xfs => "xfs",
+    }
+}
+
+/// Whether a volume is ours in any way: the project's or the environment's.
+pub(in crate::plan) fn is_ours(owner: &Owner, live: &LiveVolume) -> bool {
+    owner.in_environment(&live.tags) || owner.in_project_only(&live.tags)
+}
+
+/// The tags of a volume that go with it.
+pub(in crate::plan) fn tags_of_one(tags: &[String]) -> impl Iterator<Item = &String> {
+    tags.iter().filter(|tag| ownership::is_tag_of_one(tag))
+}

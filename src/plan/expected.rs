@@ -1,0 +1,56 @@
+//! How long steps are expected to take on DigitalOcean, in seconds.
+//!
+//! Middle values of what was seen and published (droplets become active in 30 to 60 s, log in 9 to
+//! 23 s later, take a minute for each used GB of a snapshot, ...). They serve the estimate in a
+//! plan, nothing waits by them.
+
+use super::step::StepKind;
+
+/// A script: nobody knows. Its timeout bounds it.
+const SCRIPT: u64 = 60;
+
+/// How long a step is expected to take, in seconds.
+pub(super) fn seconds(kind: &StepKind) -> u64 {
+    use crate::desired::spec::ProvisionStep;
+    match kind {
+        // API calls that answer when they are done: 0.25 to 2 s.
+        StepKind::CreateTags { .. }
+        | StepKind::DeleteTags { .. }
+        | StepKind::UpdateTags { .. }
+        | StepKind::CreateFirewall { .. }
+        | StepKind::UpdateFirewall { .. }
+        | StepKind::DeleteFirewall { .. }
+        | StepKind::DeleteSshKey { .. }
+        | StepKind::Prune { .. }
+        | StepKind::DeleteVolume { .. }
+        | StepKind::TagSnapshot { .. } => 1,
+        StepKind::CreateVolume { .. } => 2,
+        // A new key is unknown to droplet create for about 9 s.
+        StepKind::CreateSshKey { .. } => 9,
+        StepKind::ResizeVolume { .. } => 5,
+        // Usually 30 to 60 s.
+        StepKind::CreateDroplets { .. } => 40,
+        // 8.7 to 23.3 s after `active`.
+        StepKind::Connect { .. } => 15,
+        StepKind::Provision {
+            step: ProvisionStep::Run { timeout, .. },
+            ..
+        } => timeout.0.min(SCRIPT),
+        StepKind::Run { run, .. } => run.timeout.0.min(SCRIPT),
+        StepKind::Provision {
+            step: ProvisionStep::Copy { .. },
+            ..
+        }
+        | StepKind::Sync { .. }
+        | StepKind::Collect { .. } => 3,
+        // In the guest: 11 to 24 s.
+        StepKind::PowerOff { .. } => 15,
+        // About a minute for each used GB; a plain system has one to two.
+        StepKind::TakeSnapshot { .. } => 90,
+        StepKind::Attach { .. } => 5,
+        StepKind::Detach { .. } => 4,
+        StepKind::Mount { .. } | StepKind::Unmount { .. } => 2,
+        // 5.4 to 10.8 s.
+        StepKind::DestroyDroplet { .. } => 8,
+    }
+}

@@ -1,0 +1,738 @@
+//! `apply` and `test`: verdicts first, then the steps they ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build::{Draft, End, PlannedDroplet, because, described, streamed};
+use super::change::{Action, Cause, Reason};
+use super::compare::{droplet, firewall, snapshot, ssh_key, volume};
+use super::cost::{Kept, Up};
+use super::error::{Refusal, RefusalKind, Refusals};
+use super::step::{FirewallRef, StepId};
+use super::teardown::volume_address;
+use super::{Goal, Options, Plan, preflight, protect};
+use crate::address::Address;
+use crate::desired::{Desired, Droplet, Image, names};
+use crate::live::ownership::{self, Whose};
+use crate::live::{DropletStatus, Live, LiveDroplet, LiveVolume};
+use crate::manifest::schema::{AfterRunWord, Scope as VolumeScope};
+
+/// Why something goes at the end of a test.
+const TEST: &str = "`test` empties the environment when it is done";
+
+pub(super) fn plan(
+    desired: &Desired,
+    live: &Live,
+    options: &Options,
+    now: i64,
+) -> Result<Plan, Refusals> {
+    let goal = if options.goal == Goal::Test {
+        Goal::Test
+    } else {
+        Goal::Apply
+    };
+    let mut draft = Draft::new(&desired.scope, live, goal);
+    let lease = i64::try_from(desired.ttl.0).unwrap_or(i64::MAX);
+    let expiry = ownership::expires_tag(now.saturating_add(lease));
+
+    // Verdicts.
+    let key = ssh_key::compare(desired, live);
+    let wall = firewall::compare(desired, &draft.owner.environment_tag, live);
+    let volumes_by_name = volume::by_name(live);
+    let volumes: Vec<volume::Verdict<'_>> = desired
+        .volumes
+        .iter()
+        .map(|volume| {
+            volume::compare(
+                desired,
+                volume,
+                &draft.owner,
+                &volumes_by_name,
+                &mut draft.refusals,
+            )
+        })
+        .collect();
+    let images_by_name = snapshot::by_name(&desired.scope.project, live);
+    let mut snapshots: Vec<snapshot::Verdict<'_>> = Vec::new();
+    let mut built: Vec<&str> = Vec::new();
+    for wanted in &desired.snapshots {
+        let verdict = snapshot::compare(
+            desired,
+            wanted,
+            &draft.owner,
+            &images_by_name,
+            &built,
+            &mut draft.refusals,
+        );
+        if matches!(verdict.state, snapshot::State::Build) {
+            built.push(&wanted.name);
+        }
+        snapshots.push(verdict);
+    }
+    let census = Census::of(desired, live, &draft);
+    let droplets = droplet_verdicts(desired, live, &census, &snapshots, &draft, now);
+
+    // Steps.
+    draft.draw_key(desired, &key);
+    let named = named_tags(&draft, &wall, &volumes, &snapshots, &droplets, &expiry);
+    draft.draw_tags(&named);
+    draft.draw_firewall(&wall);
+    census.tell(&mut draft);
+
+    let mut kept = Kept::default();
+    for verdict in volumes {
+        let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
+        if stays {
+            kept.volumes.push(verdict.volume.size);
+        }
+        draft.draw_volume(verdict);
+    }
+    let mut removed: BTreeMap<u64, StepId> = BTreeMap::new();
+    let doomed_volumes = doomed_volumes(desired, live, &draft);
+    let doomed: BTreeSet<&str> = doomed_volumes
+        .iter()
+        .map(|volume| volume.id.as_str())
+        .collect();
+    let is_doomed = |volume: &LiveVolume| doomed.contains(volume.id.as_str());
+    for stray in &census.strays {
+        let address = census.address_of(&desired.scope, stray);
+        let step = draft.draw_removal(stray, &address, None, is_doomed);
+        removed.insert(stray.id, step);
+    }
+    for verdict in &snapshots {
+        let leftovers: Vec<(&LiveDroplet, StepId)> = census
+            .strays
+            .iter()
+            .filter(|stray| stray.name == verdict.snapshot.builder_name)
+            .filter_map(|stray| Some((*stray, *removed.get(&stray.id)?)))
+            .collect();
+        draft.draw_snapshot(desired, verdict, &leftovers, &expiry);
+    }
+    for verdict in &droplets {
+        // What is replaced runs on until what it is replaced by can be made.
+        let counts = match &verdict.droplet.image {
+            Image::Snapshot(name) if verdict.replaced => draft
+                .images
+                .get(name.as_str())
+                .and_then(|image| image.counts),
+            _ => None,
+        };
+        for (live, _) in &verdict.remove {
+            let step = draft.draw_removal(live, &verdict.droplet.address, counts, is_doomed);
+            removed.insert(live.id, step);
+        }
+    }
+    release_moved_volumes(desired, &droplets, &mut draft);
+    for volume in &doomed_volumes {
+        let address = volume_address(&desired.scope, &volume.name);
+        let holders: Vec<StepId> = draft
+            .attached
+            .droplets
+            .get(volume.id.as_str())
+            .into_iter()
+            .flatten()
+            .filter_map(|droplet| removed.get(droplet).copied())
+            .collect();
+        draft.draw_volume_removal(volume, &address, &holders);
+        draft.change_volume_removal(
+            volume,
+            &address,
+            Cause::Manifest,
+            "it is no longer in the manifest",
+        );
+    }
+    check_attachments(&droplets, &removed, &census, &mut draft);
+    note_others(desired, live, &snapshots, &mut draft, &mut kept);
+    for verdict in &droplets {
+        verdict.note(desired, &mut draft);
+    }
+    let mut up = Up::default();
+    let planned: Vec<PlannedDroplet<'_>> = droplets
+        .into_iter()
+        .map(|verdict| {
+            up.add(&verdict.droplet.size, verdict.end == End::Stays);
+            PlannedDroplet {
+                first: verdict
+                    .remove
+                    .iter()
+                    .filter_map(|(live, _)| removed.get(&live.id).copied())
+                    .collect(),
+                droplet: verdict.droplet,
+                live: verdict.live,
+                end: verdict.end,
+                add: verdict.differences.add,
+                remove: verdict.differences.remove,
+            }
+        })
+        .collect();
+    draft.draw_droplets(desired, &planned, &expiry);
+    if draft.empties() {
+        empty(desired, &key, &wall, &mut draft);
+    }
+    let ephemeral = !draft.destroys.is_empty();
+    draft.draw_tag_removal(&environment_tag_after(&draft), ephemeral);
+
+    // What only apply used to find out.
+    preflight::check(desired, &planned, &up, &mut draft);
+    protect::check(&desired.scope.protect, &options.unprotect, &mut draft);
+    draft.finish(streamed(desired), &up, &kept)
+}
+
+/// What becomes of one instance of a droplet.
+struct DropletVerdict<'a> {
+    droplet: &'a Droplet,
+    /// The one that is used.
+    live: Option<&'a LiveDroplet>,
+    /// Those that go first, and why.
+    remove: Vec<(&'a LiveDroplet, Vec<Reason>)>,
+    end: End,
+    differences: droplet::Differences,
+    /// Whether the one that exists is replaced by one that stays.
+    replaced: bool,
+}
+
+/// The droplets there are, sorted out.
+struct Census<'a> {
+    /// Droplets of ours that bear the name of one of the manifest: oldest first.
+    instances: BTreeMap<&'a str, Vec<&'a LiveDroplet>>,
+    /// Droplets of ours that the manifest does not know: builders of earlier runs, instances
+    /// beyond `count`, and what was taken out of the manifest.
+    strays: Vec<&'a LiveDroplet>,
+    /// Droplets that bear one of our names and no tags.
+    ghosts: Vec<&'a LiveDroplet>,
+    /// Droplets that bear one of our names and are someone else's.
+    namesakes: Vec<&'a LiveDroplet>,
+    builders: BTreeSet<&'a str>,
+}
+
+impl<'a> Census<'a> {
+    fn of(desired: &'a Desired, live: &'a Live, draft: &Draft<'_>) -> Self {
+        let wanted: BTreeSet<&str> = desired
+            .droplets
+            .iter()
+            .map(|droplet| droplet.name.as_str())
+            .collect();
+        let builders: BTreeSet<&str> = desired
+            .snapshots
+            .iter()
+            .map(|snapshot| snapshot.builder_name.as_str())
+            .collect();
+        let mut census = Self {
+            instances: BTreeMap::new(),
+            strays: Vec::new(),
+            ghosts: Vec::new(),
+            namesakes: Vec::new(),
+            builders,
+        };
+        let mut droplets: Vec<&LiveDroplet> = live.droplets.iter().collect();
+        droplets.sort_by_key(|droplet| (droplet.created_at, droplet.id));
+        for droplet in droplets {
+            let name = droplet.name.as_str();
+            let ours = wanted.contains(name) || census.builders.contains(name);
+            match draft.owner.droplet(&droplet.tags, ours) {
+                Whose::Ours if wanted.contains(name) => {
+                    census.instances.entry(name).or_default().push(droplet);
+                }
+                Whose::Ours => census.strays.push(droplet),
+                Whose::Ghost => census.ghosts.push(droplet),
+                Whose::Foreign if ours => census.namesakes.push(droplet),
+                Whose::Foreign => {}
+            }
+        }
+        census
+            .strays
+            .sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        census
+    }
+
+    fn address_of(&self, scope: &crate::desired::Scope, stray: &LiveDroplet) -> Address {
+        names::address_of_stray(&scope.project, &scope.environment, &stray.name)
+    }
+
+    /// Says what is found beside what the manifest asks for.
+    fn tell(&self, draft: &mut Draft<'a>) {
+        for stray in &self.strays {
+            let address = self.address_of(draft.scope, stray);
+            let reasons = if self.builders.contains(stray.name.as_str()) {
+                because(Cause::Leftover, "an earlier run left this builder")
+            } else {
+                because(Cause::Manifest, "it is no longer in the manifest")
+            };
+            draft.change(
+                &address,
+                &stray.name,
+                Some(stray.id.to_string()),
+                Action::Delete,
+                reasons,
+                Vec::new(),
+            );
+        }
+        for ghost in &self.ghosts {
+            draft.notices.push(format!(
+                "droplet `{}` ({}) bears no tags: it is being destroyed, and left alone",
+                ghost.name, ghost.id
+            ));
+        }
+        for namesake in &self.namesakes {
+            draft.notices.push(format!(
+                "droplet `{}` ({}) is not of this environment, and left alone",
+                namesake.name, namesake.id
+            ));
+        }
+    }
+}
+
+fn droplet_verdicts<'a>(
+    desired: &'a Desired,
+    live: &'a Live,
+    census: &Census<'a>,
+    snapshots: &[snapshot::Verdict<'a>],
+    draft: &Draft<'_>,
+    now: i64,
+) -> Vec<DropletVerdict<'a>> {
+    let snapshots: BTreeMap<&str, &snapshot::Verdict<'a>> = snapshots
+        .iter()
+        .map(|verdict| (verdict.snapshot.name.as_str(), verdict))
+        .collect();
+    let private: BTreeSet<u64> = live.images.iter().map(|image| image.id).collect();
+    desired
+        .droplets
+        .iter()
+        .map(|wanted| {
+            let end = match (draft.goal, wanted.after_run) {
+                (Goal::Test, _) | (_, AfterRunWord::Destroy) => End::Destroyed,
+                (_, AfterRunWord::DestroyOnSuccess) => End::DestroyedOnSuccess,
+                (_, AfterRunWord::Keep) => End::Stays,
+            };
+            let mut verdict = DropletVerdict {
+                droplet: wanted,
+                live: None,
+                remove: Vec::new(),
+                end,
+                differences: droplet::Differences::default(),
+                replaced: false,
+            };
+            let found = census
+                .instances
+                .get(wanted.name.as_str())
+                .map_or(&[][..], Vec::as_slice);
+            let Some((&first, more)) = found.split_first() else {
+                return verdict;
+            };
+            for &twin in more {
+                let reasons = because(
+                    Cause::Leftover,
+                    "an earlier run made it although one of its name was there",
+                );
+                verdict.remove.push((twin, reasons));
+            }
+            if wanted.after_run == AfterRunWord::Destroy {
+                let reasons = because(Cause::Leftover, "an earlier run could not destroy it");
+                verdict.remove.insert(0, (first, reasons));
+                return verdict;
+            }
+            let name;
+            let ids;
+            let image = match &wanted.image {
+                Image::Slug(slug) => droplet::Wanted::Slug(slug),
+                Image::Id(id) => {
+                    name = format!("image {id}");
+                    ids = [*id];
+                    droplet::Wanted::AnyOf(&ids, &name)
+                }
+                Image::Snapshot(snapshot) => match snapshots.get(snapshot.as_str()) {
+                    Some(verdict) if !matches!(verdict.state, snapshot::State::Build) => {
+                        droplet::Wanted::AnyOf(&verdict.same, &verdict.snapshot.image_name)
+                    }
+                    Some(verdict) => droplet::Wanted::Built(&verdict.snapshot.image_name, snapshot),
+                    None => droplet::Wanted::Built(snapshot, snapshot),
+                },
+            };
+            let differences = droplet::compare(
+                wanted,
+                &desired.scope.region,
+                &image,
+                first,
+                |id| private.contains(&id),
+                desired.ttl,
+                now,
+            );
+            if differences.replace {
+                verdict
+                    .remove
+                    .insert(0, (first, differences.reasons.clone()));
+                verdict.replaced = end == End::Stays;
+            } else {
+                verdict.live = Some(first);
+            }
+            verdict.differences = differences;
+            if verdict.end != End::Stays || verdict.live.is_none() {
+                // Its tags go with it, or it is made with the right ones.
+                verdict.differences.add.clear();
+                verdict.differences.remove.clear();
+                verdict.differences.renews = false;
+            }
+            verdict
+        })
+        .collect()
+}
+
+impl<'a> DropletVerdict<'a> {
+    /// Says what becomes of the droplet.
+    fn note(&self, desired: &'a Desired, draft: &mut Draft<'a>) {
+        let Droplet { address, name, .. } = self.droplet;
+        let fields = &self.differences.fields;
+        let mut remove = self.remove.iter();
+        if self.replaced {
+            let (old, reasons) = remove.next().expect("what is replaced is removed");
+            draft.change(
+                address,
+                name,
+                Some(old.id.to_string()),
+                Action::DestroyThenCreate,
+                reasons.clone(),
+                fields.clone(),
+            );
+        }
+        for (old, reasons) in remove {
+            draft.change(
+                address,
+                name,
+                Some(old.id.to_string()),
+                Action::Delete,
+                reasons.clone(),
+                Vec::new(),
+            );
+        }
+        match self.live {
+            None if self.replaced => {}
+            None if self.end == End::Stays => {
+                let fields = described(desired, self.droplet);
+                draft.change(address, name, None, Action::Create, Vec::new(), fields);
+            }
+            // Made for its runs and gone after them: an activity.
+            None => {}
+            Some(live) => {
+                let id = Some(live.id.to_string());
+                let mut fields = fields.clone();
+                let mut reasons = self.differences.reasons.clone();
+                self.compare_mounts(live, draft, &mut fields, &mut reasons);
+                if draft.empties() {
+                    let reasons = because(Cause::Command, TEST);
+                    draft.change(address, name, id, Action::Delete, reasons, Vec::new());
+                } else if fields.is_empty() {
+                    draft.change(address, name, id, Action::Keep, Vec::new(), Vec::new());
+                } else {
+                    draft.change(address, name, id, Action::Update, reasons, fields);
+                }
+                if self.differences.renews {
+                    draft.notices.push(format!(
+                        "droplets that expire before half of `ttl: {}` is left are given all of it again",
+                        desired.ttl
+                    ));
+                }
+                self.check_running(live, draft);
+            }
+        }
+    }
+
+    /// Volumes that are to be attached to or detached from a droplet that stays.
+    fn compare_mounts(
+        &self,
+        live: &LiveDroplet,
+        draft: &Draft<'a>,
+        fields: &mut Vec<super::FieldChange>,
+        reasons: &mut Vec<Reason>,
+    ) {
+        let attached = draft.attached.to(live.id);
+        let mut wanted = BTreeSet::new();
+        for mount in &self.droplet.mounts {
+            let Some(volume) = draft.volumes.get(mount.volume.as_str()) else {
+                continue;
+            };
+            wanted.insert(volume.volume.name.as_str());
+            let is_attached = attached
+                .iter()
+                .any(|attached| attached.name == volume.volume.name);
+            if !is_attached {
+                let text = format!("{} at {}", mount.volume, mount.path);
+                fields.push(super::compare::made("volume", text));
+                reasons.extend(because(
+                    Cause::Manifest,
+                    format!("volume.{} is to be attached", mount.volume),
+                ));
+            }
+        }
+        for volume in attached {
+            if !wanted.contains(volume.name.as_str()) {
+                fields.push(super::compare::lost("volume", &volume.name));
+                reasons.extend(because(
+                    Cause::Manifest,
+                    format!("volume `{}` is no longer mounted there", volume.name),
+                ));
+            }
+        }
+    }
+
+    /// Nothing can be done on a droplet that is off.
+    fn check_running(&self, live: &LiveDroplet, draft: &mut Draft<'a>) {
+        let word = match &live.status {
+            DropletStatus::New | DropletStatus::Active => return,
+            DropletStatus::Off => "off",
+            DropletStatus::Other(word) => word,
+        };
+        let address = &self.droplet.address;
+        if self.droplet.runs.is_empty() && self.droplet.source.is_none() {
+            draft.notices.push(format!("{address} is {word}"));
+            return;
+        }
+        draft.refusals.push(Refusal {
+            address: Some(address.clone()),
+            kind: RefusalKind::NotRunning,
+            reason: format!("droplet {} is {word}, so nothing can run on it", live.id),
+            help: "power it on, or delete it so that it is made anew".to_owned(),
+        });
+    }
+}
+
+/// Volumes of the environment that the manifest no longer has.
+fn doomed_volumes<'a>(desired: &Desired, live: &'a Live, draft: &Draft<'_>) -> Vec<&'a LiveVolume> {
+    let wanted: BTreeSet<&str> = desired
+        .volumes
+        .iter()
+        .map(|volume| volume.name.as_str())
+        .collect();
+    let mut doomed: Vec<_> = live
+        .volumes
+        .iter()
+        .filter(|volume| draft.owner.in_environment(&volume.tags))
+        .filter(|volume| !wanted.contains(volume.name.as_str()))
+        .collect();
+    doomed.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    doomed
+}
+
+/// Detaches volumes from droplets that stay and no longer mount them.
+fn release_moved_volumes<'a>(
+    desired: &'a Desired,
+    droplets: &[DropletVerdict<'a>],
+    draft: &mut Draft<'a>,
+) {
+    let names: BTreeMap<&Address, &str> = desired
+        .volumes
+        .iter()
+        .map(|volume| (&volume.address, volume.name.as_str()))
+        .collect();
+    for verdict in droplets {
+        let Some(live) = verdict.live else { continue };
+        let wanted: BTreeSet<&str> = verdict
+            .droplet
+            .mounts
+            .iter()
+            .filter_map(|mount| names.get(&Address::Volume(mount.volume.clone())).copied())
+            .collect();
+        let moved: Vec<_> = draft
+            .attached
+            .to(live.id)
+            .into_iter()
+            .filter(|volume| !wanted.contains(volume.name.as_str()))
+            .collect();
+        if !moved.is_empty() {
+            let steps = draft.draw_release(live, &verdict.droplet.address, &moved);
+            draft.releases.insert(live.id, steps);
+        }
+    }
+}
+
+/// Refuses what would wait for a volume that someone else holds.
+fn check_attachments<'a>(
+    droplets: &[DropletVerdict<'a>],
+    removed: &BTreeMap<u64, StepId>,
+    census: &Census<'a>,
+    draft: &mut Draft<'a>,
+) {
+    let mut mounted: BTreeMap<&str, Option<u64>> = BTreeMap::new();
+    for verdict in droplets {
+        for mount in &verdict.droplet.mounts {
+            mounted.insert(&mount.volume, verdict.live.map(|live| live.id));
+        }
+    }
+    let ours: BTreeSet<u64> = droplets
+        .iter()
+        .filter_map(|verdict| verdict.live.map(|live| live.id))
+        .collect();
+    for (name, planned) in &draft.volumes {
+        let (Some(user), Some(live)) = (mounted.get(name), planned.live) else {
+            continue;
+        };
+        for &holder in draft
+            .attached
+            .droplets
+            .get(live.id.as_str())
+            .into_iter()
+            .flatten()
+        {
+            if *user == Some(holder) || removed.contains_key(&holder) || ours.contains(&holder) {
+                continue;
+            }
+            if census.ghosts.iter().any(|ghost| ghost.id == holder) {
+                draft.notices.push(format!(
+                    "volume.{name} is still attached to a droplet that is being destroyed"
+                ));
+                continue;
+            }
+            draft.refusals.push(Refusal {
+                address: Some(planned.volume.address.clone()),
+                kind: RefusalKind::AttachedElsewhere,
+                reason: format!(
+                    "it is attached to droplet {holder}, which is not of this environment"
+                ),
+                help: "detach it there first; if that droplet was just destroyed, try again in half a minute"
+                    .to_owned(),
+            });
+        }
+    }
+}
+
+/// Every tag that a create or an update of this plan names.
+fn named_tags(
+    draft: &Draft<'_>,
+    wall: &firewall::Verdict<'_>,
+    volumes: &[volume::Verdict<'_>],
+    snapshots: &[snapshot::Verdict<'_>],
+    droplets: &[DropletVerdict<'_>],
+    expiry: &str,
+) -> BTreeSet<String> {
+    let mut named: BTreeSet<String> = draft.firewall_tags(wall).into_iter().collect();
+    for verdict in volumes {
+        match verdict.live {
+            None => named.extend(verdict.volume.tags.iter().cloned()),
+            Some(_) => named.extend(verdict.add.iter().cloned()),
+        }
+    }
+    let mut makes_droplets = false;
+    for verdict in snapshots {
+        if matches!(verdict.state, snapshot::State::Keep(_)) {
+            continue;
+        }
+        named.extend(verdict.snapshot.tags.iter().cloned());
+        if matches!(verdict.state, snapshot::State::Build) {
+            named.extend(verdict.snapshot.builder_tags.iter().cloned());
+            makes_droplets = true;
+        }
+    }
+    let mut last: Option<&[String]> = None;
+    for verdict in droplets {
+        match verdict.live {
+            None => {
+                makes_droplets = true;
+                // Instances of one droplet have the same tags.
+                if last != Some(&verdict.droplet.tags) {
+                    named.extend(verdict.droplet.tags.iter().cloned());
+                    last = Some(&verdict.droplet.tags);
+                }
+            }
+            Some(_) => named.extend(verdict.differences.add.iter().cloned()),
+        }
+    }
+    if makes_droplets {
+        named.insert(expiry.to_owned());
+    }
+    named
+}
+
+/// What the project owns and this manifest does not speak of.
+fn note_others<'a>(
+    desired: &'a Desired,
+    live: &'a Live,
+    snapshots: &[snapshot::Verdict<'a>],
+    draft: &mut Draft<'a>,
+    kept: &mut Kept,
+) {
+    let wanted: BTreeSet<&str> = desired
+        .volumes
+        .iter()
+        .map(|volume| volume.name.as_str())
+        .collect();
+    for volume in &live.volumes {
+        if !draft.owner.in_project_only(&volume.tags) {
+            continue;
+        }
+        if !wanted.contains(volume.name.as_str()) {
+            kept.volumes.push(crate::units::Gib(volume.size_gib));
+            draft.notices.push(format!(
+                "volume `{}` of the project is not in the manifest and stays",
+                volume.name
+            ));
+        }
+    }
+    let pruned: BTreeSet<u64> = snapshots
+        .iter()
+        .flat_map(|verdict| verdict.prune.iter().map(|image| image.id))
+        .collect();
+    for image in &live.images {
+        if !draft.owner.in_project(&image.tags) || pruned.contains(&image.id) {
+            continue;
+        }
+        kept.images_mb.push(image.size_mb);
+        let known = names::snapshot_of(&desired.scope.project, &image.name)
+            .is_some_and(|name| desired.scope.snapshots.contains(name));
+        if !known {
+            draft.notices.push(format!(
+                "snapshot `{}` of the project is not in the manifest and stays",
+                image.name
+            ));
+        }
+    }
+    for verdict in snapshots {
+        match verdict.state {
+            snapshot::State::Keep(_) => {}
+            snapshot::State::Complete(image) => kept.images_mb.push(image.size_mb),
+            snapshot::State::Build => kept.unknown.push(verdict.snapshot.address.to_string()),
+        }
+    }
+}
+
+/// `test`: everything the environment owns goes at the end.
+fn empty<'a>(
+    desired: &'a Desired,
+    key: &ssh_key::Verdict<'a>,
+    wall: &firewall::Verdict<'a>,
+    draft: &mut Draft<'a>,
+) {
+    let mut passing: Vec<String> = Vec::new();
+    if draft.key.is_some() {
+        passing.push(Address::SshKey.to_string());
+    }
+    let firewall = match wall {
+        firewall::Verdict::Create(_) => {
+            passing.push(Address::Firewall.to_string());
+            draft.firewall.map(FirewallRef::Created)
+        }
+        firewall::Verdict::Update(_, live, _) | firewall::Verdict::Keep(_, live) => {
+            Some(FirewallRef::Known(live.id.clone()))
+        }
+        _ => None,
+    };
+    draft.draw_ephemeral_volumes(desired, &mut passing);
+    if let Some(firewall) = firewall {
+        draft.draw_firewall_removal(firewall, false);
+    }
+    if draft.key.is_some() || key.ours {
+        draft.draw_key_removal(&desired.ssh_key.fingerprint, false);
+    }
+    if !passing.is_empty() {
+        draft.notices.push(format!(
+            "made for this test and removed at its end: {}",
+            passing.join(", ")
+        ));
+    }
+}
+
+/// The environment's tag goes with the last that bears it.
+fn environment_tag_after(draft: &Draft<'_>) -> BTreeSet<String> {
+    if draft.empties() {
+        BTreeSet::from([draft.owner.environment_tag.clone()])
+    } else {
+        BTreeSet::new()
+    }
+}

@@ -1,0 +1,708 @@
+//! Worked examples: what the planner says of them.
+
+use super::*;
+use crate::plan::tests::world::{World, nothing};
+
+const QUICKSTART: &str = r#"
+version: 1
+project: app
+region: nyc3
+snapshots:
+  base:
+    from: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    provision:
+      - name: packages
+        run: apt-get install -y python3
+      - copy: { from: ./app.conf, to: /etc/app.conf }
+volumes:
+  data: { size: 1GiB }
+droplets:
+  runner:
+    image: { snapshot: base }
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    source: { path: . }
+    secrets: [HF_TOKEN]
+    run:
+      - name: tests
+        command: python3 -m unittest
+        artifacts: [report.xml]
+    after_run: destroy
+"#;
+
+#[test]
+fn a_first_apply() {
+    let plan = plan(&desired(QUICKSTART), &nothing(), Goal::Apply).expect("a plan");
+    insta::assert_snapshot!(text(&plan), @r"
+    app / main in nyc3 on DigitalOcean
+
+      # ssh_key will be created
+      + app-main
+          fingerprint  3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa
+
+      # firewall will be created
+      + app-main
+          inbound icmp all  dewpoint:app:main
+          inbound tcp all   dewpoint:app:main
+          inbound tcp 22    0.0.0.0/0, ::/0
+          inbound udp all   dewpoint:app:main
+
+      # volume.data will be created
+      + app-data
+          size        1GiB
+          filesystem  ext4
+          price       $0.10/month
+
+      # snapshot.base will be created
+      + app-base-3a480a623158
+          name          app-base-3a480a623158
+          from          ubuntu-24-04-x64
+          builder       s-1vcpu-1gb
+          provision[1]  apt-get install -y python3
+          provision[2]  copy ./app.conf to /etc/app.conf
+
+    Every apply:
+      > droplet.runner is created, runs, is destroyed whatever happens (app-main-runner)
+          size    s-1vcpu-1gb
+          image   app-base-3a480a623158
+          volume  data at /mnt/data
+          source  . -> /opt/source
+          run tests: python3 -m unittest [at most 1h]
+
+    Steps:
+       1  ssh_key         create ssh_key
+       2  firewall        create tags
+       3  firewall        create firewall  after 2
+       4  volume.data     create volume  after 2
+       5  snapshot.base   create droplet  after 1, 3
+       6  snapshot.base   connect  after 5
+       7  snapshot.base   provision 1/2 packages  after 6
+       8  snapshot.base   provision 2/2 copy ./app.conf  after 7
+       9  snapshot.base   power off  after 8
+      10  snapshot.base   take snapshot  after 9
+      11  snapshot.base   tag snapshot  after 10
+      12  snapshot.base   destroy droplet  after ~5, ~6, ~7, ~8, ~9, ~10, ~11
+      13  droplet.runner  create droplet  after 11
+      14  droplet.runner  connect  after 13
+      15  droplet.runner  attach  after 4, 14
+      16  droplet.runner  mount /mnt/data  after 15
+      17  droplet.runner  sync  after 16
+      18  droplet.runner  run tests  after 17
+      19  droplet.runner  collect artifacts of tests  after 17, ~18
+      20  droplet.runner  unmount /mnt/data  after 16, ~17, ~18, ~19
+      21  droplet.runner  detach  after 15, ~16, ~17, ~18, ~19, ~20
+      22  droplet.runner  destroy droplet  after ~13, ~14, ~15, ~16, ~17, ~18, ~19, ~20, ~21
+      23  firewall        delete tags  after ~12, ~22
+
+    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    ");
+}
+
+#[test]
+fn a_second_apply_only_runs() {
+    let live = applied(QUICKSTART, &nothing());
+    let plan = plan(&desired(QUICKSTART), &live, Goal::Apply).expect("a plan");
+    assert!(!plan.has_changes());
+    insta::assert_snapshot!(text(&plan), @r"
+    app / main in nyc3 on DigitalOcean
+
+      = ssh_key stays (app-main)
+      = firewall stays (app-main)
+      = volume.data stays (app-data)
+      = snapshot.base stays (app-base-3a480a623158)
+
+    Every apply:
+      > droplet.runner is created, runs, is destroyed whatever happens (app-main-runner)
+          size    s-1vcpu-1gb
+          image   app-base-3a480a623158
+          volume  data at /mnt/data
+          source  . -> /opt/source
+          run tests: python3 -m unittest [at most 1h]
+
+    Steps:
+       1  firewall        create tags
+       2  droplet.runner  create droplet  after 1
+       3  droplet.runner  connect  after 2
+       4  droplet.runner  attach  after 3
+       5  droplet.runner  mount /mnt/data  after 4
+       6  droplet.runner  sync  after 5
+       7  droplet.runner  run tests  after 6
+       8  droplet.runner  collect artifacts of tests  after 6, ~7
+       9  droplet.runner  unmount /mnt/data  after 5, ~6, ~7, ~8
+      10  droplet.runner  detach  after 4, ~5, ~6, ~7, ~8, ~9
+      11  droplet.runner  destroy droplet  after ~2, ~3, ~4, ~5, ~6, ~7, ~8, ~9, ~10
+      12  firewall        delete tags  after ~11
+
+    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about $0.01 for this run.
+    ");
+}
+
+#[test]
+fn a_test_leaves_only_what_the_project_owns() {
+    let plan = plan(&desired(QUICKSTART), &nothing(), Goal::Test).expect("a plan");
+    insta::assert_snapshot!(text(&plan), @r"
+    app / main in nyc3 on DigitalOcean
+    note: made for this test and removed at its end: ssh_key, firewall
+
+      # volume.data will be created
+      + app-data
+          size        1GiB
+          filesystem  ext4
+          price       $0.10/month
+
+      # snapshot.base will be created
+      + app-base-3a480a623158
+          name          app-base-3a480a623158
+          from          ubuntu-24-04-x64
+          builder       s-1vcpu-1gb
+          provision[1]  apt-get install -y python3
+          provision[2]  copy ./app.conf to /etc/app.conf
+
+    This test:
+      > droplet.runner is created, runs, is destroyed whatever happens (app-main-runner)
+          size    s-1vcpu-1gb
+          image   app-base-3a480a623158
+          volume  data at /mnt/data
+          source  . -> /opt/source
+          run tests: python3 -m unittest [at most 1h]
+
+    Steps:
+       1  ssh_key         create ssh_key
+       2  firewall        create tags
+       3  firewall        create firewall  after 2
+       4  volume.data     create volume  after 2
+       5  snapshot.base   create droplet  after 1, 3
+       6  snapshot.base   connect  after 5
+       7  snapshot.base   provision 1/2 packages  after 6
+       8  snapshot.base   provision 2/2 copy ./app.conf  after 7
+       9  snapshot.base   power off  after 8
+      10  snapshot.base   take snapshot  after 9
+      11  snapshot.base   tag snapshot  after 10
+      12  snapshot.base   destroy droplet  after ~5, ~6, ~7, ~8, ~9, ~10, ~11
+      13  droplet.runner  create droplet  after 11
+      14  droplet.runner  connect  after 13
+      15  droplet.runner  attach  after 4, 14
+      16  droplet.runner  mount /mnt/data  after 15
+      17  droplet.runner  sync  after 16
+      18  droplet.runner  run tests  after 17
+      19  droplet.runner  collect artifacts of tests  after 17, ~18
+      20  droplet.runner  unmount /mnt/data  after 16, ~17, ~18, ~19
+      21  droplet.runner  detach  after 15, ~16, ~17, ~18, ~19, ~20
+      22  droplet.runner  destroy droplet  after ~13, ~14, ~15, ~16, ~17, ~18, ~19, ~20, ~21
+      23  firewall        delete firewall  after ~3, ~12, ~22
+      24  ssh_key         delete ssh_key  after ~1, ~12, ~22
+      25  firewall        delete tags  after ~12, ~22, ~23
+
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    ");
+    let live = World::execute(&plan, &nothing());
+    assert!(live.droplets.is_empty() && live.firewalls.is_empty() && live.ssh_keys.is_empty());
+    assert_eq!((live.volumes.len(), live.images.len()), (1, 1));
+}
+
+#[test]
+fn a_destroy_keeps_what_the_project_owns() {
+    let live = applied(QUICKSTART, &nothing());
+    let plan = super::super::destroy(&scope(QUICKSTART), &live, false, &[]).expect("a plan");
+    assert_checked(&plan, &live);
+    insta::assert_snapshot!(text(&plan), @r"
+    app / main in nyc3 on DigitalOcean
+
+      # ssh_key will be destroyed
+      #   `destroy` empties the environment
+      - app-main
+
+      # firewall will be destroyed
+      #   `destroy` empties the environment
+      - app-main
+
+      = volume.data stays (app-data): the project's: `destroy --project` removes it
+      = snapshot.base stays (app-base-3a480a623158): the project's: `destroy --project` removes it
+
+    Steps:
+      1  firewall  delete firewall
+      2  ssh_key   delete ssh_key
+      3  firewall  delete tags  after ~1
+
+    Destroyed or replaced:
+      - ssh_key (app-main)
+      - firewall (app-main)
+
+    Plan: 0 to add, 0 to change, 0 to replace, 2 to destroy; 3 steps; about 2 s; $0.19/month kept.
+    ");
+    let plan = super::super::destroy(&scope(QUICKSTART), &live, true, &[]).expect("a plan");
+    assert_checked(&plan, &live);
+    insta::assert_snapshot!(text(&plan), @r"
+    app / main in nyc3 on DigitalOcean
+
+      # ssh_key will be destroyed
+      #   `destroy --project` empties the project
+      - app-main
+
+      # firewall will be destroyed
+      #   `destroy --project` empties the project
+      - app-main
+
+      # volume.data will be destroyed
+      #   `destroy --project` empties the project
+      - app-data
+          size   1GiB -> (none)
+          price  $0.10/month -> (none)
+
+      # snapshot.base will be destroyed
+      #   `destroy --project` empties the project
+      - app-base-3a480a623158
+          size   1.5 GB -> (none)
+          price  $0.09/month -> (none)
+
+    Steps:
+      1  volume.data    delete volume
+      2  snapshot.base  prune app-base-3a480a623158
+      3  firewall       delete firewall
+      4  ssh_key        delete ssh_key
+      5  firewall       delete tags  after ~1, ~2, ~3
+
+    Destroyed or replaced:
+      - ssh_key (app-main)
+      - firewall (app-main)
+      - volume.data (app-data)
+      - snapshot.base (app-base-3a480a623158)
+
+    Plan: 0 to add, 0 to change, 0 to replace, 4 to destroy; 5 steps; about 2 s; $0.00/month kept.
+    ");
+    let live = World::execute(&plan, &live);
+    assert_eq!(live.tags, Vec::<String>::new());
+}
+
+/// What changes, a line each, and what is done, without what stays.
+fn changes(yaml: &str, live: &Live) -> String {
+    brief(&plan(&desired(yaml), live, Goal::Apply).expect("a plan"))
+}
+
+fn brief(plan: &Plan) -> String {
+    let mut lines: Vec<String> = plan
+        .notices
+        .iter()
+        .map(|note| format!("note: {note}"))
+        .collect();
+    for change in &plan.changes {
+        if change.action == crate::plan::Action::Keep {
+            continue;
+        }
+        let reasons: Vec<&str> = change
+            .reasons
+            .iter()
+            .map(|reason| reason.text.as_str())
+            .collect();
+        lines.push(format!(
+            "{} {} ({}) {}",
+            change.action.sign(),
+            change.address,
+            change.name,
+            reasons.join("; ")
+        ));
+        for field in &change.fields {
+            let old = field.old.as_deref().unwrap_or("()");
+            let new = field.new.as_deref().unwrap_or("()");
+            let forces = if field.forces_replace { " !" } else { "" };
+            lines.push(format!("    {}: {old} -> {new}{forces}", field.field));
+        }
+    }
+    for activity in &plan.activities {
+        lines.push(format!("> {} {}", activity.address, activity.after_run));
+    }
+    for step in &plan.steps {
+        let waits: Vec<String> = plan
+            .edges
+            .iter()
+            .filter(|edge| edge.to == step.id)
+            .map(|edge| {
+                let mark = if edge.kind == crate::plan::EdgeKind::After {
+                    "~"
+                } else {
+                    ""
+                };
+                format!("{mark}{}", edge.from.0 + 1)
+            })
+            .collect();
+        lines.push(format!(
+            "{} {} {} <- [{}]",
+            step.id.0 + 1,
+            step.address,
+            step.kind.title(),
+            waits.join(" ")
+        ));
+    }
+    lines.join("\n")
+}
+
+const KEPT: &str = r#"
+version: 1
+project: app
+region: nyc3
+snapshots:
+  base: { from: ubuntu-24-04-x64, size: s-1vcpu-1gb, provision: [{ run: "true" }] }
+volumes:
+  data: { size: 1GiB }
+droplets:
+  web:
+    image: { snapshot: base }
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+"#;
+
+fn kept() -> Live {
+    applied(KEPT, &nothing())
+}
+
+#[test]
+fn a_recipe_that_changed_replaces_what_is_made_from_it() {
+    let yaml = KEPT.replace("run: \"true\"", "run: \"false\"");
+    insta::assert_snapshot!(changes(&yaml, &kept()), @r"
+    +/- snapshot.base (app-base-2bdc5e99635c) its recipe changed
+        name: app-base-034c92e01a97 -> app-base-2bdc5e99635c
+        from: () -> ubuntu-24-04-x64
+        builder: () -> s-1vcpu-1gb
+        provision[1]: () -> false
+        prune: app-base-034c92e01a97 -> ()
+    -/+ droplet.web (app-main-web) snapshot.base is built anew
+        image: image 106 -> app-base-2bdc5e99635c !
+    1 firewall create tags <- []
+    2 snapshot.base create droplet <- [1]
+    3 snapshot.base connect <- [2]
+    4 snapshot.base provision 1/1 false <- [3]
+    5 snapshot.base power off <- [4]
+    6 snapshot.base take snapshot <- [5]
+    7 snapshot.base tag snapshot <- [6]
+    8 snapshot.base destroy droplet <- [~2 ~3 ~4 ~5 ~6 ~7]
+    9 snapshot.base prune app-base-034c92e01a97 <- [7]
+    10 droplet.web connect <- [7]
+    11 droplet.web unmount /mnt/data <- [10]
+    12 droplet.web detach <- [7 ~10 ~11]
+    13 droplet.web destroy droplet <- [7 ~10 ~11 ~12]
+    14 droplet.web create droplet <- [13]
+    15 droplet.web connect <- [14]
+    16 droplet.web attach <- [12 15]
+    17 droplet.web mount /mnt/data <- [16]
+    18 firewall delete tags <- [~8 ~9 ~13]
+    ");
+}
+
+#[test]
+fn an_older_snapshot_is_kept_when_asked_for() {
+    let yaml = KEPT.replace("run: \"true\"", "run: \"false\"").replace(
+        "size: s-1vcpu-1gb, provision",
+        "keep: 2, size: s-1vcpu-1gb, provision",
+    );
+    let live = applied(&yaml, &kept());
+    assert_eq!(live.images.len(), 2);
+    // Keeping fewer prunes.
+    let yaml = yaml.replace("keep: 2, ", "");
+    insta::assert_snapshot!(changes(&yaml, &live), @r"
+    ~ snapshot.base (app-base-2bdc5e99635c) `keep: 1`: older ones go
+        prune: app-base-034c92e01a97 ($0.09/month) -> ()
+    1 snapshot.base prune app-base-034c92e01a97 <- []
+    ");
+}
+
+#[test]
+fn a_volume_grows_under_a_droplet_that_stays() {
+    let yaml = KEPT.replace("1GiB", "3GiB");
+    insta::assert_snapshot!(changes(&yaml, &kept()), @r"
+    ~ volume.data (app-data) the manifest asks for more
+        size: 1GiB -> 3GiB
+    1 volume.data resize volume <- []
+    2 droplet.web connect <- []
+    3 droplet.web mount /mnt/data <- [1 2]
+    ");
+}
+
+#[test]
+fn a_volume_moves_to_another_droplet() {
+    let yaml = KEPT.replace(
+        "    volumes: [{ volume: data, mount: /mnt/data }]\n",
+        "  other:\n    image: { snapshot: base }\n    size: s-1vcpu-1gb\n    volumes: [{ volume: data, mount: /srv }]\n",
+    );
+    insta::assert_snapshot!(changes(&yaml, &kept()), @r"
+    + droplet.other (app-main-other) 
+        size: () -> s-1vcpu-1gb
+        image: () -> app-base-034c92e01a97
+        volume: () -> data at /srv
+    ~ droplet.web (app-main-web) volume `app-data` is no longer mounted there
+        volume: app-data -> ()
+    1 droplet.web connect <- []
+    2 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [1]
+    3 droplet.web detach <- [~1 ~2]
+    4 droplet.other create droplet <- []
+    5 droplet.other connect <- [4]
+    6 droplet.other attach <- [3 5]
+    7 droplet.other mount /srv <- [6]
+    ");
+}
+
+#[test]
+fn tags_change_in_place() {
+    let mut live = kept();
+    live.droplets[0].tags.retain(|tag| tag != "dewpoint:app");
+    live.droplets[0].tags.push("by-hand".to_owned());
+    live.volumes[0].tags.retain(|tag| tag != "dewpoint");
+    live.tags.clear();
+    for volume in &mut live.volumes {
+        volume.tags.sort();
+    }
+    let yaml = KEPT.replace("    volumes:", "    tags: [team]\n    volumes:");
+    insta::assert_snapshot!(changes(&yaml, &live), @r"
+    ~ volume.data (app-data) someone took tags of dewpoint from it
+        tags: () -> dewpoint
+    ~ droplet.web (app-main-web) someone took tags of dewpoint from it; its tags are not those of the manifest
+        tags: by-hand -> dewpoint:app, team
+    1 firewall create tags <- []
+    2 volume.data update tags <- [1]
+    3 droplet.web update tags <- [1]
+    ");
+}
+
+#[test]
+fn a_key_that_changed_replaces_droplets() {
+    let mut desired = desired(KEPT);
+    desired.ssh_key.fingerprint = "00:11".to_owned();
+    let other_key = {
+        let manifest = manifest(KEPT);
+        let mut inputs = crate::desired::Inputs {
+            ssh_key: desired.ssh_key.clone(),
+            copies: std::collections::BTreeMap::new(),
+            commits: std::collections::BTreeMap::new(),
+        };
+        inputs.ssh_key.generated = true;
+        crate::desired::desired(&manifest, &inputs).expect("a desired state")
+    };
+    let plan = plan(&other_key, &kept(), Goal::Apply).expect("a plan");
+    insta::assert_snapshot!(brief(&plan), @r"
+    + ssh_key (app-main) 
+        fingerprint: () -> 00:11
+    - ssh_key (app-main) an earlier key of this environment
+    -/+ droplet.web (app-main-web) what it was given when it was made has changed: SSH key, host key policy or snapshot
+        spec: d3cf6cd69830 -> f3e04aa19c3e !
+    1 ssh_key create ssh_key <- []
+    2 ssh_key delete ssh_key <- []
+    3 firewall create tags <- []
+    4 droplet.web connect <- []
+    5 droplet.web unmount /mnt/data <- [4]
+    6 droplet.web detach <- [~4 ~5]
+    7 droplet.web destroy droplet <- [~4 ~5 ~6]
+    8 droplet.web create droplet <- [1 3 7]
+    9 droplet.web connect <- [8]
+    10 droplet.web attach <- [6 9]
+    11 droplet.web mount /mnt/data <- [10]
+    12 firewall delete tags <- [~7]
+    ");
+}
+
+#[test]
+fn what_leaves_the_manifest_goes() {
+    let yaml = "version: 1\nproject: app\nregion: nyc3\nfirewall: none\n";
+    insta::assert_snapshot!(changes(yaml, &kept()), @r"
+    note: snapshot `app-base-034c92e01a97` of the project is not in the manifest and stays
+    note: volume `app-data` of the project is not in the manifest and stays
+    - firewall (app-main) the manifest says `firewall: none`
+    - droplet.web (app-main-web) it is no longer in the manifest
+    1 firewall delete firewall <- []
+    2 droplet.web connect <- []
+    3 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2]
+    4 droplet.web detach <- [~2 ~3]
+    5 droplet.web destroy droplet <- [~2 ~3 ~4]
+    6 firewall delete tags <- [~1 ~5]
+    ");
+}
+
+#[test]
+fn fewer_instances_are_wanted() {
+    let three = KEPT.replace(
+        "    volumes: [{ volume: data, mount: /mnt/data }]\n",
+        "    count: 3\n",
+    );
+    let live = applied(&three, &nothing());
+    insta::assert_snapshot!(changes(&three.replace("count: 3", "count: 2"), &live), @r"
+    - droplet.web-3 (app-main-web-3) it is no longer in the manifest
+    1 droplet.web-3 destroy droplet <- []
+    ");
+}
+
+#[test]
+fn a_firewall_that_someone_changed() {
+    let mut live = kept();
+    live.firewalls[0].inbound.retain(|rule| rule.ports != "22");
+    let yaml = KEPT.replace(
+        "snapshots:",
+        "firewall: { inbound: [{ protocol: tcp, ports: \"8000\", from: [\"203.0.113.7/24\"] }] }\nsnapshots:",
+    );
+    insta::assert_snapshot!(changes(&yaml, &live), @r"
+    ~ firewall (app-main) its rules are not those of the manifest
+        inbound tcp 22: () -> 0.0.0.0/0, ::/0
+        inbound tcp 8000: () -> 203.0.113.0/24
+    1 firewall update firewall <- []
+    ");
+}
+
+#[test]
+fn leases_are_renewed_without_being_changes() {
+    let live = kept();
+    let half = 6 * 3_600;
+    let desired = desired(KEPT);
+    for (passed, steps) in [(half, 0), (half + 1, 3)] {
+        let plan = crate::plan::plan(&desired, &live, &options(Goal::Apply), NOW + passed)
+            .expect("a plan");
+        assert!(!plan.has_changes());
+        assert_eq!(plan.steps.len(), steps, "{}", text(&plan));
+    }
+    let later =
+        crate::plan::plan(&desired, &live, &options(Goal::Apply), NOW + half + 1).expect("a plan");
+    insta::assert_snapshot!(brief(&later), @r"
+    note: droplets that expire before half of `ttl: 12h` is left are given all of it again
+    1 firewall create tags <- []
+    2 droplet.web update tags <- [1]
+    3 firewall delete tags <- [~2]
+    ");
+}
+
+#[test]
+fn what_an_earlier_run_left_is_finished_or_removed() {
+    // The snapshot was taken and not tagged; its builder, a single-use droplet and a twin are there.
+    let yaml = KEPT.replace("    volumes:", "    after_run: destroy\n    volumes:");
+    let mut live = kept();
+    live.images[0].tags.clear();
+    let mut builder = live.droplets[0].clone();
+    builder.id = 900;
+    builder.name = "app-main-builder.base".to_owned();
+    builder.volume_ids.clear();
+    let mut twin = live.droplets[0].clone();
+    twin.id = 901;
+    twin.volume_ids.clear();
+    let mut ghost = twin.clone();
+    ghost.id = 902;
+    ghost.tags.clear();
+    live.droplets.extend([builder, twin, ghost]);
+    insta::assert_snapshot!(changes(&yaml, &live), @r"
+    note: droplet `app-main-web` (902) bears no tags: it is being destroyed, and left alone
+    ~ snapshot.base (app-base-034c92e01a97) an earlier run took it and could not tag it any more
+        tags: () -> dewpoint, dewpoint:app
+    - snapshot.base (app-main-builder.base) an earlier run left this builder
+    - droplet.web (app-main-web) an earlier run could not destroy it
+    - droplet.web (app-main-web) an earlier run made it although one of its name was there
+    > droplet.web is destroyed whatever happens
+    1 snapshot.base destroy droplet <- []
+    2 snapshot.base tag snapshot <- [~1]
+    3 droplet.web connect <- []
+    4 droplet.web unmount /mnt/data <- [3]
+    5 droplet.web detach <- [~3 ~4]
+    6 droplet.web destroy droplet <- [~3 ~4 ~5]
+    7 droplet.web destroy droplet <- []
+    8 droplet.web create droplet <- [2 6 7]
+    9 droplet.web connect <- [8]
+    10 droplet.web attach <- [5 9]
+    11 droplet.web mount /mnt/data <- [10]
+    12 droplet.web unmount /mnt/data <- [11]
+    13 droplet.web detach <- [10 ~11 ~12]
+    14 droplet.web destroy droplet <- [~8 ~9 ~10 ~11 ~12 ~13]
+    15 firewall delete tags <- [~1 ~6 ~7 ~14]
+    ");
+}
+
+#[test]
+fn a_droplet_that_is_used_again() {
+    let yaml = KEPT.replace(
+        "    volumes:",
+        "    run:\n      - { name: soft, command: \"false\", allow_failure: true }\n      - { name: hard, command: \"true\", when: once, artifacts: [a] }\n    after_run: destroy_on_success\n    volumes:",
+    );
+    insta::assert_snapshot!(changes(&yaml, &kept()), @r"
+    > droplet.web is destroyed if every run succeeded
+    1 droplet.web connect <- []
+    2 droplet.web mount /mnt/data <- [1]
+    3 droplet.web run soft <- [2]
+    4 droplet.web run hard <- [2 ~3]
+    5 droplet.web collect artifacts of hard <- [2 ~4]
+    6 droplet.web unmount /mnt/data <- [4 ~5]
+    7 droplet.web detach <- [4 ~5 ~6]
+    8 droplet.web destroy droplet <- [4 ~5 ~6 ~7]
+    9 firewall delete tags <- [~8]
+    ");
+}
+
+#[test]
+fn a_test_uses_and_removes_what_is_there() {
+    let yaml = KEPT.replace(
+        "volumes:\n  data",
+        "volumes:\n  own: { size: 1GiB, scope: environment }\n  data",
+    );
+    let live = applied(&yaml, &nothing());
+    let plan = plan(&desired(&yaml), &live, Goal::Test).expect("a plan");
+    insta::assert_snapshot!(brief(&plan), @r"
+    - ssh_key (app-main) `test` empties the environment when it is done
+    - firewall (app-main) `test` empties the environment when it is done
+    - volume.own (app-main-own) `test` empties the environment when it is done
+    - droplet.web (app-main-web) `test` empties the environment when it is done
+    > droplet.web is destroyed whatever happens
+    1 droplet.web connect <- []
+    2 droplet.web mount /mnt/data <- [1]
+    3 droplet.web unmount /mnt/data <- [2]
+    4 droplet.web detach <- [~1 ~2 ~3]
+    5 droplet.web destroy droplet <- [~1 ~2 ~3 ~4]
+    6 volume.own delete volume <- []
+    7 firewall delete firewall <- [~5]
+    8 ssh_key delete ssh_key <- [~5]
+    9 firewall delete tags <- [~5 ~6 ~7]
+    ");
+}
+
+#[test]
+fn a_destroy_unmounts_what_stays_and_finds_ghosts() {
+    let mut live = kept();
+    let mut ghost = live.droplets[0].clone();
+    ghost.id = 902;
+    ghost.name = "app-main-builder.base".to_owned();
+    ghost.tags.clear();
+    ghost.volume_ids.clear();
+    live.droplets.push(ghost);
+    let plan = crate::plan::destroy(&scope(KEPT), &live, false, &[]).expect("a plan");
+    assert_checked(&plan, &live);
+    insta::assert_snapshot!(brief(&plan), @r"
+    - ssh_key (app-main) `destroy` empties the environment
+    - firewall (app-main) `destroy` empties the environment
+    - snapshot.base (app-main-builder.base) it bears our name and no tags: an earlier destroy is under way, or failed
+        size: s-1vcpu-1gb -> ()
+    - droplet.web (app-main-web) `destroy` empties the environment
+        size: s-1vcpu-1gb -> ()
+    1 snapshot.base destroy droplet <- []
+    2 droplet.web connect <- []
+    3 droplet.web unmount /mnt/data <- [2]
+    4 droplet.web detach <- [~2 ~3]
+    5 droplet.web destroy droplet <- [~2 ~3 ~4]
+    6 firewall delete firewall <- [1 5]
+    7 ssh_key delete ssh_key <- [1 5]
+    8 firewall delete tags <- [~1 ~5 ~6]
+    ");
+}
+
+#[test]
+fn droplets_of_one_shape_are_made_together() {
+    let yaml = KEPT.replace(
+        "    volumes: [{ volume: data, mount: /mnt/data }]\n",
+        "    count: 23\n",
+    );
+    let plan = plan(&desired(&yaml), &kept(), Goal::Apply).expect("a plan");
+    let creates: Vec<String> = plan
+        .steps
+        .iter()
+        .map(|step| step.kind.title())
+        .filter(|title| title.starts_with("create"))
+        .collect();
+    assert_eq!(
+        creates,
+        [
+            "create 10 droplets",
+            "create 10 droplets",
+            "create 3 droplets"
+        ]
+    );
+}

@@ -1,0 +1,356 @@
+//! Laws: true of whatever the planner plans.
+
+use proptest::prelude::*;
+
+use super::world::{World, nothing};
+use super::*;
+use crate::live::{DropletStatus, LiveDroplet, LiveImage, LiveVolume};
+use crate::plan::EdgeKind;
+use crate::plan::destroy;
+
+/// A manifest of few names, so that two of them overlap: it can follow another on the same account.
+fn manifests() -> impl Strategy<Value = String> {
+    let droplet = |name: &'static str| {
+        (
+            prop_oneof![
+                Just("ubuntu-24-04-x64"),
+                Just("{ snapshot: base }"),
+                Just("{ snapshot: top }")
+            ],
+            prop_oneof![Just("s-1vcpu-1gb"), Just("s-2vcpu-4gb")],
+            prop_oneof![
+                Just(""),
+                Just("    count: 3\n"),
+                Just("    count: 12\n"),
+                Just("    matrix: { v: [a, b-c, \"3.12\"] }\n")
+            ],
+            prop_oneof![Just("keep"), Just("destroy"), Just("destroy_on_success")],
+            prop_oneof![Just(""), Just("    tags: [team]\n")],
+            0..4_usize,
+            0..3_usize,
+        )
+            .prop_map(move |(image, size, many, after, tags, runs, mounts)| {
+                let runs = ["", "", "artifacts: [a]", "allow_failure: true, artifacts: [b]"]
+                    .iter()
+                    .enumerate()
+                    .take(runs)
+                    .map(|(i, more)| format!("{{ name: r{i}, command: \"true\", {more} }}"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                // A volume is mounted by one droplet alone.
+                let volumes = ["data", "scratch"]
+                    .iter()
+                    .take(if many.is_empty() && name == "web" { mounts } else { 0 })
+                    .map(|volume| format!("{{ volume: {volume}, mount: /mnt/{volume} }}"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                format!(
+                    "  {name}:\n    image: {image}\n    size: {size}\n{many}{tags}    after_run: {after}\n    run: [{runs}]\n    volumes: [{volumes}]\n"
+                )
+            })
+    };
+    (
+        prop::sample::subsequence(vec![0, 1], 0..=2),
+        droplet("web"),
+        droplet("api"),
+        0..3_u32,
+        1..3_u32,
+        any::<bool>(),
+        1..3_u32,
+    )
+        .prop_map(|(which, web, api, recipe, keep, walled, _)| {
+            let droplets: String = which
+                .into_iter()
+                .map(|at| if at == 0 { web.as_str() } else { api.as_str() })
+                .collect();
+            let droplets = if droplets.is_empty() { "  {}\n".to_owned() } else { droplets };
+            let firewall = if walled { "" } else { "firewall: none\n" };
+            format!(
+                "version: 1\nproject: app\nregion: nyc3\n{firewall}snapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    keep: {keep}\n    provision: [{{ run: echo {recipe} }}]\n  top: {{ from: {{ snapshot: base }}, size: s-1vcpu-1gb }}\nvolumes:\n  data: {{ size: 1GiB }}\n  scratch: {{ size: 2GiB, scope: environment, filesystem: xfs }}\ndroplets:\n{droplets}"
+            )
+        })
+}
+
+/// An account that others use too.
+fn shared() -> Live {
+    let mut live = nothing();
+    let droplet = |id: u64, name: &str, tags: &[&str]| LiveDroplet {
+        id,
+        name: name.to_owned(),
+        status: DropletStatus::Active,
+        region: "nyc3".to_owned(),
+        size: "c-2".to_owned(),
+        image_id: 1,
+        image_slug: None,
+        public_ipv4: None,
+        private_ipv4: None,
+        volume_ids: Vec::new(),
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        vpc: None,
+        created_at: 0,
+    };
+    live.droplets = vec![
+        droplet(11, "web", &["web"]),
+        droplet(12, "app-main-web", &["theirs"]),
+        droplet(
+            13,
+            "app-pr-1-web",
+            &["dewpoint", "dewpoint:app", "dewpoint:app:pr-1"],
+        ),
+    ];
+    live.volumes = vec![LiveVolume {
+        id: "their-volume".to_owned(),
+        name: "models".to_owned(),
+        region: "nyc3".to_owned(),
+        size_gib: 5,
+        droplet_ids: vec![11],
+        tags: Vec::new(),
+        created_at: 0,
+    }];
+    live.images = vec![LiveImage {
+        id: 21,
+        name: "app-base-0123456789ab".to_owned(),
+        status: "available".to_owned(),
+        regions: vec!["nyc3".to_owned()],
+        min_disk_gib: 25,
+        size_mb: 1,
+        tags: vec!["theirs".to_owned()],
+        created_at: 0,
+    }];
+    live.tags = vec![
+        "dewpoint".to_owned(),
+        "dewpoint:app".to_owned(),
+        "dewpoint:app:pr-1".to_owned(),
+    ];
+    live
+}
+
+/// What of an account is not ours.
+fn foreign(live: &Live) -> Live {
+    let ours = |tags: &[String]| {
+        tags.contains(&"dewpoint:app:main".to_owned())
+            || (tags.contains(&"dewpoint:app".to_owned())
+                && !tags.contains(&"dewpoint:app:pr-1".to_owned()))
+    };
+    let mut live = live.clone();
+    live.droplets.retain(|droplet| !ours(&droplet.tags));
+    live.volumes.retain(|volume| !ours(&volume.tags));
+    // One that a run took and could not tag any more is ours too: the next run tags it.
+    live.images
+        .retain(|image| !image.tags.is_empty() && !ours(&image.tags));
+    live.firewalls.clear();
+    live.ssh_keys.clear();
+    live.tags.clear();
+    live
+}
+
+/// Does the steps in an order that the edges allow, chosen by `seed`; those in `fail` fail, and
+/// what depends on them is skipped as early as an engine may.
+fn execute_in_some_order(plan: &Plan, live: &Live, seed: u64, fail: Option<u32>) -> Live {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        Waiting,
+        Done,
+        Failed,
+    }
+    let mut world = World::new(live);
+    let mut states = vec![State::Waiting; plan.steps.len()];
+    let mut before = vec![Vec::new(); plan.steps.len()];
+    for edge in &plan.edges {
+        before[edge.to.0 as usize].push((edge.from.0 as usize, edge.kind));
+    }
+    let mut seed = seed;
+    loop {
+        // Skip at once whatever can no longer run.
+        for at in 0..plan.steps.len() {
+            let hopeless = before[at]
+                .iter()
+                .any(|&(from, kind)| kind == EdgeKind::Needs && states[from] == State::Failed);
+            if states[at] == State::Waiting && hopeless {
+                states[at] = State::Failed;
+            }
+        }
+        let ready: Vec<usize> = (0..plan.steps.len())
+            .filter(|&at| states[at] == State::Waiting)
+            .filter(|&at| {
+                before[at]
+                    .iter()
+                    .all(|&(from, _)| states[from] != State::Waiting)
+            })
+            .collect();
+        if ready.is_empty() {
+            break;
+        }
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let at = ready[(seed >> 33) as usize % ready.len()];
+        if fail == Some(u32::try_from(at).expect("a small number")) {
+            states[at] = State::Failed;
+            continue;
+        }
+        let step = &plan.steps[at];
+        if let Err(error) = world.step(step) {
+            panic!(
+                "{} of {}: {error}\n{}",
+                step.kind.title(),
+                step.address,
+                text(plan)
+            );
+        }
+        states[at] = State::Done;
+    }
+    world.live
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn applying_twice_changes_nothing(first in manifests(), second in manifests()) {
+        let live = applied(&first, &shared());
+        let live = applied(&second, &live);
+        let again = plan(&desired(&second), &live, Goal::Apply).expect("a plan");
+        prop_assert!(!again.has_changes(), "{}", text(&again));
+        let after = World::execute(&again, &live);
+        prop_assert_eq!(foreign(&after), foreign(&shared()));
+    }
+
+    #[test]
+    fn destroying_leaves_nothing_of_ours(yaml in manifests()) {
+        let live = applied(&yaml, &shared());
+        let gone = destroy(&scope(&yaml), &live, false, &[]).expect("a plan");
+        assert_checked(&gone, &live);
+        let live = World::execute(&gone, &live);
+        prop_assert!(live.firewalls.is_empty() && live.ssh_keys.is_empty());
+        let ours = "dewpoint:app:main".to_owned();
+        prop_assert!(!live.droplets.iter().any(|droplet| droplet.tags.contains(&ours)));
+        prop_assert!(!live.volumes.iter().any(|volume| volume.tags.contains(&ours)));
+        prop_assert!(!live.tags.contains(&ours));
+        prop_assert_eq!(foreign(&live), foreign(&shared()));
+        let again = destroy(&scope(&yaml), &live, false, &[]).expect("a plan");
+        prop_assert!(!again.has_changes(), "{}", text(&again));
+
+        // Alone in the account, nothing at all is left.
+        let live = applied(&yaml, &nothing());
+        let gone = destroy(&scope(&yaml), &live, true, &[]).expect("a plan");
+        assert_checked(&gone, &live);
+        prop_assert_eq!(World::execute(&gone, &live), nothing());
+    }
+
+    #[test]
+    fn testing_leaves_only_what_the_project_owns(first in manifests(), yaml in manifests()) {
+        let live = applied(&first, &shared());
+        let test = plan(&desired(&yaml), &live, Goal::Test).expect("a plan");
+        let live = World::execute(&test, &live);
+        let left = destroy(&scope(&yaml), &live, false, &[]).expect("a plan");
+        prop_assert!(!left.has_changes(), "{}\n{}", text(&test), text(&left));
+        prop_assert!(!live.tags.iter().any(|tag| tag.starts_with("dewpoint-expires:")), "{:?}", live.tags);
+        prop_assert_eq!(foreign(&live), foreign(&shared()));
+    }
+
+    #[test]
+    fn every_order_that_edges_allow_ends_the_same(
+        first in manifests(),
+        yaml in manifests(),
+        seed in any::<u64>(),
+        test in any::<bool>(),
+    ) {
+        let goal = if test { Goal::Test } else { Goal::Apply };
+        let live = applied(&first, &shared());
+        let plan = plan(&desired(&yaml), &live, goal).expect("a plan");
+        let one = execute_in_some_order(&plan, &live, seed, None);
+        let other = World::execute(&plan, &live);
+        let names = |live: &Live| {
+            let mut names: Vec<String> = live
+                .droplets
+                .iter()
+                .map(|droplet| format!("{} {} {:?}", droplet.name, droplet.size, droplet.tags))
+                .chain(live.volumes.iter().map(|volume| format!("{} {}", volume.name, volume.size_gib)))
+                .chain(live.images.iter().map(|image| image.name.clone()))
+                .chain(live.firewalls.iter().map(|wall| wall.name.clone()))
+                .chain(live.tags.iter().cloned())
+                .collect();
+            names.sort();
+            names
+        };
+        prop_assert_eq!(names(&one), names(&other));
+    }
+
+    #[test]
+    fn whatever_step_fails_the_next_run_finishes(
+        yaml in manifests(),
+        seed in any::<u64>(),
+        failing in any::<prop::sample::Index>(),
+        test in any::<bool>(),
+    ) {
+        let goal = if test { Goal::Test } else { Goal::Apply };
+        let live = shared();
+        let first = plan(&desired(&yaml), &live, goal).expect("a plan");
+        let fail = u32::try_from(failing.index(first.steps.len().max(1))).expect("small");
+        let after = execute_in_some_order(&first, &live, seed, Some(fail));
+        prop_assert_eq!(foreign(&after), foreign(&live));
+        if test {
+            // What was made for the test is gone, but for what could not be removed.
+            let strays = after.droplets.iter().filter(|d| d.tags.contains(&"dewpoint:app:main".to_owned()));
+            prop_assert!(strays.count() <= 1);
+        }
+        let second = plan(&desired(&yaml), &after, Goal::Apply).expect("a plan");
+        let done = execute_in_some_order(&second, &after, seed, None);
+        let third = plan(&desired(&yaml), &done, Goal::Apply).expect("a plan");
+        prop_assert!(!third.has_changes(), "{}", text(&third));
+    }
+
+    #[test]
+    fn plans_are_the_same_whatever_the_order_and_survive_json(
+        first in manifests(),
+        yaml in manifests(),
+    ) {
+        let live = applied(&first, &shared());
+        let manifest = manifest(&yaml);
+        let one = plan(&desired_of(&manifest), &live, Goal::Apply).expect("a plan");
+        let mut turned = live.clone();
+        turned.droplets.reverse();
+        turned.volumes.reverse();
+        turned.images.reverse();
+        turned.firewalls.reverse();
+        let mut reversed = manifest.clone();
+        reversed.droplets.reverse();
+        reversed.volumes.reverse();
+        reversed.snapshots.reverse();
+        let other = plan(&desired_of(&reversed), &turned, Goal::Apply).expect("a plan");
+        prop_assert_eq!(&one, &other);
+        let json = crate::report::plan_json::render(&one);
+        let read: Plan = serde_json::from_str(&json).expect("a plan");
+        prop_assert_eq!(read, one);
+    }
+}
+
+/// Growth is near-linear: ten times the droplets take not much more than ten times as long.
+/// What counts is measured in `benches/`; here only that nothing is quadratic.
+#[test]
+fn ten_thousand_droplets_are_no_trouble() {
+    let yaml = "version: 1\nproject: app\nregion: nyc3\ndroplets:\n  web:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    count: 10000\n    source: { path: . }\n    run: [{ name: tests, command: \"true\", artifacts: [a] }]\n    after_run: destroy\n";
+    let desired = desired(yaml);
+    let t = std::time::Instant::now();
+    let first = crate::plan::plan(&desired, &nothing(), &Options::default(), NOW).expect("a plan");
+    eprintln!(
+        "PLAN {:?} steps {} edges {}",
+        t.elapsed(),
+        first.steps.len(),
+        first.edges.len()
+    );
+    let t = std::time::Instant::now();
+    check::check(&first, &nothing()).expect("a good plan");
+    eprintln!("CHECK {:?}", t.elapsed());
+    assert_eq!(first.activities.len(), 10_000);
+    let kinds = |name: &str| {
+        first
+            .steps
+            .iter()
+            .filter(|step| step.kind.title().starts_with(name))
+            .count()
+    };
+    assert_eq!(kinds("create 10 droplets"), 1_000);
+    check::check(&first, &nothing()).expect("a good plan");
+}

@@ -1,0 +1,433 @@
+//! A pure interpreter of steps on what exists: what the cloud would look like if every step did
+//! what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::live::{
+    Account, Catalog, DropletStatus, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey,
+    LiveVolume, RegionOffer, SizeOffer,
+};
+use crate::plan::step::{
+    DropletRef, FirewallRef, ImageRef, Step, StepKind, TaggedResource, VolumeRef,
+};
+use crate::plan::{Plan, StepId};
+use crate::units::Money;
+
+pub(super) const REGION: &str = "nyc3";
+
+/// An account with nothing in it.
+pub(super) fn nothing() -> Live {
+    let size = |slug: &str, disk_gib: u32, hourly: &str, monthly: &str| SizeOffer {
+        slug: slug.to_owned(),
+        disk_gib,
+        memory_mib: 1_024,
+        vcpus: 1,
+        price_hourly: Money(hourly.parse().expect("a price")),
+        price_monthly: Money(monthly.parse().expect("a price")),
+        regions: vec![REGION.to_owned(), "sfo3".to_owned()],
+        available: true,
+    };
+    Live {
+        account: Account {
+            droplet_limit: 0,
+            volume_limit: 0,
+            status: "active".to_owned(),
+        },
+        catalog: Catalog {
+            sizes: vec![
+                size("c-2", 50, "0.0625", "42"),
+                size("s-1vcpu-1gb", 25, "0.00893", "6"),
+                size("s-2vcpu-4gb", 80, "0.03571", "24"),
+            ],
+            regions: vec![RegionOffer {
+                slug: REGION.to_owned(),
+                available: true,
+                features: vec!["storage".to_owned()],
+            }],
+        },
+        ..Live::default()
+    }
+}
+
+/// What exists while steps are done.
+pub(super) struct World {
+    pub live: Live,
+    next: u64,
+    droplets: BTreeMap<(u32, String), u64>,
+    volumes: BTreeMap<u32, String>,
+    images: BTreeMap<u32, u64>,
+    firewalls: BTreeMap<u32, String>,
+    /// Builders' disks, by droplet.
+    off: BTreeSet<u64>,
+}
+
+impl World {
+    pub fn new(live: &Live) -> Self {
+        let next = 1
+            + [
+                live.droplets.iter().map(|d| d.id).max(),
+                live.images.iter().map(|i| i.id).max(),
+                live.ssh_keys.iter().map(|k| k.id).max(),
+            ]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or(100)
+            + (live.volumes.len() + live.firewalls.len()) as u64;
+        Self {
+            live: live.clone(),
+            next,
+            droplets: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            images: BTreeMap::new(),
+            firewalls: BTreeMap::new(),
+            off: BTreeSet::new(),
+        }
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn droplet(&self, droplet: &DropletRef) -> Option<u64> {
+        match droplet {
+            DropletRef::Known { id, .. } => Some(*id),
+            DropletRef::Created { step, name } => {
+                self.droplets.get(&(step.0, name.clone())).copied()
+            }
+        }
+    }
+
+    fn volume(&self, volume: &VolumeRef) -> Option<String> {
+        match volume {
+            VolumeRef::Known { id } => Some(id.clone()),
+            VolumeRef::Created { step } => self.volumes.get(&step.0).cloned(),
+        }
+    }
+
+    fn live_droplet(&mut self, id: u64) -> Result<&mut LiveDroplet, String> {
+        self.live
+            .droplets
+            .iter_mut()
+            .find(|droplet| droplet.id == id)
+            .ok_or_else(|| format!("there is no droplet {id}"))
+    }
+
+    fn live_volume(&mut self, id: &str) -> Result<&mut LiveVolume, String> {
+        self.live
+            .volumes
+            .iter_mut()
+            .find(|volume| volume.id == id)
+            .ok_or_else(|| format!("there is no volume {id}"))
+    }
+
+    fn tag_exists(&self, tag: &String) -> Result<(), String> {
+        if self.live.tags.contains(tag) {
+            Ok(())
+        } else {
+            Err(format!("there is no tag {tag}"))
+        }
+    }
+
+    fn make_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
+        for tag in tags {
+            if tag.starts_with("dewpoint") && !self.live.tags.contains(tag) {
+                self.live.tags.push(tag.clone());
+            }
+        }
+        self.live.tags.sort();
+    }
+
+    fn bearers(&self, tag: &String) -> usize {
+        self.live
+            .droplets
+            .iter()
+            .filter(|d| d.tags.contains(tag))
+            .count()
+            + self
+                .live
+                .volumes
+                .iter()
+                .filter(|v| v.tags.contains(tag))
+                .count()
+            + self
+                .live
+                .images
+                .iter()
+                .filter(|i| i.tags.contains(tag))
+                .count()
+    }
+
+    /// Does a step; what the real cloud would refuse is an error.
+    pub fn step(&mut self, step: &Step) -> Result<(), String> {
+        let StepId(number) = step.id;
+        match &step.kind {
+            StepKind::CreateSshKey {
+                name, fingerprint, ..
+            } => {
+                let id = self.id();
+                if !self
+                    .live
+                    .ssh_keys
+                    .iter()
+                    .any(|key| key.fingerprint == *fingerprint)
+                {
+                    self.live.ssh_keys.push(LiveSshKey {
+                        id,
+                        name: name.clone(),
+                        fingerprint: fingerprint.clone(),
+                    });
+                }
+            }
+            StepKind::DeleteSshKey {
+                name, fingerprint, ..
+            } => self
+                .live
+                .ssh_keys
+                .retain(|key| !(key.name == *name && key.fingerprint == *fingerprint)),
+            StepKind::CreateTags { names } => self.make_tags(names),
+            StepKind::DeleteTags { names } => {
+                let empty: Vec<String> = names
+                    .iter()
+                    .filter(|tag| self.bearers(tag) == 0)
+                    .cloned()
+                    .collect();
+                self.live.tags.retain(|tag| !empty.contains(tag));
+            }
+            StepKind::CreateFirewall { spec } => {
+                for tag in &spec.tags {
+                    self.tag_exists(tag)?;
+                }
+                if self
+                    .live
+                    .firewalls
+                    .iter()
+                    .any(|wall| wall.name == spec.name)
+                {
+                    return Err(format!("firewall {} exists", spec.name));
+                }
+                let id = format!("fw-{}", self.id());
+                self.firewalls.insert(number, id.clone());
+                self.live.firewalls.push(LiveFirewall {
+                    id,
+                    name: spec.name.clone(),
+                    inbound: spec.inbound.clone(),
+                    outbound: spec.outbound.clone(),
+                    tags: spec.tags.clone(),
+                    droplet_ids: Vec::new(),
+                });
+            }
+            StepKind::UpdateFirewall { id, spec } => {
+                let wall = self
+                    .live
+                    .firewalls
+                    .iter_mut()
+                    .find(|wall| wall.id == *id)
+                    .ok_or("there is no such firewall")?;
+                wall.inbound.clone_from(&spec.inbound);
+                wall.outbound.clone_from(&spec.outbound);
+                wall.tags.clone_from(&spec.tags);
+            }
+            StepKind::DeleteFirewall { firewall, .. } => {
+                let id = match firewall {
+                    FirewallRef::Known(id) => Some(id.clone()),
+                    FirewallRef::Created(step) => self.firewalls.get(&step.0).cloned(),
+                };
+                self.live
+                    .firewalls
+                    .retain(|wall| Some(&wall.id) != id.as_ref());
+            }
+            StepKind::CreateVolume { spec } => {
+                if self
+                    .live
+                    .volumes
+                    .iter()
+                    .any(|volume| volume.name == spec.name && volume.region == spec.region)
+                {
+                    return Err(format!("volume {} exists", spec.name));
+                }
+                self.make_tags(&spec.tags);
+                let id = format!("vol-{}", self.id());
+                self.volumes.insert(number, id.clone());
+                self.live.volumes.push(LiveVolume {
+                    id,
+                    name: spec.name.clone(),
+                    region: spec.region.clone(),
+                    size_gib: spec.size.0,
+                    droplet_ids: Vec::new(),
+                    tags: spec.tags.clone(),
+                    created_at: 0,
+                });
+            }
+            StepKind::ResizeVolume { id, to, .. } => self.live_volume(id)?.size_gib = to.0,
+            StepKind::DeleteVolume { volume, .. } => {
+                if let Some(id) = self.volume(volume) {
+                    let volume = self.live_volume(&id)?;
+                    if !volume.droplet_ids.is_empty() {
+                        return Err(format!("volume {id} is attached"));
+                    }
+                    self.live.volumes.retain(|volume| volume.id != id);
+                }
+            }
+            StepKind::UpdateTags {
+                resource,
+                id,
+                add,
+                remove,
+            } => {
+                for tag in add.iter().filter(|tag| tag.starts_with("dewpoint")) {
+                    self.tag_exists(tag)?;
+                }
+                let number = id.parse().unwrap_or(0);
+                let tags = match resource {
+                    TaggedResource::Droplet => &mut self.live_droplet(number)?.tags,
+                    TaggedResource::Volume => &mut self.live_volume(id)?.tags,
+                    TaggedResource::Image => {
+                        let images = &mut self.live.images;
+                        let image = images.iter_mut().find(|image| image.id == number);
+                        &mut image.ok_or("there is no such image")?.tags
+                    }
+                };
+                tags.retain(|tag| !remove.contains(tag));
+                tags.extend(add.iter().cloned());
+                tags.sort();
+                tags.dedup();
+            }
+            StepKind::CreateDroplets { spec, droplets } => {
+                if droplets.len() > 10 {
+                    return Err("more than ten droplets in one call".to_owned());
+                }
+                if !self
+                    .live
+                    .ssh_keys
+                    .iter()
+                    .any(|key| key.fingerprint == spec.ssh_key_fingerprint)
+                {
+                    return Err("the key is not registered".to_owned());
+                }
+                let (image_id, image_slug) = match &spec.image {
+                    ImageRef::Slug(slug) => (1, Some(slug.clone())),
+                    ImageRef::Id(id) => (*id, None),
+                    ImageRef::Taken(step) => (
+                        *self
+                            .images
+                            .get(&step.0)
+                            .ok_or("the snapshot was not taken")?,
+                        None,
+                    ),
+                };
+                self.make_tags(&spec.tags);
+                for droplet in droplets {
+                    let id = self.id();
+                    self.droplets.insert((number, droplet.name.clone()), id);
+                    self.live.droplets.push(LiveDroplet {
+                        id,
+                        name: droplet.name.clone(),
+                        status: DropletStatus::Active,
+                        region: spec.region.clone(),
+                        size: spec.size.clone(),
+                        image_id,
+                        image_slug: image_slug.clone(),
+                        public_ipv4: Some([203, 0, 113, 1].into()),
+                        private_ipv4: None,
+                        volume_ids: Vec::new(),
+                        tags: spec.tags.clone(),
+                        vpc: None,
+                        created_at: 0,
+                    });
+                }
+            }
+            StepKind::Connect { droplet, .. }
+            | StepKind::Provision { droplet, .. }
+            | StepKind::Sync { droplet, .. }
+            | StepKind::Run { droplet, .. }
+            | StepKind::Collect { droplet, .. }
+            | StepKind::Mount { droplet, .. }
+            | StepKind::Unmount { droplet, .. } => {
+                let id = self.droplet(droplet).ok_or("there is no such droplet")?;
+                self.live_droplet(id)?;
+            }
+            StepKind::PowerOff { droplet } => {
+                let id = self.droplet(droplet).ok_or("there is no such droplet")?;
+                self.live_droplet(id)?.status = DropletStatus::Off;
+                self.off.insert(id);
+            }
+            StepKind::TakeSnapshot { droplet, name } => {
+                let droplet = self.droplet(droplet).ok_or("there is no such droplet")?;
+                if !self.off.contains(&droplet) {
+                    return Err("the builder is on".to_owned());
+                }
+                let id = self.id();
+                self.images.insert(number, id);
+                self.live.images.push(LiveImage {
+                    id,
+                    name: name.clone(),
+                    status: "available".to_owned(),
+                    regions: vec![REGION.to_owned()],
+                    min_disk_gib: 25,
+                    size_mb: 1_500,
+                    tags: Vec::new(),
+                    created_at: i64::try_from(id).expect("a small id"),
+                });
+            }
+            StepKind::TagSnapshot { image, tags } => {
+                for tag in tags {
+                    self.tag_exists(tag)?;
+                }
+                let id = match image {
+                    ImageRef::Id(id) => *id,
+                    ImageRef::Taken(step) => *self.images.get(&step.0).ok_or("not taken")?,
+                    ImageRef::Slug(_) => return Err("a public image bears no tags".to_owned()),
+                };
+                let image = self.live.images.iter_mut().find(|image| image.id == id);
+                image.ok_or("there is no such image")?.tags.clone_from(tags);
+            }
+            StepKind::Prune { id, .. } => self.live.images.retain(|image| image.id != *id),
+            StepKind::Attach {
+                volume, droplet, ..
+            } => {
+                let volume = self.volume(volume).ok_or("there is no such volume")?;
+                let droplet = self.droplet(droplet).ok_or("there is no such droplet")?;
+                let live = self.live_volume(&volume)?;
+                if !live.droplet_ids.is_empty() {
+                    return Err(format!("volume {volume} is attached already"));
+                }
+                live.droplet_ids.push(droplet);
+                self.live_droplet(droplet)?.volume_ids.push(volume);
+            }
+            StepKind::Detach {
+                volume, droplet, ..
+            } => {
+                let volume = self.volume(volume).ok_or("there is no such volume")?;
+                let droplet = self.droplet(droplet).ok_or("there is no such droplet")?;
+                self.live_volume(&volume)?
+                    .droplet_ids
+                    .retain(|id| *id != droplet);
+                self.live_droplet(droplet)?
+                    .volume_ids
+                    .retain(|id| *id != volume);
+            }
+            StepKind::DestroyDroplet { droplet, .. } => {
+                if let Some(id) = self.droplet(droplet) {
+                    self.live.droplets.retain(|droplet| droplet.id != id);
+                    for volume in &mut self.live.volumes {
+                        volume.droplet_ids.retain(|droplet| *droplet != id);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does every step in the order in which the plan lists them.
+    pub fn execute(plan: &Plan, live: &Live) -> Live {
+        let mut world = Self::new(live);
+        for step in &plan.steps {
+            if let Err(error) = world.step(step) {
+                panic!("{} of {}: {error}", step.kind.title(), step.address);
+            }
+        }
+        world.live
+    }
+}

@@ -1,0 +1,225 @@
+//! `apply`, `plan` and `destroy`: convergence, in guests and on the cloud.
+
+use crate::guests;
+use crate::workspace::Workspace;
+
+const KEPT: &str = r#"
+version: 1
+project: kept
+region: nyc3
+volumes:
+  data: { size: 1GiB }
+  scratch: { size: 1GiB, scope: environment }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes:
+      - { volume: data, mount: /mnt/data }
+      - { volume: scratch, mount: /mnt/scratch }
+    source: { path: ./app }
+    env: { GREETING: hello }
+    run:
+      - name: greet
+        command: |
+          echo "$GREETING from $DEWPOINT_DROPLET in $DEWPOINT_ENV" | tee -a /mnt/data/log
+          cat word.txt
+      - name: only once
+        command: echo one >>/mnt/data/once
+        when: once
+"#;
+
+#[test]
+fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(KEPT);
+    workspace.write("app/word.txt", "first\n");
+
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("hello from")
+        .says("first");
+    assert_eq!(workspace.names("droplets"), ["kept-main-box"]);
+    assert_eq!(
+        workspace.names("volumes"),
+        ["kept-data", "kept-main-scratch"]
+    );
+    let droplet = &workspace.list("droplets")[0];
+    for tag in ["dewpoint", "dewpoint:kept", "dewpoint:kept:main"] {
+        assert!(
+            droplet["tags"]
+                .as_array()
+                .expect("tags")
+                .contains(&tag.into()),
+            "{droplet}"
+        );
+    }
+
+    let plan = workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    assert!(plan.out.contains("greet"), "{}", plan.all());
+    let json: serde_json::Value =
+        serde_json::from_str(&workspace.local(&["plan", "--format", "json"]).expect(0).out)
+            .expect("one JSON document");
+    assert_eq!(json["version"], 1);
+
+    // The source is synchronised, what runs once does not run again, nothing is made anew.
+    workspace.write("app/word.txt", "second\n");
+    let id = droplet["id"].clone();
+    let again = workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("second");
+    assert!(!again.err.contains("first"), "{}", again.all());
+    assert_eq!(workspace.list("droplets")[0]["id"], id);
+
+    // A manifest that says otherwise is a change, with the exit code that was asked for.
+    workspace.write("dewpoint.yaml", &KEPT.replace("s-1vcpu-1gb", "s-1vcpu-2gb"));
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(2)
+        .says("droplet.box must be replaced")
+        .says("s-1vcpu-1gb -> s-1vcpu-2gb");
+    workspace.write(
+        "dewpoint.yaml",
+        &KEPT.replace("data: { size: 1GiB }", "data: { size: 2GiB }"),
+    );
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let data = workspace
+        .list("volumes")
+        .into_iter()
+        .find(|volume| volume["name"] == "kept-data")
+        .expect("the volume");
+    assert_eq!(data["size_gigabytes"], 2);
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+
+    // Without a terminal nobody can approve: nothing is done, not even asked.
+    let calls = workspace.requests().len();
+    workspace.local(&["destroy"]).expect(1).says("--yes");
+    assert_eq!(workspace.requests().len(), calls);
+
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    assert_eq!(workspace.names("volumes"), ["kept-data"]);
+    assert_eq!(workspace.names("firewalls"), Vec::<String>::new());
+    assert_eq!(workspace.names("ssh_keys"), Vec::<String>::new());
+
+    // What lay on the project's volume is still there for the next droplet.
+    let next = KEPT.replace("cat word.txt", "cat /mnt/data/once /mnt/data/log");
+    workspace.write(
+        "dewpoint.yaml",
+        &next.replace("data: { size: 1GiB }", "data: { size: 2GiB }"),
+    );
+    let next = workspace.local(&["apply", "--yes"]).expect(0);
+    let greetings = next
+        .err
+        .lines()
+        .filter(|line| line.contains("| hello from"))
+        .count();
+    assert!(greetings >= 4, "{}", next.all());
+
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+const PROTECTED: &str = r#"
+version: 1
+project: safe
+region: nyc3
+protect: [volume.data]
+volumes:
+  data: { size: 1GiB }
+"#;
+
+#[test]
+fn what_is_protected_is_only_destroyed_on_the_explicit_word() {
+    let workspace = Workspace::with(PROTECTED);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(1)
+        .says("volume.data")
+        .says("--unprotect");
+    assert_eq!(workspace.names("volumes"), ["safe-data"]);
+    workspace
+        .local(&[
+            "destroy",
+            "--project",
+            "--yes",
+            "--unprotect",
+            "volume.data",
+        ])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn two_environments_live_side_by_side_and_foreign_things_are_left_alone() {
+    let manifest = r#"
+version: 1
+project: twins
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb }
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.up(&[]);
+    let (status, foreign) = workspace.call(
+        "POST",
+        "/v2/volumes",
+        Some(
+            &serde_json::json!({"name": "twins-elsewhere", "region": "nyc3", "size_gigabytes": 1}),
+        ),
+    );
+    assert_eq!(status, 201, "{foreign}");
+    workspace
+        .local(&["apply", "--yes", "--env", "pr-1"])
+        .expect(0);
+    workspace
+        .local(&["apply", "--yes", "--env", "pr-2"])
+        .expect(0);
+    assert_eq!(
+        workspace.names("droplets"),
+        ["twins-pr-1-box", "twins-pr-2-box"]
+    );
+    workspace
+        .local(&["destroy", "--yes", "--env", "pr-1"])
+        .expect(0);
+    assert_eq!(workspace.names("droplets"), ["twins-pr-2-box"]);
+    workspace
+        .local(&["plan", "--detailed-exitcode", "--env", "pr-2"])
+        .expect(0)
+        .says("No changes.");
+    workspace
+        .local(&["destroy", "--yes", "--env", "pr-2"])
+        .expect(0);
+    assert_eq!(workspace.names("volumes"), ["twins-elsewhere"]);
+    assert_eq!(workspace.names("tags"), Vec::<String>::new());
+}
+
+#[test]
+fn another_machine_without_the_key_can_destroy() {
+    let manifest = r#"
+version: 1
+project: far
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: 2 }
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("ssh_keys"), ["far-main"]);
+    std::fs::remove_dir_all(workspace.path(".dewpoint")).expect("history and key are gone");
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}

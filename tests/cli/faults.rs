@@ -1,0 +1,99 @@
+//! The cloud misbehaves: nothing is doubled, nothing is left unseen.
+
+use serde_json::json;
+
+use crate::workspace::Workspace;
+
+const ONE: &str = r#"
+version: 1
+project: one
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb }
+"#;
+
+#[test]
+fn a_droplet_whose_create_answer_was_lost_is_found_not_doubled() {
+    let workspace = Workspace::with(ONE);
+    workspace.up(&[]);
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "fault": "reset_after"
+    }));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets"), ["one-main-box"]);
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_refusal_in_the_middle_is_reported_and_the_next_apply_goes_on() {
+    let workspace = Workspace::with(ONE);
+    workspace.up(&[]);
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "fault": { "status": { "code": 422 } }
+    }));
+    let failed = workspace.local(&["apply", "--yes"]).expect(1);
+    assert!(failed.out.contains("droplet.box"), "{}", failed.all());
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    workspace.local(&["apply", "--yes"]).expect(0);
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn server_errors_and_rate_limits_are_waited_out() {
+    let workspace = Workspace::with(ONE);
+    workspace.up(&[]);
+    for (method, path, status) in [
+        ("GET", "/v2/volumes", 503),
+        ("GET", "/v2/droplets", 500),
+        ("POST", "/v2/firewalls", 502),
+        ("POST", "/v2/account/keys", 429),
+    ] {
+        workspace.fault(&json!({
+            "method": method, "path": path, "fault": { "status": { "code": status, "retry_after": 1 } }
+        }));
+    }
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets"), ["one-main-box"]);
+    assert_eq!(workspace.names("firewalls"), ["one-main"]);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_killed_apply_is_finished_by_the_next_one() {
+    let workspace = Workspace::with(&ONE.replace("s-1vcpu-1gb }", "s-1vcpu-1gb, count: 3 }"));
+    workspace.up(&[]);
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "fault": { "delay": { "ms": 20_000 } }
+    }));
+    let mut apply = workspace
+        .command(&["apply", "--yes", "--local"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    // Wait for the level, not for a time: the droplets exist, their answer is still out.
+    while workspace.names("droplets").len() < 3 {
+        std::thread::yield_now();
+    }
+    apply.kill().expect("killed");
+    apply.wait().expect("ended");
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets").len(), 3);
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}

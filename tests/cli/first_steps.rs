@@ -1,0 +1,141 @@
+//! What a newcomer meets first: init, validate, schema, and the ways to go wrong.
+
+use crate::workspace::Workspace;
+
+#[test]
+fn init_writes_a_manifest_that_validates_and_never_overwrites() {
+    let workspace = Workspace::new();
+    workspace
+        .run(&["init", "--project", "demo"])
+        .expect(0)
+        .says("dewpoint plan --local");
+    workspace
+        .run(&["validate"])
+        .expect(0)
+        .says("dewpoint.yaml is valid: demo / main");
+    let before = workspace.read("dewpoint.yaml");
+    workspace
+        .run(&["init"])
+        .expect(1)
+        .says("dewpoint.yaml is there already");
+    assert_eq!(workspace.read("dewpoint.yaml"), before);
+    workspace
+        .run(&["init", "--project", "Not A Name", "-f", "other.yaml"])
+        .expect(1);
+    assert!(!workspace.path("other.yaml").exists());
+}
+
+#[test]
+fn the_checked_in_schema_is_what_the_program_prints() {
+    let workspace = Workspace::new();
+    let checked_in = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/schemas/manifest.schema.json"
+    ))
+    .expect("the schema");
+    assert!(
+        workspace.run(&["schema"]).expect(0).out == checked_in,
+        "run: dewpoint schema > schemas/manifest.schema.json"
+    );
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).expect("examples") {
+        let name = entry.expect("an entry").file_name();
+        let workspace = Workspace::example(&name.to_string_lossy());
+        workspace.run(&["validate"]).expect(0);
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn what_is_missing_is_said_with_the_way_on() {
+    let workspace = Workspace::new();
+    workspace
+        .run(&["validate"])
+        .expect(1)
+        .says("there is no manifest at dewpoint.yaml")
+        .says("dewpoint init");
+    workspace.run(&["init", "--project", "demo"]).expect(0);
+    workspace
+        .run(&["plan"])
+        .expect(1)
+        .says("DIGITALOCEAN_TOKEN")
+        .says("--local");
+    workspace
+        .run(&["apply"])
+        .expect(1)
+        .says("no terminal")
+        .says("--yes");
+    workspace.run(&["aply"]).expect(1).says("apply");
+    workspace
+        .run(&["validate", "--var", "nonsense"])
+        .expect(1)
+        .says("NAME=VALUE");
+    for (name, value) in [
+        ("DIGITALOCEAN_API_URL", "http://api.example.com"),
+        ("DEWPOINT_CLOUD", "moon"),
+    ] {
+        let output = workspace
+            .command(&["plan"])
+            .env("DIGITALOCEAN_TOKEN", "dop_v1_not_to_be_seen")
+            .env(name, value)
+            .output()
+            .expect("the binary runs");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            err.contains(name) && !err.contains("not_to_be_seen"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn the_manifest_can_come_over_standard_input() {
+    use std::io::Write as _;
+    let workspace = Workspace::new();
+    let mut child = workspace
+        .command(&["validate", "-f", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(b"version: 1\nproject: piped\nregion: nyc3\n")
+        .expect("written");
+    let output = child.wait_with_output().expect("ended");
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("piped / main"));
+}
+
+#[test]
+fn texts_for_shells_and_readers_are_made_from_the_arguments() {
+    let workspace = Workspace::new();
+    assert!(
+        workspace
+            .run(&["completions", "bash"])
+            .expect(0)
+            .out
+            .contains("_dewpoint()")
+    );
+    assert!(
+        workspace
+            .run(&["man"])
+            .expect(0)
+            .out
+            .contains(".TH dewpoint")
+    );
+    workspace
+        .run(&["--version"])
+        .expect(0)
+        .says("dewpoint 0.1.0");
+    insta::assert_snapshot!(workspace.run(&["--help"]).expect(0).out);
+}

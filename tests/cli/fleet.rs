@@ -1,0 +1,63 @@
+//! Many droplets: few calls.
+
+use crate::workspace::Workspace;
+
+const FLEET: &str = r#"
+version: 1
+project: fleet
+region: nyc3
+droplets:
+  worker:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    count: 100
+"#;
+
+#[test]
+fn a_hundred_droplets_are_made_shown_and_removed_with_few_calls() {
+    let workspace = Workspace::with(FLEET);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets").len(), 100);
+    assert_eq!(workspace.count("POST", "/v2/droplets"), 10, "ten in a call");
+
+    let before = workspace.requests().len();
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    let calls = workspace.requests().len() - before;
+    assert!(calls <= 9, "a plan with nothing to do took {calls} calls");
+
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn scaling_touches_only_the_difference() {
+    let workspace = Workspace::with(&FLEET.replace("100", "2"));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let ids = |workspace: &Workspace| -> Vec<u64> {
+        let mut ids: Vec<u64> = workspace
+            .list("droplets")
+            .iter()
+            .map(|droplet| droplet["id"].as_u64().expect("an id"))
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    let two = ids(&workspace);
+    workspace.write("dewpoint.yaml", &FLEET.replace("100", "3"));
+    workspace
+        .local(&["plan"])
+        .expect(0)
+        .says("1 to add, 0 to change, 0 to replace, 0 to destroy");
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let three = ids(&workspace);
+    assert_eq!(three.len(), 3);
+    assert!(two.iter().all(|id| three.contains(id)), "{two:?} {three:?}");
+    workspace.write("dewpoint.yaml", &FLEET.replace("100", "1"));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets"), ["fleet-main-worker"]);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}

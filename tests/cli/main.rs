@@ -1,0 +1,50 @@
+//! The built binary, driven as a user drives it, against a local cloud of each test's own.
+//!
+//! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
+
+mod apply;
+mod faults;
+mod first_steps;
+mod fleet;
+mod interrupt;
+mod quickstart;
+mod secrets;
+mod spec;
+mod workspace;
+
+/// Whether droplets can be logged in to here; says why not.
+pub fn guests() -> bool {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let folder = camino::Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
+    let probe = dewpoint::local::guests::probe(folder);
+    if probe.tier == dewpoint::local::guests::Tier::Namespaces {
+        return true;
+    }
+    eprintln!(
+        "NOT RUN: this machine cannot do guests: {}",
+        probe.reasons.join("; ")
+    );
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "CI must run the tests of guests"
+    );
+    false
+}
+
+/// Fails when a file of this folder is not a module of it: its tests would never run.
+#[test]
+fn every_file_here_is_run() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let main = std::fs::read_to_string(folder.join("main.rs")).expect("this file");
+    for entry in std::fs::read_dir(folder).expect("this folder") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        let Some(module) = name.strip_suffix(".rs") else {
+            continue;
+        };
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "tests/cli/{name} is not run"
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! Plans made by hand, executed by the real client and the real SSH side against the local cloud.
+
+mod interrupted;
+mod rig;
+mod whole_way;
