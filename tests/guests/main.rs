@@ -28,6 +28,11 @@ fn main() {
     if first == dewpoint::local::SUPERVISOR {
         dewpoint::local::guests::supervisor_main();
     }
+    // What guests warn of is what explains a test that fails.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if first == CLOUD {
         let folder = Utf8PathBuf::from(words.next().expect("a folder"));

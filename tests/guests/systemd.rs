@@ -45,16 +45,17 @@ pub async fn services(folder: &Utf8Path) {
 
     // A reboot is one: the same droplet, another process 1, the service up again by itself.
     ok(&guest, "touch /run/before").await;
+    let mut off = host.take_powered_off().expect("first to ask");
     let _ = run(&guest, "systemctl reboot").await;
     while !matches!(
         connect(address, &login, &key).await,
         Ok(guest) if run(&guest, "[ ! -e /run/before ] && systemctl is-active app").await.status == Some(0)
     ) {
+        assert!(off.is_empty(), "it must come back from the reboot");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 
     // Shut down from outside and powered off from inside are both noticed.
-    let mut off = host.take_powered_off().expect("first to ask");
     host.shut_down(11).await;
     assert_eq!(off.recv().await, Some(11));
     assert!(!host.is_running(11).await);

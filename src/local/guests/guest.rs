@@ -326,6 +326,9 @@ async fn receive(control: &AsyncFd<OwnedFd>) -> std::io::Result<Option<(FromGues
     loop {
         let mut ready = control.readable().await?;
         match ready.try_io(|socket| wire::receive(socket.get_ref())) {
+            // Said once when the other side ended before it had read all; its last word is still
+            // to be had.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
             Ok(result) => return result,
             Err(_would_block) => {}
         }
