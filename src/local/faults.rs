@@ -38,7 +38,7 @@ pub enum Fault {
     ResetBefore,
     /// The connection ends after everything is done, in place of the answer.
     ResetAfter,
-    /// An answer with this status.
+    /// An answer with this status; with 429, `ratelimit-reset` is the next second.
     Status {
         /// The status, such as 503.
         code: u16,

@@ -88,6 +88,7 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> Result<(), LocalE
             message: message.trim_start_matches("error: ").trim().to_owned(),
         }
     })?;
+    close_inherited();
     // A session of its own: the terminal's signals are for whoever asked for this process. It
     // fails when this process leads one already, which is as good.
     let _ = rustix::process::setsid();
@@ -115,6 +116,17 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> Result<(), LocalE
     runtime.shutdown_timeout(Duration::from_secs(2));
     drop(held);
     result
+}
+
+/// Closes what whoever started this process left open: a service that lives on must not keep
+/// another's locks and pipes.
+fn close_inherited() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: nothing in this process has opened anything yet, so nobody owns what is closed here;
+    // the standard streams stay. An older kernel refuses, and nothing is lost by that.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
+    }
 }
 
 async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> {

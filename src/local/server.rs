@@ -168,10 +168,20 @@ async fn handle(
         }
     };
     let was_cut = matches!(fault, Some(Fault::ResetBefore | Fault::ResetAfter));
+    let mut budget = budget;
     let response = match &fault {
         Some(Fault::Status {
             code, retry_after, ..
-        }) => injected(*code, *retry_after),
+        }) => {
+            if *code == 429 {
+                // A client that is told no `retry-after` waits until then: a test has no hour.
+                budget = Budget {
+                    remaining: 0,
+                    reset: now() / 1000 + 1,
+                };
+            }
+            injected(*code, *retry_after)
+        }
         _ => match &result {
             Ok(answer) => respond(answer),
             Err(refusal) => refuse(refusal),

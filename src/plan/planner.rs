@@ -8,11 +8,12 @@ use super::compare::{droplet, firewall, snapshot, ssh_key, volume};
 use super::cost::{Kept, Up};
 use super::error::{Refusal, RefusalKind, Refusals};
 use super::step::{FirewallRef, StepId};
+use super::teardown::volume_address;
 use super::{Goal, Options, Plan, preflight, protect};
 use crate::address::Address;
 use crate::desired::{Desired, Droplet, Image, names};
 use crate::live::ownership::{self, Whose};
-use crate::live::{DropletStatus, Live, LiveDroplet};
+use crate::live::{DropletStatus, Live, LiveDroplet, LiveVolume};
 use crate::manifest::schema::{AfterRunWord, Scope as VolumeScope};
 
 /// Why something goes at the end of a test.
@@ -77,30 +78,52 @@ pub(super) fn plan(
     draft.draw_firewall(&wall);
     census.tell(&mut draft);
 
+    let mut kept = Kept::default();
+    for verdict in volumes {
+        let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
+        if stays {
+            kept.volumes.push(verdict.volume.size);
+        }
+        draft.draw_volume(verdict);
+    }
     let mut removed: BTreeMap<u64, StepId> = BTreeMap::new();
     let doomed_volumes = doomed_volumes(desired, live, &draft);
     let doomed: BTreeSet<&str> = doomed_volumes
         .iter()
         .map(|volume| volume.id.as_str())
         .collect();
+    let is_doomed = |volume: &LiveVolume| doomed.contains(volume.id.as_str());
     for stray in &census.strays {
         let address = census.address_of(&desired.scope, stray);
-        let step = draft.draw_removal(stray, &address, |volume| {
-            doomed.contains(volume.id.as_str())
-        });
+        let step = draft.draw_removal(stray, &address, None, is_doomed);
         removed.insert(stray.id, step);
     }
+    for verdict in &snapshots {
+        let leftovers: Vec<(&LiveDroplet, StepId)> = census
+            .strays
+            .iter()
+            .filter(|stray| stray.name == verdict.snapshot.builder_name)
+            .filter_map(|stray| Some((*stray, *removed.get(&stray.id)?)))
+            .collect();
+        draft.draw_snapshot(desired, verdict, &leftovers, &expiry);
+    }
     for verdict in &droplets {
+        // What is replaced runs on until what it is replaced by can be made.
+        let counts = match &verdict.droplet.image {
+            Image::Snapshot(name) if verdict.replaced => draft
+                .images
+                .get(name.as_str())
+                .and_then(|image| image.counts),
+            _ => None,
+        };
         for (live, _) in &verdict.remove {
-            let step = draft.draw_removal(live, &verdict.droplet.address, |volume| {
-                doomed.contains(volume.id.as_str())
-            });
+            let step = draft.draw_removal(live, &verdict.droplet.address, counts, is_doomed);
             removed.insert(live.id, step);
         }
     }
     release_moved_volumes(desired, &droplets, &mut draft);
     for volume in &doomed_volumes {
-        let address = census.volume_address(&desired.scope, &volume.name);
+        let address = volume_address(&desired.scope, &volume.name);
         let holders: Vec<StepId> = draft
             .attached
             .droplets
@@ -117,25 +140,7 @@ pub(super) fn plan(
             "it is no longer in the manifest",
         );
     }
-    check_attachments(&volumes, &droplets, &removed, &census, &mut draft);
-    let mut kept = Kept::default();
-    for verdict in volumes {
-        let size = verdict.volume.size;
-        let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
-        if stays {
-            kept.volumes.push(size);
-        }
-        draft.draw_volume(verdict);
-    }
-    for verdict in &snapshots {
-        let leftovers: Vec<(&LiveDroplet, StepId)> = census
-            .strays
-            .iter()
-            .filter(|stray| stray.name == verdict.snapshot.builder_name)
-            .filter_map(|stray| Some((*stray, *removed.get(&stray.id)?)))
-            .collect();
-        draft.draw_snapshot(desired, verdict, &leftovers, &expiry);
-    }
+    check_attachments(&droplets, &removed, &census, &mut draft);
     note_others(desired, live, &snapshots, &mut draft, &mut kept);
     for verdict in &droplets {
         verdict.note(desired, &mut draft);
@@ -241,10 +246,6 @@ impl<'a> Census<'a> {
 
     fn address_of(&self, scope: &crate::desired::Scope, stray: &LiveDroplet) -> Address {
         names::address_of_stray(&scope.project, &scope.environment, &stray.name)
-    }
-
-    fn volume_address(&self, scope: &crate::desired::Scope, name: &str) -> Address {
-        super::teardown::volume_address(scope, name)
     }
 
     /// Says what is found beside what the manifest asks for.
@@ -494,11 +495,7 @@ impl<'a> DropletVerdict<'a> {
 }
 
 /// Volumes of the environment that the manifest no longer has.
-fn doomed_volumes<'a>(
-    desired: &Desired,
-    live: &'a Live,
-    draft: &Draft<'_>,
-) -> Vec<&'a crate::live::LiveVolume> {
+fn doomed_volumes<'a>(desired: &Desired, live: &'a Live, draft: &Draft<'_>) -> Vec<&'a LiveVolume> {
     let wanted: BTreeSet<&str> = desired
         .volumes
         .iter()
@@ -548,7 +545,6 @@ fn release_moved_volumes<'a>(
 
 /// Refuses what would wait for a volume that someone else holds.
 fn check_attachments<'a>(
-    volumes: &[volume::Verdict<'a>],
     droplets: &[DropletVerdict<'a>],
     removed: &BTreeMap<u64, StepId>,
     census: &Census<'a>,
@@ -564,11 +560,8 @@ fn check_attachments<'a>(
         .iter()
         .filter_map(|verdict| verdict.live.map(|live| live.id))
         .collect();
-    for verdict in volumes {
-        let Address::Volume(name) = &verdict.volume.address else {
-            continue;
-        };
-        let (Some(user), Some(live)) = (mounted.get(name.as_str()), verdict.live) else {
+    for (name, planned) in &draft.volumes {
+        let (Some(user), Some(live)) = (mounted.get(name), planned.live) else {
             continue;
         };
         for &holder in draft
@@ -588,7 +581,7 @@ fn check_attachments<'a>(
                 continue;
             }
             draft.refusals.push(Refusal {
-                address: Some(verdict.volume.address.clone()),
+                address: Some(planned.volume.address.clone()),
                 kind: RefusalKind::AttachedElsewhere,
                 reason: format!(
                     "it is attached to droplet {holder}, which is not of this environment"

@@ -43,7 +43,7 @@ pub(super) fn destroy(
     let mut removed: BTreeMap<u64, StepId> = BTreeMap::new();
     for (droplet, whose) in &droplets {
         let address = droplet_address(scope, droplet);
-        let step = draft.draw_removal(droplet, &address, |volume| {
+        let step = draft.draw_removal(droplet, &address, None, |volume| {
             doomed_ids.contains(volume.id.as_str())
         });
         removed.insert(droplet.id, step);

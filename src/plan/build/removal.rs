@@ -7,23 +7,26 @@ use crate::plan::step::{StepId, StepKind, VolumeRef};
 
 impl<'a> Draft<'a> {
     /// Destroys a droplet that exists. Volumes that stay are unmounted first, so that what was
-    /// written to them is there; a droplet that cannot be reached is destroyed all the same.
+    /// written to them is there; a droplet that cannot be reached is destroyed all the same. With
+    /// `only_after`, nothing of it begins unless that step succeeded.
     pub fn draw_removal(
         &mut self,
         droplet: &'a LiveDroplet,
         address: &Address,
+        only_after: Option<StepId>,
         doomed: impl Fn(&LiveVolume) -> bool,
     ) -> StepId {
-        let mut before = Vec::new();
         let volumes: Vec<&'a LiveVolume> = self
             .attached
             .to(droplet.id)
             .into_iter()
             .filter(|volume| !doomed(volume))
             .collect();
-        if !volumes.is_empty() {
-            before = self.draw_release(droplet, address, &volumes);
-        }
+        let before = if volumes.is_empty() {
+            Vec::new()
+        } else {
+            self.draw_release(droplet, address, &volumes)
+        };
         let destroy = self.step(
             address,
             StepKind::DestroyDroplet {
@@ -31,9 +34,15 @@ impl<'a> Draft<'a> {
                 tag: self.environment_tag(),
             },
         );
-        for step in before {
+        for &step in &before {
             self.graph
                 .after(step, destroy, "its volumes leave it before it is destroyed");
+        }
+        if let Some(only_after) = only_after {
+            let reason = "what it is replaced by must be possible first";
+            for step in before.into_iter().chain([destroy]) {
+                self.graph.needs(only_after, step, reason);
+            }
         }
         if let Some(&event) = self.events.get(&droplet.id) {
             self.graph

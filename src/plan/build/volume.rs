@@ -83,11 +83,7 @@ impl<'a> Draft<'a> {
                     to,
                 },
             );
-            if let Some(&freed) = self.freed.get(live.id.as_str()) {
-                self.graph
-                    .after(freed, step, "a volume has one action at a time");
-            }
-            // Growing an attached volume is an event of its droplet too.
+            // Growing an attached volume is an event of its droplet too: detaching comes after.
             for droplet in self
                 .attached
                 .droplets
@@ -95,9 +91,7 @@ impl<'a> Draft<'a> {
                 .cloned()
                 .unwrap_or_default()
             {
-                if !self.freed.contains_key(live.id.as_str()) {
-                    self.event(droplet, step);
-                }
+                self.event(droplet, step);
             }
             step
         });

@@ -52,7 +52,7 @@ pub(in crate::plan) fn by_name<'a>(project: &str, live: &'a Live) -> ByName<'a> 
         }
     }
     for images in by_name.values_mut() {
-        images.sort_by(|a, b| (b.created_at, b.id).cmp(&(a.created_at, a.id)));
+        images.sort_by_key(|image| std::cmp::Reverse((image.created_at, image.id)));
     }
     by_name
 }

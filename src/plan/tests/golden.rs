@@ -367,25 +367,25 @@ fn a_recipe_that_changed_replaces_what_is_made_from_it() {
         provision[1]: () -> false
         prune: app-base-034c92e01a97 -> ()
     -/+ droplet.web (app-main-web) snapshot.base is built anew
-        image: image 106 -> app-base-2bdc5e99635c !
+        image: image 105 -> app-base-2bdc5e99635c !
     1 firewall create tags <- []
-    2 droplet.web connect <- []
-    3 droplet.web unmount /mnt/data <- [2]
-    4 droplet.web detach <- [~2 ~3]
-    5 droplet.web destroy droplet <- [~2 ~3 ~4]
-    6 snapshot.base create droplet <- [1]
-    7 snapshot.base connect <- [6]
-    8 snapshot.base provision 1/1 false <- [7]
-    9 snapshot.base power off <- [8]
-    10 snapshot.base take snapshot <- [9]
-    11 snapshot.base tag snapshot <- [10]
-    12 snapshot.base destroy droplet <- [~6 ~7 ~8 ~9 ~10 ~11]
-    13 snapshot.base prune app-base-034c92e01a97 <- [11]
-    14 droplet.web create droplet <- [5 11]
+    2 snapshot.base create droplet <- [1]
+    3 snapshot.base connect <- [2]
+    4 snapshot.base provision 1/1 false <- [3]
+    5 snapshot.base power off <- [4]
+    6 snapshot.base take snapshot <- [5]
+    7 snapshot.base tag snapshot <- [6]
+    8 snapshot.base destroy droplet <- [~2 ~3 ~4 ~5 ~6 ~7]
+    9 snapshot.base prune app-base-034c92e01a97 <- [7]
+    10 droplet.web connect <- [7]
+    11 droplet.web unmount /mnt/data <- [10]
+    12 droplet.web detach <- [7 ~10 ~11]
+    13 droplet.web destroy droplet <- [7 ~10 ~11 ~12]
+    14 droplet.web create droplet <- [13]
     15 droplet.web connect <- [14]
-    16 droplet.web attach <- [4 15]
+    16 droplet.web attach <- [12 15]
     17 droplet.web mount /mnt/data <- [16]
-    18 firewall delete tags <- [~5 ~12 ~13]
+    18 firewall delete tags <- [~8 ~9 ~13]
     ");
 }
 
@@ -592,20 +592,20 @@ fn what_an_earlier_run_left_is_finished_or_removed() {
     - droplet.web (app-main-web) an earlier run made it although one of its name was there
     > droplet.web is destroyed whatever happens
     1 snapshot.base destroy droplet <- []
-    2 droplet.web connect <- []
-    3 droplet.web unmount /mnt/data <- [2]
-    4 droplet.web detach <- [~2 ~3]
-    5 droplet.web destroy droplet <- [~2 ~3 ~4]
-    6 droplet.web destroy droplet <- []
-    7 snapshot.base tag snapshot <- [~1]
-    8 droplet.web create droplet <- [5 6 7]
+    2 snapshot.base tag snapshot <- [~1]
+    3 droplet.web connect <- []
+    4 droplet.web unmount /mnt/data <- [3]
+    5 droplet.web detach <- [~3 ~4]
+    6 droplet.web destroy droplet <- [~3 ~4 ~5]
+    7 droplet.web destroy droplet <- []
+    8 droplet.web create droplet <- [2 6 7]
     9 droplet.web connect <- [8]
-    10 droplet.web attach <- [4 9]
+    10 droplet.web attach <- [5 9]
     11 droplet.web mount /mnt/data <- [10]
     12 droplet.web unmount /mnt/data <- [11]
     13 droplet.web detach <- [10 ~11 ~12]
     14 droplet.web destroy droplet <- [~8 ~9 ~10 ~11 ~12 ~13]
-    15 firewall delete tags <- [~1 ~5 ~6 ~14]
+    15 firewall delete tags <- [~1 ~6 ~7 ~14]
     ");
 }
 

@@ -86,7 +86,7 @@ fn a_droplet_that_is_off() {
     let mut live = applied(PLAIN, &nothing());
     live.droplets[0].status = DropletStatus::Off;
     insta::assert_snapshot!(check(PLAIN, &live), @r"
-    droplet.web: droplet 105 is off, so nothing can run on it [dewpoint::plan::not_running]
+    droplet.web: droplet 104 is off, so nothing can run on it [dewpoint::plan::not_running]
       help: power it on, or delete it so that it is made anew
     ");
 }
@@ -208,7 +208,7 @@ fn a_project_that_others_use() {
     insta::assert_snapshot!(refused(destroy(&scope(PLAIN), &live, true, &[])), @r"
     other environments of the project have droplets: app-pr-1-web (environment pr-1) [dewpoint::plan::in_use]
       help: destroy those environments first, each with `destroy --env NAME`
-    volume.data: it is attached to droplet 105, which is not of this environment [dewpoint::plan::attached_elsewhere]
+    volume.data: it is attached to droplet 104, which is not of this environment [dewpoint::plan::attached_elsewhere]
       help: detach it there first
     ");
     let plan = destroy(&scope(PLAIN), &live, false, &[]).expect("a plan");

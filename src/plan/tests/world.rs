@@ -63,17 +63,20 @@ pub(super) struct World {
 
 impl World {
     pub fn new(live: &Live) -> Self {
-        let next = 1
-            + [
-                live.droplets.iter().map(|d| d.id).max(),
-                live.images.iter().map(|i| i.id).max(),
-                live.ssh_keys.iter().map(|k| k.id).max(),
-            ]
-            .into_iter()
-            .flatten()
+        // Ids are never used twice, also not those of what is gone while something newer is there.
+        let number = |id: &String| id.rsplit('-').next().and_then(|last| last.parse().ok());
+        let droplets = live.droplets.iter().map(|droplet| droplet.id);
+        let images = live.images.iter().map(|image| image.id);
+        let keys = live.ssh_keys.iter().map(|key| key.id);
+        let volumes = live.volumes.iter().filter_map(|volume| number(&volume.id));
+        let firewalls = live.firewalls.iter().filter_map(|wall| number(&wall.id));
+        let next = droplets
+            .chain(images)
+            .chain(keys)
+            .chain(volumes)
+            .chain(firewalls)
             .max()
-            .unwrap_or(100)
-            + (live.volumes.len() + live.firewalls.len()) as u64;
+            .unwrap_or(100);
         Self {
             live: live.clone(),
             next,
