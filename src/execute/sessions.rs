@@ -11,9 +11,6 @@ use crate::guest::{HostKeyPin, Session, Target};
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::{Plan, StepKind};
 
-/// How long a droplet that was just made may take until it can be logged in to: the first boot of a
-/// large image takes minutes.
-const FIRST_CONNECT: Duration = Duration::from_secs(15 * 60);
 /// How long a droplet that was up a moment ago may be away.
 const RECONNECT: Duration = Duration::from_secs(90);
 
@@ -84,12 +81,13 @@ impl Sessions {
     }
 
     /// The connection to a droplet: the one that is there, or a new one when there is none or it
-    /// was lost.
+    /// was lost. The first one may take as long as `patience`.
     pub(super) async fn get(
         &self,
         settings: &Settings,
         droplet: &str,
         address: Ipv4Addr,
+        patience: Duration,
     ) -> Result<Session, StepError> {
         let login = self.login(droplet)?;
         let identity = settings.identity.as_ref().ok_or(StepError::NoIdentity)?;
@@ -104,9 +102,9 @@ impl Sessions {
         let slot = self.slot(droplet);
         let mut held = slot.lock().await;
         let patience = if held.is_some() {
-            RECONNECT
+            patience.min(RECONNECT)
         } else {
-            FIRST_CONNECT
+            patience
         };
         if let Some(session) = held.as_ref().filter(|session| !session.is_closed()) {
             return Ok(session.clone());

@@ -9,6 +9,7 @@ mod ssh_key;
 mod tags;
 mod volume;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -26,20 +27,30 @@ use super::settings::Settings;
 use crate::guest::{GuestError, Session};
 use crate::live::ownership::environment_tag;
 use crate::plan::step::DropletRef;
-use crate::plan::{Goal, Plan, Step, StepKind};
+use crate::plan::{EdgeKind, Plan, Step, StepId, StepKind};
 
 /// How long a droplet that is being made by someone else may be without an address.
 const ADDRESS_LOOKS: u32 = 60;
 /// Between two looks for it.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(3);
 
+/// How long a droplet that was just made may take until it can be logged in to: the first boot of a
+/// large image takes minutes.
+const TO_BOOT: Duration = Duration::from_secs(15 * 60);
+/// How long a droplet that was up before may take.
+const TO_ANSWER: Duration = Duration::from_secs(2 * 60);
+/// How long one may take that is to be destroyed, so that its volumes are left tidily.
+const TO_TAKE_LEAVE: Duration = Duration::from_secs(30);
+
 /// Performs steps against the account and its droplets.
 pub(super) struct Steps {
     settings: Settings,
     outputs: Outputs,
     sessions: Sessions,
+    project: String,
+    environment: String,
     environment_tag: String,
-    goal: Goal,
+    niceties: BTreeSet<StepId>,
 }
 
 impl Steps {
@@ -47,8 +58,10 @@ impl Steps {
         Self {
             outputs: Outputs::default(),
             sessions: Sessions::new(plan),
+            project: plan.project.clone(),
+            environment: plan.environment.clone(),
             environment_tag: environment_tag(&plan.project, &plan.environment),
-            goal: plan.goal,
+            niceties: niceties(plan),
             settings,
         }
     }
@@ -102,9 +115,22 @@ impl Steps {
 
     /// The connection to a droplet.
     async fn session(&self, droplet: &DropletRef) -> Result<Session, StepError> {
+        let patience = match droplet {
+            DropletRef::Known { .. } => TO_ANSWER,
+            DropletRef::Created { .. } => TO_BOOT,
+        };
+        self.session_within(droplet, patience).await
+    }
+
+    /// The connection to a droplet, if it can be had in that time.
+    async fn session_within(
+        &self,
+        droplet: &DropletRef,
+        patience: Duration,
+    ) -> Result<Session, StepError> {
         let address = self.address(droplet).await?;
         self.sessions
-            .get(&self.settings, droplet.name(), address)
+            .get(&self.settings, droplet.name(), address, patience)
             .await
     }
 
@@ -158,10 +184,7 @@ impl Perform for Steps {
             StepKind::DeleteFirewall { firewall, .. } => self.delete_firewall(firewall).await,
             StepKind::CreateVolume { spec } => self.create_volume(step.id, spec).await,
             StepKind::ResizeVolume { id, region, to } => self.resize_volume(id, region, *to).await,
-            StepKind::DeleteVolume { volume, .. } => {
-                let id = self.volume(volume)?;
-                self.delete_volume(&id).await
-            }
+            StepKind::DeleteVolume { volume, name } => self.delete_volume(volume, name).await,
             StepKind::Attach {
                 volume,
                 droplet,
@@ -186,6 +209,10 @@ impl Perform for Steps {
                 self.create_droplets(step.id, spec, droplets, reporter)
                     .await?
             }
+            StepKind::Connect { droplet, .. } if self.niceties.contains(&step.id) => self
+                .session_within(droplet, TO_TAKE_LEAVE)
+                .await
+                .map(|_| String::new()),
             StepKind::Connect { droplet, .. } => self.connect(droplet, reporter).await,
             StepKind::DestroyDroplet { droplet, tag } => {
                 self.destroy_droplet(droplet, tag, reporter).await
@@ -213,13 +240,7 @@ impl Perform for Steps {
         };
         done.map_err(|error| {
             let mut failure = Failure::from(error);
-            // What is about to be destroyed need not be left tidily.
-            let is_nicety = matches!(
-                step.kind,
-                StepKind::Connect { .. } | StepKind::Unmount { .. }
-            );
-            let is_destroy = matches!(self.goal, Goal::Destroy | Goal::DestroyProject);
-            failure.allowed = is_nicety && is_destroy;
+            failure.allowed = self.niceties.contains(&step.id);
             failure
         })
     }
@@ -231,4 +252,46 @@ impl Perform for Steps {
     async fn close(&self) {
         self.sessions.close_all().await;
     }
+}
+
+/// Steps that only leave tidily what the plan destroys anyway: unmounting, and logging in for it.
+/// Their failure is told, and is no failure of the whole.
+fn niceties(plan: &Plan) -> BTreeSet<StepId> {
+    let destroyed: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.kind {
+            StepKind::DestroyDroplet { droplet, .. } => Some(droplet.name()),
+            _ => None,
+        })
+        .collect();
+    let unmounts: BTreeSet<StepId> = plan
+        .steps
+        .iter()
+        .filter(|step| {
+            matches!(&step.kind, StepKind::Unmount { droplet, .. } if destroyed.contains(droplet.name()))
+        })
+        .map(|step| step.id)
+        .collect();
+    let mut needed = BTreeSet::new();
+    let mut needed_for_more = BTreeSet::new();
+    for edge in plan
+        .edges
+        .iter()
+        .filter(|edge| edge.kind == EdgeKind::Needs)
+    {
+        let uses = if unmounts.contains(&edge.to) {
+            &mut needed
+        } else {
+            &mut needed_for_more
+        };
+        uses.insert(edge.from);
+    }
+    let connects = plan.steps.iter().filter(|step| {
+        matches!(step.kind, StepKind::Connect { .. })
+            && needed.contains(&step.id)
+            && !needed_for_more.contains(&step.id)
+    });
+    let connects: Vec<StepId> = connects.map(|step| step.id).collect();
+    unmounts.into_iter().chain(connects).collect()
 }

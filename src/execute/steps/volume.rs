@@ -1,9 +1,11 @@
 //! Volumes: made, attached, mounted, and back.
 
 use super::Steps;
+use crate::cloud::{Query, observe};
 use crate::execute::error::StepError;
 use crate::execute::feed::Reporter;
 use crate::guest;
+use crate::live::LiveVolume;
 use crate::manifest::schema::Filesystem;
 use crate::plan::StepId;
 use crate::plan::step::{DropletRef, VolumeRef, VolumeSpec};
@@ -16,7 +18,16 @@ impl Steps {
         step: StepId,
         spec: &VolumeSpec,
     ) -> Result<String, StepError> {
-        let volume = self.settings.client.create_volume(spec).await?;
+        self.outputs.ask(step);
+        let volume = match self.settings.client.create_volume(spec).await {
+            Ok(volume) => volume,
+            Err(error) => {
+                if !error.is_outcome_unknown() {
+                    self.outputs.settle(step);
+                }
+                return Err(error.into());
+            }
+        };
         let note = format!("volume {}", volume.id);
         self.outputs.made_volume(step, volume.id);
         Ok(note)
@@ -33,10 +44,40 @@ impl Steps {
         Ok(to.to_string())
     }
 
-    /// Deletes a volume with all it holds.
-    pub(super) async fn delete_volume(&self, id: &str) -> Result<String, StepError> {
-        self.settings.client.delete_volume(id).await?;
+    /// Deletes a volume with all it holds, also one whose create was never answered.
+    pub(super) async fn delete_volume(
+        &self,
+        volume: &VolumeRef,
+        name: &str,
+    ) -> Result<String, StepError> {
+        let id = match volume {
+            VolumeRef::Known { id } => Some(id.clone()),
+            VolumeRef::Created { step } => match self.outputs.volume(*step) {
+                None if self.outputs.asked(*step) == Some(true) => self.find_volume(name).await?,
+                known => known,
+            },
+        };
+        let Some(id) = id else {
+            return Ok("was never made".to_owned());
+        };
+        self.settings.client.delete_volume(&id).await?;
         Ok(String::new())
+    }
+
+    /// The volume of that name that bears the environment's tag.
+    async fn find_volume(&self, name: &str) -> Result<Option<String>, StepError> {
+        let query = Query {
+            project: self.project.clone(),
+            environment: self.environment.clone(),
+            ssh_key: None,
+            for_destroy: false,
+        };
+        let live = observe(&self.settings.client, &query).await?;
+        let is_ours = |volume: &LiveVolume| {
+            volume.name == name && volume.tags.contains(&self.environment_tag)
+        };
+        let found = live.volumes.into_iter().find(is_ours);
+        Ok(found.map(|volume| volume.id))
     }
 
     /// Attaches a volume.

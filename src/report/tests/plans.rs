@@ -1,0 +1,162 @@
+//! Plans.
+
+use super::plan;
+use crate::report::plan_text::{self, View};
+use crate::report::style::Palette;
+
+fn view(width: usize) -> View<'static> {
+    View {
+        palette: Palette::PLAIN,
+        place: "DigitalOcean",
+        all_steps: false,
+        width,
+    }
+}
+
+#[test]
+fn a_plan_on_a_narrow_screen() {
+    insta::assert_snapshot!(plan_text::render(&plan(2), view(80)), @r"
+    shop / main in nyc3 on DigitalOcean
+    note: the local cloud's ubuntu-24-04-x64 stands for this machine
+
+      # droplet.db must be replaced: destroyed, then created
+      #   size s-1vcpu-1gb -> s-2vcpu-2gb
+      -/+ shop-main-db
+          size  s-1vcpu-1gb -> s-2vcpu-2gb  (forces replace)
+
+      # firewall will be changed in place
+      #   inbound[1] is new
+      ~ shop-main
+          inbound[1]  tcp 8000 from 203.0.113.0/24, 198.51.100.0/24, 192.0.2.0/24...
+
+      # snapshot.base must be replaced: created, then the old one destroyed
+      #   the recipe changed: provision[0].run
+      +/- shop-base-0123456789ab
+          provision[0].run
+              apt-get update
+            - apt-get install -y git
+            + apt-get install -y git python3-venv
+          id                (known after apply)
+
+      # volume.old will be destroyed
+      #   it is no longer in the manifest
+      - shop-old
+
+      = volume.models stays (shop-models): 50GiB ext4
+
+    Every apply:
+      > droplet.runner[1..2] is created, runs, is destroyed (shop-main-runner-1 to shop-main-runner-2)
+          size    s-1vcpu-1gb
+          image   snapshot.base
+          source  https://github.com/acme/app.git @ main (4f2a91c0)
+          run tests: /opt/venv/bin/python -m pytest --jun... (+1 line) [at most 30m]
+
+    Steps:
+      1  droplet.runner[1]  create 2 droplets
+      2  volume.scratch     create volume
+      3  droplet.runner[1]  sync  after 1
+      4  droplet.runner[1]  run tests  after 3
+      5  droplet.runner[1]  destroy droplet  after ~4
+      6  droplet.runner[2]  sync  after 1
+      7  droplet.runner[2]  run tests  after 6
+      8  droplet.runner[2]  destroy droplet  after ~7
+
+    Destroyed or replaced:
+      -/+ droplet.db (shop-main-db)
+      +/- snapshot.base (shop-base-0123456789ab)
+      - volume.old (shop-old)
+
+    Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about 4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run.
+    ");
+}
+
+#[test]
+fn a_plan_on_a_wide_screen() {
+    insta::assert_snapshot!(plan_text::render(&plan(2), view(160)), @r"
+    shop / main in nyc3 on DigitalOcean
+    note: the local cloud's ubuntu-24-04-x64 stands for this machine
+
+      # droplet.db must be replaced: destroyed, then created
+      #   size s-1vcpu-1gb -> s-2vcpu-2gb
+      -/+ shop-main-db
+          size  s-1vcpu-1gb -> s-2vcpu-2gb  (forces replace)
+
+      # firewall will be changed in place
+      #   inbound[1] is new
+      ~ shop-main
+          inbound[1]  tcp 8000 from 203.0.113.0/24, 198.51.100.0/24, 192.0.2.0/24, 2001:db8::/32
+
+      # snapshot.base must be replaced: created, then the old one destroyed
+      #   the recipe changed: provision[0].run
+      +/- shop-base-0123456789ab
+          provision[0].run
+              apt-get update
+            - apt-get install -y git
+            + apt-get install -y git python3-venv
+          id                (known after apply)
+
+      # volume.old will be destroyed
+      #   it is no longer in the manifest
+      - shop-old
+
+      = volume.models stays (shop-models): 50GiB ext4
+
+    Every apply:
+      > droplet.runner[1..2] is created, runs, is destroyed (shop-main-runner-1 to shop-main-runner-2)
+          size    s-1vcpu-1gb
+          image   snapshot.base
+          source  https://github.com/acme/app.git @ main (4f2a91c0)
+          run tests: /opt/venv/bin/python -m pytest --junitxml=report.xml tests/ --timeout 60 -q --maxfail 5 (+1 line) [at most 30m]
+
+    Steps:
+      1  droplet.runner[1]  create 2 droplets
+      2  volume.scratch     create volume
+      3  droplet.runner[1]  sync  after 1
+      4  droplet.runner[1]  run tests  after 3
+      5  droplet.runner[1]  destroy droplet  after ~4
+      6  droplet.runner[2]  sync  after 1
+      7  droplet.runner[2]  run tests  after 6
+      8  droplet.runner[2]  destroy droplet  after ~7
+
+    Destroyed or replaced:
+      -/+ droplet.db (shop-main-db)
+      +/- snapshot.base (shop-base-0123456789ab)
+      - volume.old (shop-old)
+
+    Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about 4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run.
+    ");
+}
+
+#[test]
+fn a_plan_of_many_droplets_stays_short() {
+    let mut many = plan(40);
+    many.changes.clear();
+    many.notices.clear();
+    insta::assert_snapshot!(plan_text::render(&many, view(80)), @r"
+    shop / main in nyc3 on DigitalOcean
+
+    Every apply:
+      > droplet.runner[1..40] is created, runs, is destroyed (shop-main-runner-1 to shop-main-runner-40)
+          size    s-1vcpu-1gb
+          image   snapshot.base
+          source  https://github.com/acme/app.git @ main (4f2a91c0)
+          run tests: /opt/venv/bin/python -m pytest --jun... (+1 line) [at most 30m]
+
+    Steps:
+      2 create, 40 sync, 40 run, 40 destroy (`plan --steps` lists them)
+
+    No changes. Every apply: 40 runs; 122 steps; about 4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run.
+    ");
+}
+
+#[test]
+fn colour_only_repeats_what_is_said() {
+    let coloured = View {
+        palette: Palette::COLOURED,
+        ..view(80)
+    };
+    let text = plan_text::render(&plan(2), coloured);
+    assert!(text.contains('\u{1b}'));
+    let stripped = anstream::adapter::strip_str(&text).to_string();
+    assert_eq!(stripped, plan_text::render(&plan(2), view(80)));
+}

@@ -1,0 +1,315 @@
+//! Runs: line by line, and their end.
+
+use super::{money, plan, runner};
+use crate::execute::{Event, EventKind, Failure, FailureClass, OutputStream};
+use crate::plan::{Goal, Plan, StepId};
+use crate::report::lines::line_of;
+use crate::report::outcome;
+use crate::report::style::Palette;
+
+/// Events of a run, one after the other.
+struct Story(Vec<Event>);
+
+impl Story {
+    fn new() -> Self {
+        Self(vec![]).then(EventKind::RunStarted {
+            run: "01M0".to_owned(),
+            project: "shop".to_owned(),
+            environment: "main".to_owned(),
+            goal: Goal::Apply,
+            steps: 5,
+            expected_seconds: 240,
+        })
+    }
+
+    fn then(mut self, kind: EventKind) -> Self {
+        let number = self.0.len() as u64;
+        self.0.push(Event {
+            seq: number,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            elapsed_ms: number * 1_500,
+            kind,
+        });
+        self
+    }
+
+    fn started(self, plan: &Plan, step: u32) -> Self {
+        let step = &plan.steps[step as usize];
+        self.then(EventKind::Started {
+            step: step.id,
+            address: step.address.clone(),
+            title: step.kind.title(),
+        })
+    }
+
+    fn done(self, step: u32, note: &str) -> Self {
+        self.then(EventKind::Done {
+            step: StepId(step),
+            took_ms: 1_500,
+            note: note.to_owned(),
+        })
+    }
+
+    fn did(self, plan: &Plan, step: u32, note: &str) -> Self {
+        self.started(plan, step).done(step, note)
+    }
+
+    fn failed(self, plan: &Plan, step: u32, failure: Failure) -> Self {
+        self.started(plan, step).then(EventKind::Failed {
+            step: StepId(step),
+            took_ms: 75_000,
+            failure,
+        })
+    }
+
+    fn skipped(self, step: u32, because: Option<u32>) -> Self {
+        self.then(EventKind::Skipped {
+            step: StepId(step),
+            because: because.map(StepId),
+            reason: match because {
+                Some(_) => "droplet.runner[1] sync failed".to_owned(),
+                None => "interrupted by SIGINT".to_owned(),
+            },
+        })
+    }
+
+    fn finished(self, failed: u32, skipped: u32, interrupted: bool, hourly: &str) -> Self {
+        self.then(EventKind::RunFinished {
+            done: 5 - failed - skipped,
+            failed,
+            skipped,
+            runs_failed: 0,
+            interrupted,
+            api_calls: 21,
+            cost: money("0.0012"),
+            hourly: money(hourly),
+        })
+    }
+
+    /// Line by line, as they come.
+    fn lines(&self, plan: &Plan) -> String {
+        let lines = self.0.iter();
+        let lines = lines.filter_map(|event| line_of(event, plan, Palette::PLAIN));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// What stands under it all.
+    fn end(&self, plan: &Plan) -> String {
+        let view = outcome::View {
+            palette: Palette::PLAIN,
+            run_folder: ".dewpoint/runs/01M0",
+            flags: " --local",
+        };
+        outcome::render(plan, &self.0, view)
+    }
+}
+
+fn tests_failed() -> Failure {
+    Failure {
+        class: FailureClass::RunStep,
+        allowed: false,
+        code: "dewpoint::run::exit".to_owned(),
+        message: "exit status 1".to_owned(),
+        help: None,
+        causes: vec![],
+        exit_status: Some(1),
+        tail: vec![
+            "test_greeting FAILED".to_owned(),
+            "\u{1b}[31mE  AssertionError: 1 != 2\u{1b}[0m".to_owned(),
+        ],
+    }
+}
+
+fn sync_failed() -> Failure {
+    Failure {
+        class: FailureClass::Tool,
+        allowed: false,
+        code: "dewpoint::guest::connection_lost".to_owned(),
+        message: "the connection to droplet.runner[1] was lost while bringing files".to_owned(),
+        help: Some("apply again".to_owned()),
+        causes: vec!["broken pipe".to_owned()],
+        exit_status: None,
+        tail: vec![],
+    }
+}
+
+#[test]
+fn a_run_line_by_line() {
+    let plan = plan(1);
+    let story = Story::new()
+        .did(&plan, 0, "droplet 3164444 at 203.0.113.7")
+        .then(EventKind::Retried {
+            step: None,
+            attempt: 1,
+            wait_ms: 61_000,
+            reason: "GET /v2/droplets is held back by the rate limit".to_owned(),
+        })
+        .did(&plan, 2, "12 files, 3 sent")
+        .started(&plan, 3)
+        .then(EventKind::Output {
+            step: StepId(3),
+            address: runner(1),
+            stream: OutputStream::Out,
+            line: "\u{1b}[32m4 passed\u{1b}[0m".to_owned(),
+        })
+        .then(EventKind::Retried {
+            step: Some(StepId(3)),
+            attempt: 2,
+            wait_ms: 1_000,
+            reason: "exit status 1".to_owned(),
+        })
+        .then(EventKind::Progress {
+            step: StepId(3),
+            text: "waiting".to_owned(),
+        })
+        .then(EventKind::Failed {
+            step: StepId(3),
+            took_ms: 75_000,
+            failure: Failure {
+                allowed: true,
+                ..tests_failed()
+            },
+        })
+        .then(EventKind::Interrupted {
+            signal: "SIGINT".to_owned(),
+            times: 1,
+        })
+        .failed(&plan, 4, sync_failed())
+        .skipped(1, None)
+        .then(EventKind::Notice {
+            text: "something to know".to_owned(),
+        })
+        .then(EventKind::Interrupted {
+            signal: "SIGINT".to_owned(),
+            times: 2,
+        });
+    insta::assert_snapshot!(story.lines(&plan), @r"
+    run 01M0: 5 steps
+    ok droplet.runner[1] create droplet (1.5 s, droplet 3164444 at 203.0.113.7)
+      waiting 61 s: GET /v2/droplets is held back by the rate limit
+    ok droplet.runner[1] sync (1.5 s, 12 files, 3 sent)
+    > droplet.runner[1] run tests
+    droplet.runner[1] | 4 passed
+      droplet.runner[1] run tests: try 2 in 1.0 s: exit status 1
+    FAILED droplet.runner[1] run tests (allowed) (75 s): exit status 1
+    SIGINT: no new steps; removing what is ephemeral (once more to stop at once)
+    FAILED droplet.runner[1] destroy droplet (75 s): the connection to droplet.runner[1] was lost while bringing files
+      caused by: broken pipe
+    note: something to know
+    SIGINT: stopping now
+    ");
+}
+
+#[test]
+fn the_end_of_a_run_that_went_well() {
+    let plan = plan(1);
+    let story = Story::new()
+        .did(&plan, 0, "")
+        .did(&plan, 1, "")
+        .did(&plan, 2, "")
+        .did(&plan, 3, "")
+        .did(&plan, 4, "")
+        .finished(0, 0, false, "0");
+    insta::assert_snapshot!(story.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests    1.5 s  ok
+
+    Done: 5 of 5 steps done, 16 s in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.db (shop-main-db)
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    help: `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
+
+#[test]
+fn the_end_of_a_run_whose_tests_failed() {
+    let plan = plan(1);
+    let story = Story::new()
+        .did(&plan, 0, "")
+        .did(&plan, 1, "")
+        .did(&plan, 2, "")
+        .failed(&plan, 3, tests_failed())
+        .did(&plan, 4, "")
+        .finished(1, 0, false, "0");
+    insta::assert_snapshot!(story.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests     75 s  FAILED: exit status 1
+
+    error: droplet.runner[1] run tests [dewpoint::run::exit]
+      exit status 1
+      last output:
+        test_greeting FAILED
+        E  AssertionError: 1 != 2
+
+    Failed: 4 of 5 steps done, 1 failed, 16 s in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.db (shop-main-db)
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    help: `dewpoint apply --local` runs again what failed, `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
+
+#[test]
+fn the_end_of_a_run_that_left_droplets_up() {
+    let mut plan = plan(3);
+    // Kept: not destroyed by the plan.
+    plan.steps.truncate(5);
+    plan.changes
+        .retain(|change| change.address.to_string().starts_with("volume"));
+    let story = Story::new()
+        .did(&plan, 0, "")
+        .did(&plan, 1, "")
+        .failed(&plan, 2, sync_failed())
+        .skipped(3, Some(2))
+        .skipped(4, Some(2))
+        .finished(1, 2, false, "0.0268");
+    insta::assert_snapshot!(story.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests           skipped: droplet.runner[1] sync failed
+
+    error: droplet.runner[1] sync [dewpoint::guest::connection_lost]
+      the connection to droplet.runner[1] was lost while bringing files
+      caused by: broken pipe
+      help: apply again
+      2 steps were skipped because of this
+
+    Failed: 2 of 5 steps done, 1 failed, 2 skipped, 13 s in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.runner[1..3] (shop-main-runner-1 to shop-main-runner-3), $0.0268/h
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    help: `dewpoint apply --local` goes on from here, `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
+
+#[test]
+fn the_end_of_a_run_that_was_stopped_at_once() {
+    let plan = plan(1);
+    let interrupted = Failure {
+        code: crate::execute::error::INTERRUPTED.to_owned(),
+        message: "interrupted".to_owned(),
+        ..sync_failed()
+    };
+    let story = Story::new()
+        .did(&plan, 1, "")
+        .failed(&plan, 0, interrupted)
+        .skipped(2, None)
+        .skipped(3, None)
+        .skipped(4, None)
+        .finished(1, 3, true, "0.0089");
+    insta::assert_snapshot!(story.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests           skipped: interrupted by SIGINT
+
+    Interrupted: 1 of 5 steps done, 1 stopped, 3 skipped, 12 s in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.db (shop-main-db), $0.0089/h
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    May be left: droplet.runner[1] (shop-main-runner-1)
+    help: `dewpoint apply --local` goes on from here, `dewpoint destroy --local` finds and removes what is left
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
