@@ -53,6 +53,7 @@ impl<'a> Project<'a> {
         let inputs = manifest::Inputs {
             variables: vec![],
             environment: None,
+            ..manifest::Inputs::default()
         };
         let manifest = manifest::load("dewpoint.yaml", MANIFEST.as_bytes(), &inputs);
         let manifest = manifest.expect("a good manifest");

@@ -113,7 +113,7 @@ impl Steps {
         Ok(String::new())
     }
 
-    pub(super) fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
+    fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
         match volume {
             VolumeRef::Known { id } => Ok(id.clone()),
             VolumeRef::Created { step } => {
