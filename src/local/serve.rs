@@ -110,7 +110,7 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> Result<(), LocalE
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(LocalError::io("cannot start threads"))?;
+        .map_err(LocalError::system("cannot start threads"))?;
     let result = runtime.block_on(run(&folder, &options));
     // Work that still goes on would outlive the promise that nothing does.
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -132,18 +132,18 @@ fn close_inherited() {
 async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> {
     // Taken first: from here on a signal ends this in good order.
     let mut terminate =
-        signal(SignalKind::terminate()).map_err(LocalError::io("cannot take signals"))?;
+        signal(SignalKind::terminate()).map_err(LocalError::system("cannot take signals"))?;
     let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(LocalError::io("cannot take signals"))?;
+        signal(SignalKind::interrupt()).map_err(LocalError::system("cannot take signals"))?;
     let mut identity = folder.identity()?;
     let api_listener = listen(identity.api_port)
         .await
-        .map_err(LocalError::io("cannot listen on 127.0.0.1"))?;
+        .map_err(LocalError::system("cannot listen on 127.0.0.1"))?;
     let api_port = api_listener
         .local_addr()
-        .map_err(LocalError::io("cannot listen on 127.0.0.1"))?
+        .map_err(LocalError::system("cannot listen on 127.0.0.1"))?
         .port();
-    let (ssh_port, _ssh_guard) = reserve_ssh_port(&identity).map_err(LocalError::io(
+    let (ssh_port, _ssh_guard) = reserve_ssh_port(&identity).map_err(LocalError::system(
         "no port is free for the SSH servers of droplets",
     ))?;
     identity.api_port = Some(api_port);
@@ -155,7 +155,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         latency: options.latency,
         droplet_limit: options.droplet_limit,
         volume_limit: options.volume_limit,
-        base: probe.base.clone(),
+        guests: probe.tier == Tier::Namespaces,
         rate_limits: options.rate_limits,
     };
     let file = folder.state();
@@ -180,6 +180,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         account.resume(now());
         account.take_fresh()
     };
+    worker.look_at_images();
     worker.start(jobs);
 
     let written = Written::new(api_port, ssh_port, &identity.token, &probe);
@@ -222,7 +223,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
     store.save().await;
     saving.abort();
     tracing::info!("down");
-    served.map_err(LocalError::io("the API ended early"))
+    served.map_err(LocalError::system("the API ended early"))
 }
 
 fn choose_tier(folder: &Folder, options: &ServeOptions) -> Probe {
