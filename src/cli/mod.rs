@@ -62,14 +62,7 @@ pub fn serve() -> ExitCode {
     match crate::local::service::serve(std::env::args_os().skip(2)) {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
-            // Whoever started it shows the last line of the log.
-            let mut said = format!("error: {error}");
-            let mut next = std::error::Error::source(&error);
-            while let Some(cause) = next {
-                said = format!("{said}: {cause}");
-                next = cause.source();
-            }
-            terminal::tell(&said);
+            terminal::tell(&crate::local::service::last_words(&error));
             Exit::Error.into()
         }
     }

@@ -54,15 +54,12 @@ pub enum LocalError {
     NoHome,
     /// The service came up and ended.
     #[error("the local cloud did not start: {said}")]
-    #[diagnostic(
-        code(dewpoint::local::did_not_start),
-        help("look at {log}, then try `dewpoint local up` again")
-    )]
+    #[diagnostic(code(dewpoint::local::did_not_start), help("{help}"))]
     DidNotStart {
-        /// The end of its log.
+        /// Why, as it said itself.
         said: String,
-        /// Where its log is.
-        log: Utf8PathBuf,
+        /// What to do about it.
+        help: String,
     },
     /// The service does not end.
     #[error("the local cloud in {folder} does not end")]

@@ -29,6 +29,26 @@ use crate::secret::Secret;
 /// First argument that makes this program the local cloud's process.
 pub const SERVE: &str = "__local-serve";
 
+/// What a line of the log begins with that says why the service ended.
+pub(super) const SAID: &str = "error: ";
+/// What a line of the log begins with that says what to do about it.
+pub(super) const HELP: &str = "help: ";
+
+/// What a service that ends early says last, for whoever started it to show.
+#[must_use]
+pub fn last_words(error: &LocalError) -> String {
+    let mut said = format!("{SAID}{error}");
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        said = format!("{said}: {cause}");
+        next = cause.source();
+    }
+    if let Some(help) = miette::Diagnostic::help(error) {
+        said = format!("{said}\n{HELP}{help}");
+    }
+    said
+}
+
 /// How the local cloud is set up.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "dewpoint __local-serve", no_binary_name = true)]

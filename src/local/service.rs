@@ -23,7 +23,8 @@ use super::store;
 
 pub use super::endpoint::Endpoint;
 pub use super::error::LocalError;
-pub use super::serve::{SERVE, ServeOptions, serve};
+use super::serve::{HELP, SAID};
+pub use super::serve::{SERVE, ServeOptions, last_words, serve};
 
 /// How long a service may take to come up: the first start copies a base for guests.
 const TO_START: Duration = Duration::from_secs(60);
@@ -276,10 +277,7 @@ fn start(folder: &Folder, options: &UpOptions) -> Result<Endpoint, LocalError> {
         }
         let has_ended = child.try_wait().is_ok_and(|status| status.is_some());
         if has_ended || Instant::now() >= deadline {
-            return Err(LocalError::DidNotStart {
-                said: last_words(&log, said_before),
-                log,
-            });
+            return Err(did_not_start(&log, said_before));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -293,14 +291,22 @@ fn private_file(path: &Utf8Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-/// The last line of a log, from a point on.
-fn last_words(log: &Utf8Path, after: u64) -> String {
+/// What a service that ended said of it in its log, from a point on.
+fn did_not_start(log: &Utf8Path, after: u64) -> LocalError {
     let bytes = fs::read(log).unwrap_or_default();
     let start = usize::try_from(after).unwrap_or(0).min(bytes.len());
     let text = String::from_utf8_lossy(&bytes[start..]);
-    match text.lines().rfind(|line| !line.trim().is_empty()) {
-        Some(line) => line.trim_start_matches("error: ").to_owned(),
-        None => "it said nothing".to_owned(),
+    let last = |mark: &str| {
+        text.lines()
+            .rev()
+            .find_map(|line| line.strip_prefix(mark))
+            .map(str::to_owned)
+    };
+    LocalError::DidNotStart {
+        said: last(SAID)
+            .or_else(|| text.lines().last().map(str::to_owned))
+            .unwrap_or_else(|| "it said nothing".to_owned()),
+        help: last(HELP).unwrap_or_else(|| format!("look at {log}, then try again")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -239,6 +239,7 @@ fn commands_that_come_at_once_share_one_service() {
         .map(|_| {
             workspace
                 .command(&["plan", "--local"])
+                .stdout(Stdio::null())
                 .spawn()
                 .expect("a run")
         })
@@ -272,6 +273,7 @@ fn a_service_of_another_build_is_replaced() {
     let up = workspace.command(&["local", "up", "--without-guests"]);
     let ended = Command::new(&other)
         .args(up.get_args())
+        .stdout(Stdio::null())
         .env("DEWPOINT_LOCAL_DIR", workspace.path("cloud"))
         .status()
         .expect("a run");
@@ -309,7 +311,7 @@ fn state_that_cannot_be_read_is_named() {
     workspace.write("cloud/state.json", "{ \"half");
     let refused = workspace.run(&["local", "up"]).expect(1);
     assert!(
-        refused.err.contains("state.json") && refused.err.contains("dewpoint local reset"),
+        refused.err.contains("state.json") && refused.err.contains("local reset"),
         "{}",
         refused.all()
     );
