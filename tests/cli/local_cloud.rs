@@ -82,6 +82,16 @@ fn family(ancestor: u32) -> Vec<(u32, String, u32)> {
     found
 }
 
+/// Waits for processes that have let go of everything to be taken off the kernel's list.
+#[track_caller]
+fn wait_until_ended(processes: &[(u32, String, u32)]) {
+    wait_until("every process has ended", || {
+        processes
+            .iter()
+            .all(|old| process(old.0).is_none_or(|now| now.1 != old.1))
+    });
+}
+
 /// Loop devices and mounts over what lies in the workspace.
 fn mounts_and_loops(workspace: &Workspace) -> Vec<String> {
     let folder = workspace.path("cloud").display().to_string();
@@ -131,11 +141,7 @@ fn a_reset_after_a_kill_leaves_nothing() {
 
     kill(service);
     workspace.run(&["local", "reset", "--yes"]).expect(0);
-    let left: Vec<_> = before
-        .iter()
-        .filter(|old| process(old.0).is_some_and(|now| now.1 == old.1))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    wait_until_ended(&before);
     assert_eq!(mounts_and_loops(&workspace), Vec::<String>::new());
     assert!(!workspace.path("cloud").exists());
     workspace
@@ -155,11 +161,7 @@ fn down_after_a_kill_leaves_no_process() {
     let before = family(service);
     kill(service);
     workspace.run(&["local", "down"]).expect(0);
-    assert!(
-        before
-            .iter()
-            .all(|old| process(old.0).is_none_or(|now| now.1 != old.1))
-    );
+    wait_until_ended(&before);
     assert_eq!(mounts_and_loops(&workspace), Vec::<String>::new());
     workspace
         .run(&["local", "status"])

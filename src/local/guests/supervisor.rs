@@ -97,7 +97,8 @@ fn run(control: &OwnedFd) -> Step<()> {
             }
             let end = watch(control, &children, agent, &born).during("watch the guest");
             groups.remove();
-            drop(alive);
+            // The very end of this process lets go of it.
+            std::mem::forget(alive);
             // Nobody is left to tell when the cloud process is gone.
             let _ = wire::send(control, &FromGuest::Ended { end: end? }, &[]);
             Ok(())
