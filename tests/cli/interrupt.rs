@@ -89,3 +89,52 @@ droplets:
     assert_eq!(test.wait().expect("ended").code(), Some(0));
     workspace.assert_empty();
 }
+
+#[test]
+fn an_interrupt_lets_no_volume_keep_a_droplet_waiting() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: haste
+region: nyc3
+volumes: { data: { size: 1GiB } }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    run: [{ name: wait, command: "cd /mnt/data; echo waiting; sleep 600" }]
+"#,
+    );
+    let mut test = workspace
+        .command(&["test", "--local"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut err = BufReader::new(test.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("| waiting") {
+        line.clear();
+        assert!(
+            err.read_line(&mut line).expect("read") > 0,
+            "it ended early"
+        );
+    }
+    let pid = i32::try_from(test.id()).expect("a process id");
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut err, &mut rest).expect("read");
+    assert_eq!(test.wait().expect("ended").code(), Some(143), "{rest}");
+    assert!(rest.contains("goes with its droplet"), "{rest}");
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    assert_eq!(workspace.names("volumes"), ["haste-data"]);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}
