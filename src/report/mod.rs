@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod plan_json;
 pub mod plan_text;
 pub mod progress;
+mod screen;
 pub mod style;
 #[cfg(test)]
 mod tests;

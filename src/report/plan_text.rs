@@ -442,7 +442,6 @@ fn fold(text: &str, width: usize) -> String {
 /// How many characters of a line are seen: colours are not.
 fn visible(line: &str) -> usize {
     anstream::adapter::strip_str(line)
-        .into_iter()
         .map(|seen| seen.chars().count())
         .sum()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::line_of;
+use super::screen::Screen;
 use super::style::Palette;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
@@ -29,7 +30,10 @@ impl Progress {
     /// Draws to standard error, which must be a terminal.
     #[must_use]
     pub fn new(palette: Palette) -> Self {
-        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
+        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
+            Box::new(Screen::default()),
+            12,
+        ));
         let total = multi.add(ProgressBar::new_spinner());
         total.set_style(style("{spinner} {elapsed} {msg}"));
         Self {

@@ -161,6 +161,12 @@ fn what_was_made_before_everything_broke_is_told_and_destroyed() {
     workspace.fault(&json!({
         "method": "GET", "path": "/v2/volumes", "nth": 2, "fault": { "status": { "code": 403 } }
     }));
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/firewalls", "fault": "reset_after"
+    }));
+    workspace.fault(&json!({
+        "method": "GET", "path": "/v2/firewalls", "nth": 2, "fault": { "status": { "code": 403 } }
+    }));
     workspace.local(&["test"]).expect(1);
     workspace.assert_empty();
 }

@@ -82,6 +82,19 @@ fn a_volume_that_someone_else_holds() {
 }
 
 #[test]
+fn a_droplet_that_is_off_gets_no_volume() {
+    let yaml = "version: 1\nproject: app\nregion: nyc3\nvolumes:\n  data: { size: 1GiB }\ndroplets:\n  web:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n";
+    let mut live = applied(yaml, &nothing());
+    live.droplets[0].status = DropletStatus::Off;
+    assert!(plan(&desired(yaml), &live, Goal::Apply).is_ok());
+    let yaml = format!("{yaml}    volumes: [{{ volume: data, mount: /mnt/data }}]\n");
+    insta::assert_snapshot!(check(&yaml, &live), @r"
+    droplet.web: droplet 104 is off, so no volume can be mounted there [dewpoint::plan::not_running]
+      help: power it on, or delete it so that it is made anew
+    ");
+}
+
+#[test]
 fn a_droplet_that_is_off() {
     let mut live = applied(PLAIN, &nothing());
     live.droplets[0].status = DropletStatus::Off;
