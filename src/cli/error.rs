@@ -191,4 +191,15 @@ pub enum CliError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+
+    /// The plan breaks a rule that every plan keeps.
+    #[error("this plan is not safe to carry out: {violations}")]
+    #[diagnostic(
+        code(dewpoint::cli::bad_plan),
+        help("nothing was changed; this is a fault of dewpoint: report it with the manifest")
+    )]
+    BadPlan {
+        /// Which rules, and where.
+        violations: String,
+    },
 }

@@ -11,6 +11,7 @@ use crate::execute::lock::Lock;
 use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
 use crate::guest;
 use crate::manifest::Manifest;
+use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::Goal;
 use crate::report::json_lines::JsonLines;
 use crate::report::junit::JUnit;
@@ -104,7 +105,16 @@ pub async fn execute(
         .join(ulid::Ulid::generate().to_string());
     let host_key = match &identity {
         Some(identity) => {
-            Some(guest::derive_host_key(identity, &plan.project, &plan.environment).await?)
+            match guest::derive_host_key(identity, &plan.project, &plan.environment).await {
+                Ok(key) => Some(key),
+                // Needed only to log in to droplets that are checked by it, and to make such; a
+                // destroy does without, only less gently.
+                Err(error) if !needs_host_key(&loaded.manifest, plan.goal) => {
+                    tracing::info!(%error, "going on without the environment's host key");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         None => None,
     };
@@ -140,8 +150,14 @@ pub async fn execute(
         Ending::Failed => Exit::Error,
         Ending::Interrupted(Signal::Int) => Exit::Interrupted,
         Ending::Interrupted(Signal::Term) => Exit::Terminated,
+        Ending::Interrupted(Signal::Hup) => Exit::HungUp,
     };
     Ok(Ended { text, exit })
+}
+
+/// Whether a plan cannot be carried out without the environment's host key.
+fn needs_host_key(manifest: &Manifest, goal: Goal) -> bool {
+    matches!(goal, Goal::Apply | Goal::Test) && manifest.ssh.host_key == HostKeyPolicy::Derived
 }
 
 fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {

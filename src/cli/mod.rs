@@ -107,5 +107,7 @@ fn start_log(global: &args::Global, terminal: Terminal) {
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_ansi(terminal.err_coloured)
+        // It would be told on standard error, and a closed one ends the program by a panic.
+        .log_internal_errors(false)
         .init();
 }

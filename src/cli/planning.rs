@@ -80,7 +80,8 @@ pub async fn make(
             let query = Query {
                 project: loaded.manifest.project.clone(),
                 environment: loaded.manifest.environment.clone(),
-                ssh_key: identity.as_ref().map(Identity::md5_fingerprint),
+                // By name, not by this machine's key: another machine may have made one too.
+                ssh_key: None,
                 for_destroy: true,
             };
             let live = cloud::observe(&cloud.client, &query).await?;

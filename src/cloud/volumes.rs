@@ -67,7 +67,17 @@ impl Client {
     /// [`CloudError::NameTaken`] when the name is another's; else when the API refuses.
     pub async fn create_volume(&self, spec: &VolumeSpec) -> Result<LiveVolume, CloudError> {
         let call = Call::CreateVolume(spec.clone());
+        const CREATE: &str = "POST /v2/volumes";
         let mut patience = Patience::new(self, self.timing().fault_deadline);
+        // Once an answer was lost, no later error says that nothing was made.
+        let mut lost = false;
+        let told = |error: CloudError, lost: bool| {
+            if lost {
+                error.after_lost_answer(CREATE)
+            } else {
+                error
+            }
+        };
         loop {
             let error = match self.read::<Volume>(&call, "volume").await {
                 Ok(mut volume) => {
@@ -79,13 +89,15 @@ impl Client {
             };
             let taken = error.is_conflict();
             if !taken && !is_in_doubt(&error) {
-                return Err(error);
+                return Err(told(error, lost));
             }
+            lost |= !taken;
             let named = Call::VolumesNamed {
                 name: spec.name.clone(),
                 region: spec.region.clone(),
             };
-            let found = self.list::<Volume>(&named, "volumes").await?;
+            let found = self.list::<Volume>(&named, "volumes").await;
+            let found = found.map_err(|error| told(error, lost))?;
             if let Some(volume) = found
                 .into_iter()
                 .find(|volume| volume.name == spec.name && volume.region.slug == spec.region)
@@ -100,8 +112,8 @@ impl Client {
                 });
             }
             // Names are unique, so asking again cannot make two.
-            if !patience.pause("POST /v2/volumes", &error.to_string()).await {
-                return Err(error);
+            if !patience.pause(CREATE, &error.to_string()).await {
+                return Err(told(error, lost));
             }
         }
     }

@@ -99,7 +99,7 @@ pub(super) fn mount_volume_in(
         root,
         device_seconds,
     } = places;
-    let device = quote(&format!("{root}/dev/disk/by-id/scsi-0DO_Volume_{volume}"));
+    let device = quote(&format!("{root}{BY_VOLUME}{volume}"));
     format!(
         r#"set -u
 device={device}
@@ -215,7 +215,11 @@ unmount() {
   done
 }"#;
 
-/// Flushes and unmounts what is mounted at a path; nothing mounted there is success.
+/// Where a volume's device is found by the volume's name.
+pub(super) const BY_VOLUME: &str = "/dev/disk/by-id/scsi-0DO_Volume_";
+
+/// Flushes and unmounts what is mounted at a path, or from a device wherever that is mounted;
+/// nothing mounted is success.
 #[must_use]
 pub fn unmount(path: &str) -> String {
     unmount_in(path, Places::REAL)
@@ -223,17 +227,26 @@ pub fn unmount(path: &str) -> String {
 
 pub(super) fn unmount_in(path: &str, places: Places<'_>) -> String {
     let root = places.root;
+    // Submounts come after what they lie on, so the last is taken first.
+    let (number, of_it) = if path.starts_with(BY_VOLUME) {
+        (
+            "number=$((0x$(stat -L -c %t -- \"$path\"))):$((0x$(stat -L -c %T -- \"$path\")))",
+            "$3 == number",
+        )
+    } else {
+        ("number=", "$5 == path")
+    };
     format!(
         r#"set -u
 mounts={root}/proc/self/mountinfo
 {FUNCTIONS}
-path=$(readlink -f -- {path}) || exit 0
-for round in 1 2 3 4 5; do
-  [ -n "$(awk -v path="$path" '$5 == path' "$mounts")" ] || exit 0
-  unmount "$path" || exit {BUSY}
-done
-echo 'it is still mounted'
-exit {BUSY}"#,
+path=$(readlink -e -- {path}) || exit 0
+{number}
+while place=$(awk -v path="$path" -v number="$number" '{of_it} {{ place = $5 }} END {{ print place }}' "$mounts"); [ -n "$place" ]; do
+  rounds=$((${{rounds:-0}} + 1))
+  if [ "$rounds" -gt 20 ]; then echo 'it is still mounted'; exit {BUSY}; fi
+  unmount "$place" || exit {BUSY}
+done"#,
         path = quote(&format!("{root}{path}")),
     )
 }

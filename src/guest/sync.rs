@@ -129,6 +129,8 @@ struct Known {
     /// Paths that do not look as they did after the last sync.
     drifted: BTreeSet<String>,
     is_unfinished: bool,
+    /// There is no folder: it is made, even if nothing is in it.
+    is_gone: bool,
 }
 
 impl Known {
@@ -146,7 +148,11 @@ impl Known {
                 "the answer is not that of a sync",
             ));
         }
-        known.is_unfinished = parts.next() == Some("unfinished");
+        match parts.next() {
+            Some("unfinished") => known.is_unfinished = true,
+            Some("gone") => known.is_gone = true,
+            _ => {}
+        }
         // `MODE SIZE TIME PATH`, up to an empty one.
         for part in parts.by_ref().take_while(|part| !part.is_empty()) {
             known
@@ -287,7 +293,7 @@ impl Change {
     }
 
     fn is_nothing(&self, known: &Known, packed: &Packed) -> bool {
-        self.is_same && packed.entries.is_empty() && !known.is_unfinished
+        self.is_same && packed.entries.is_empty() && !known.is_unfinished && !known.is_gone
     }
 }
 
@@ -329,14 +335,14 @@ fn look_script(into: &str) -> String {
     if [ -e "$s/unfinished" ]; then
       printf 'unfinished\0\0'
     else
-      printf 'finished\0'
+      if [ -d "$into" ]; then printf 'finished\0'; else printf 'gone\0'; fi
       looks "$s/sent" >"$s/now"
       sort -z "$s/seen" "$s/now" | uniq -zu
       printf '\0'
     fi
     cat "$s/sent"
   else
-    printf 'finished\0\0'
+    printf 'gone\0\0'
   fi
 }} | gzip -1"#,
         preamble = preamble(into)

@@ -236,8 +236,20 @@ impl<'a> Checker<'a> {
         // Where each volume is, with the step that last moved it.
         let mut at: BTreeMap<VolumeKey<'a>, (Option<DropletKey<'a>>, Option<StepId>)> =
             BTreeMap::new();
+        // Either side may lag behind: believe both. What is being destroyed lets go by itself.
+        let ghost = |id: u64| {
+            let droplet = self.live.droplets.iter().find(|droplet| droplet.id == id);
+            droplet.is_some_and(|droplet| droplet.tags.is_empty())
+        };
         for volume in &self.live.volumes {
-            if let Some(&droplet) = volume.droplet_ids.first() {
+            let by_droplet = self
+                .live
+                .droplets
+                .iter()
+                .find(|droplet| droplet.volume_ids.contains(&volume.id))
+                .map(|droplet| droplet.id);
+            let holder = volume.droplet_ids.first().copied().or(by_droplet);
+            if let Some(droplet) = holder.filter(|id| !ghost(*id)) {
                 let here = Some(DropletKey::Known(droplet));
                 at.insert(VolumeKey::Known(&volume.id), (here, None));
             }

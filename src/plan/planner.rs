@@ -223,7 +223,7 @@ fn release_moved_volumes<'a>(
             .filter(|volume| !wanted.contains(volume.name.as_str()))
             .collect();
         if !moved.is_empty() {
-            let steps = draft.draw_release(live, &verdict.droplet.address, &moved);
+            let steps = draft.draw_release(live, &verdict.droplet.address, &moved, true);
             draft.releases.insert(live.id, steps);
         }
     }

@@ -17,7 +17,8 @@ pub struct View<'a> {
     pub place: &'a str,
     /// Whether every step is listed, however many there are.
     pub all_steps: bool,
-    /// Width of the screen in characters; longer lines of scripts are cut.
+    /// Width of the screen in characters: lines of scripts are cut to it, others go on in the next
+    /// line. Only the summary stays one line whatever its length.
     pub width: usize,
 }
 
@@ -95,6 +96,7 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
             let _ = writeln!(out, "  {sign} {} ({})", group.title(), group.names());
         }
     }
+    let mut out = fold(&out, view.width);
     let _ = writeln!(out, "\n{}", summary(plan, palette));
     out
 }
@@ -353,14 +355,9 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
         let _ = writeln!(out, "  {} (`plan --steps` lists them)", kinds.join(", "));
         return;
     }
-    let mut waits: Vec<Vec<String>> = vec![Vec::new(); plan.steps.len()];
+    let mut waits: Vec<Vec<(u32, EdgeKind)>> = vec![Vec::new(); plan.steps.len()];
     for edge in &plan.edges {
-        let mark = if edge.kind == EdgeKind::After {
-            "~"
-        } else {
-            ""
-        };
-        waits[edge.to.0 as usize].push(format!("{mark}{}", edge.from.0 + 1));
+        waits[edge.to.0 as usize].push((edge.from.0 + 1, edge.kind));
     }
     let digits = plan.steps.len().to_string().len();
     let width = plan
@@ -375,7 +372,7 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
         let after = if waits.is_empty() {
             String::new()
         } else {
-            palette.faint(&format!("  after {}", waits.join(", ")))
+            palette.faint(&format!("  after {}", ranges(waits)))
         };
         let address = step.address.to_string();
         let _ = writeln!(
@@ -384,6 +381,70 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
             step.kind.title()
         );
     }
+}
+
+/// Steps as `1, ~13..~15`: three or more in a row as a range, with `~` those that must only have
+/// ended.
+fn ranges(mut steps: Vec<(u32, EdgeKind)>) -> String {
+    steps.sort_unstable();
+    let mut runs: Vec<(u32, u32, EdgeKind)> = Vec::new();
+    for (step, kind) in steps {
+        match runs.last_mut() {
+            Some((_, last, of)) if *last + 1 == step && *of == kind => *last = step,
+            _ => runs.push((step, step, kind)),
+        }
+    }
+    let mut texts = Vec::new();
+    for (first, last, kind) in runs {
+        let mark = if kind == EdgeKind::After { "~" } else { "" };
+        if last - first >= 2 {
+            texts.push(format!("{mark}{first}..{mark}{last}"));
+        } else {
+            texts.extend((first..=last).map(|step| format!("{mark}{step}")));
+        }
+    }
+    texts.join(", ")
+}
+
+/// Breaks lines that are too long at blanks; what follows is indented by more than the line was. A
+/// word that is longer than the screen stays whole: it may be a name to copy.
+fn fold(text: &str, width: usize) -> String {
+    const HANGING: usize = 4;
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        if visible(line) <= width {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        }
+        let words = line.trim_start_matches(' ');
+        let indent = line.len() - words.len();
+        let hanging = (indent + HANGING).min(width / 2);
+        out.push_str(&line[..indent]);
+        let (mut column, mut begins) = (indent, true);
+        for word in words.split_inclusive(' ') {
+            let length = visible(word.trim_end_matches(' '));
+            if !begins && length > 0 && column + length > width {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                out.push_str(&" ".repeat(hanging));
+                column = hanging;
+            }
+            begins = false;
+            out.push_str(word);
+            column += visible(word);
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// How many characters of a line are seen: colours are not.
+fn visible(line: &str) -> usize {
+    anstream::adapter::strip_str(line)
+        .into_iter()
+        .map(|seen| seen.chars().count())
+        .sum()
 }
 
 /// A length of time as people say it: `1.2 s`, `75 s`, `4m30s`.

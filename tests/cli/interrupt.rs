@@ -26,7 +26,12 @@ droplets:
         command: echo waiting; sleep 600
 "#,
     );
-    for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+    for (signal, code) in [
+        (libc::SIGINT, 130),
+        (libc::SIGTERM, 143),
+        // The terminal was closed.
+        (libc::SIGHUP, 129),
+    ] {
         let mut test = workspace
             .command(&["test", "--local"])
             .stdout(Stdio::null())
@@ -50,4 +55,37 @@ droplets:
         assert_eq!(test.wait().expect("ended").code(), Some(code), "{rest}");
         workspace.assert_empty();
     }
+}
+
+#[test]
+fn nobody_listening_does_not_keep_clean_up_from_being_done() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: deaf
+region: nyc3
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    run: [{ name: talk, command: "seq 1 5000; echo ran >/tmp/x" }]
+"#,
+    );
+    let mut test = workspace
+        .command(&["test", "--local", "-vv"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // Both readers go away at once, as those of `2>&1 | head -1` do.
+    drop(test.stdout.take());
+    let mut line = String::new();
+    let mut err = BufReader::new(test.stderr.take().expect("piped"));
+    err.read_line(&mut line).expect("read");
+    drop(err);
+    assert_eq!(test.wait().expect("ended").code(), Some(0));
+    workspace.assert_empty();
 }

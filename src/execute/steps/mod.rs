@@ -11,11 +11,12 @@ mod volume;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::error::StepError;
 use super::event::Failure;
@@ -42,6 +43,10 @@ const TO_ANSWER: Duration = Duration::from_secs(2 * 60);
 /// How long one may take that is to be destroyed, so that its volumes are left tidily.
 const TO_TAKE_LEAVE: Duration = Duration::from_secs(30);
 
+/// How long unmounting may take once the run was interrupted: destroying is what has to begin before
+/// whoever interrupted it loses patience, and that may be 7 s.
+const TO_UNMOUNT_IN_A_HURRY: Duration = Duration::from_secs(1);
+
 /// Performs steps against the account and its droplets.
 pub(super) struct Steps {
     settings: Settings,
@@ -51,6 +56,8 @@ pub(super) struct Steps {
     environment: String,
     environment_tag: String,
     niceties: BTreeSet<StepId>,
+    /// Whether a droplet could not be destroyed: then the key that opens it is kept.
+    droplet_left: AtomicBool,
 }
 
 impl Steps {
@@ -62,6 +69,7 @@ impl Steps {
             environment: plan.environment.clone(),
             environment_tag: environment_tag(&plan.project, &plan.environment),
             niceties: niceties(plan),
+            droplet_left: AtomicBool::new(false),
             settings,
         }
     }
@@ -181,7 +189,9 @@ impl Perform for Steps {
             } => self.update_tags(*resource, id, add, remove).await,
             StepKind::CreateFirewall { spec } => self.create_firewall(step.id, spec).await,
             StepKind::UpdateFirewall { id, spec } => self.update_firewall(id, spec).await,
-            StepKind::DeleteFirewall { firewall, .. } => self.delete_firewall(firewall).await,
+            StepKind::DeleteFirewall { firewall, name } => {
+                self.delete_firewall(firewall, name).await
+            }
             StepKind::CreateVolume { spec } => self.create_volume(step.id, spec).await,
             StepKind::ResizeVolume { id, region, to } => self.resize_volume(id, region, *to).await,
             StepKind::DeleteVolume { volume, name } => self.delete_volume(volume, name).await,
@@ -199,7 +209,18 @@ impl Perform for Steps {
                 self.mount(droplet, volume_name, *filesystem, path, reporter)
                     .await
             }
+            StepKind::Unmount { droplet, path } if step.cleanup && reporter.is_hurried() => {
+                let unmount = self.unmount(droplet, path, reporter);
+                match timeout(TO_UNMOUNT_IN_A_HURRY, unmount).await {
+                    Ok(done) => done,
+                    Err(_elapsed) => Ok("not waited for: its droplet goes".to_owned()),
+                }
+            }
             StepKind::Unmount { droplet, path } => self.unmount(droplet, path, reporter).await,
+            // The droplet is destroyed next, which detaches its volumes too.
+            StepKind::Detach { .. } if step.cleanup && reporter.is_hurried() => {
+                Ok("goes with its droplet".to_owned())
+            }
             StepKind::Detach {
                 volume,
                 droplet,
@@ -215,7 +236,11 @@ impl Perform for Steps {
                 .map(|_| String::new()),
             StepKind::Connect { droplet, .. } => self.connect(droplet, reporter).await,
             StepKind::DestroyDroplet { droplet, tag } => {
-                self.destroy_droplet(droplet, tag, reporter).await
+                let destroyed = self.destroy_droplet(droplet, tag, reporter).await;
+                if destroyed.is_err() {
+                    self.droplet_left.store(true, Ordering::Release);
+                }
+                destroyed
             }
             StepKind::Provision { droplet, step, .. } => {
                 return self.provision(droplet, step, reporter).await;

@@ -170,6 +170,19 @@ fn a_blank_volume_is_formatted_once_and_mounted() {
     let said = system.sh(&unmount_in("/mnt/models", system.places()));
     assert_eq!(said.status, Status::Exit(0), "{said:?}");
     assert!(system.log().is_empty());
+    // Whoever no longer knows where it was mounted names its device.
+    system.mount(Filesystem::Ext4).expect("mounted");
+    system.log();
+    let device = "/dev/disk/by-id/scsi-0DO_Volume_models";
+    let said = system.sh(&unmount_in(device, system.places()));
+    assert_eq!(said.status, Status::Exit(0), "{said:?}");
+    assert_eq!(system.log(), ["umount /mnt/models"]);
+    let other = "/dev/disk/by-id/scsi-0DO_Volume_other";
+    for nothing in [device, other] {
+        let said = system.sh(&unmount_in(nothing, system.places()));
+        assert_eq!(said.status, Status::Exit(0), "{said:?}");
+    }
+    assert!(system.log().is_empty());
     let third = system
         .mount_with(Filesystem::Ext4, "discard")
         .expect("mounted");

@@ -1,4 +1,7 @@
 //! The end of a droplet that goes: unmount, detach, destroy.
+//!
+//! It is clean-up, done whatever happened, but where it hangs on the success of every run: a droplet
+//! whose run failed stays to be looked at.
 
 use super::Draft;
 use super::droplet::{End, Life, PlannedDroplet};
@@ -13,17 +16,19 @@ impl<'a> Draft<'a> {
             End::DestroyedOnSuccess => &life.required,
             End::Stays | End::Destroyed => &[],
         };
+        let always = planned.end != End::DestroyedOnSuccess;
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
         let mut event = life.event;
         let mut detaches = Vec::new();
         for mounted in &life.mounts {
-            let unmount = self.cleanup(
+            let unmount = self.removing(
                 address,
                 StepKind::Unmount {
                     droplet: life.reference.clone(),
                     path: mounted.path.clone(),
                 },
+                always,
             );
             self.graph
                 .needs(mounted.mount, unmount, "only what was mounted is unmounted");
@@ -31,13 +36,14 @@ impl<'a> Draft<'a> {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
             }
-            let detach = self.cleanup(
+            let detach = self.removing(
                 address,
                 StepKind::Detach {
                     volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
                     region: self.scope.region.clone(),
                 },
+                always,
             );
             if let Some(attach) = mounted.attach {
                 self.graph
@@ -64,12 +70,13 @@ impl<'a> Draft<'a> {
             before.extend([unmount, detach]);
             detaches.push(detach);
         }
-        let destroy = self.cleanup(
+        let destroy = self.removing(
             address,
             StepKind::DestroyDroplet {
                 droplet: life.reference,
                 tag: self.environment_tag(),
             },
+            always,
         );
         for step in before {
             self.graph.after(

@@ -25,7 +25,7 @@ impl<'a> Draft<'a> {
         let before = if volumes.is_empty() {
             Vec::new()
         } else {
-            self.draw_release(droplet, address, &volumes)
+            self.draw_release(droplet, address, &volumes, false)
         };
         let destroy = self.step(
             address,
@@ -53,12 +53,14 @@ impl<'a> Draft<'a> {
         destroy
     }
 
-    /// Unmounts and detaches volumes of a droplet that exists. Returns the steps.
+    /// Unmounts and detaches volumes of a droplet that exists. Returns the steps. From a droplet that
+    /// `stays` nothing is torn off: what cannot be unmounted is in use, and stays attached.
     pub fn draw_release(
         &mut self,
         droplet: &'a LiveDroplet,
         address: &Address,
         volumes: &[&'a LiveVolume],
+        stays: bool,
     ) -> Vec<StepId> {
         let mut steps = Vec::new();
         let reachable = droplet.status == DropletStatus::Active && droplet.public_ipv4.is_some();
@@ -88,19 +90,13 @@ impl<'a> Draft<'a> {
                     region: volume.region.clone(),
                 },
             );
-            if let Some(unmount) = unmount {
-                self.graph.after(
-                    unmount,
-                    detach,
-                    "a volume is unmounted before it is detached",
-                );
-            }
-            if let Some(connect) = connect {
-                self.graph.after(
-                    connect,
-                    detach,
-                    "a volume is unmounted before it is detached",
-                );
+            for before in unmount.into_iter().chain(connect) {
+                let reason = "a volume is unmounted before it is detached";
+                if stays {
+                    self.graph.needs(before, detach, reason);
+                } else {
+                    self.graph.after(before, detach, reason);
+                }
             }
             self.event(droplet.id, detach);
             self.freed.insert(&volume.id, detach);

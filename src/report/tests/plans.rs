@@ -1,6 +1,7 @@
 //! Plans.
 
 use super::plan;
+use crate::plan::{Edge, EdgeKind, StepId};
 use crate::report::plan_text::{self, View};
 use crate::report::style::Palette;
 
@@ -45,7 +46,8 @@ fn a_plan_on_a_narrow_screen() {
       = volume.models stays (shop-models): 50GiB ext4
 
     Every apply:
-      > droplet.runner[1..2] is created, runs, is destroyed (shop-main-runner-1 to shop-main-runner-2)
+      > droplet.runner[1..2] is created, runs, is destroyed (shop-main-runner-1 to
+          shop-main-runner-2)
           size    s-1vcpu-1gb
           image   snapshot.base
           source  https://github.com/acme/app.git @ main (4f2a91c0)
@@ -136,7 +138,8 @@ fn a_plan_of_many_droplets_stays_short() {
     shop / main in nyc3 on DigitalOcean
 
     Every apply:
-      > droplet.runner[1..40] is created, runs, is destroyed (shop-main-runner-1 to shop-main-runner-40)
+      > droplet.runner[1..40] is created, runs, is destroyed (shop-main-runner-1 to
+          shop-main-runner-40)
           size    s-1vcpu-1gb
           image   snapshot.base
           source  https://github.com/acme/app.git @ main (4f2a91c0)
@@ -159,4 +162,48 @@ fn colour_only_repeats_what_is_said() {
     assert!(text.contains('\u{1b}'));
     let stripped = anstream::adapter::strip_str(&text).to_string();
     assert_eq!(stripped, plan_text::render(&plan(2), view(80)));
+}
+
+#[test]
+fn steps_in_a_row_are_told_as_a_range_and_no_line_is_too_long() {
+    let mut plan = plan(30);
+    for from in [
+        1, 2, 3, 5, 6, 9, 10, 11, 12, 20, 30, 40, 50, 52, 54, 56, 58, 60, 62,
+    ] {
+        plan.edges.push(Edge {
+            from: StepId(from),
+            to: StepId(64),
+            kind: if from < 10 {
+                EdgeKind::Needs
+            } else {
+                EdgeKind::After
+            },
+            reason: "test".to_owned(),
+        });
+    }
+    plan.changes[0].reasons[0].text = "a reason that goes on and on ".repeat(5);
+    let all = View {
+        all_steps: true,
+        ..view(80)
+    };
+    let text = plan_text::render(&plan, all);
+    let lines: Vec<&str> = text.lines().collect();
+    let (_summary, lines) = lines.split_last().expect("lines");
+    for line in lines {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let at = lines
+        .iter()
+        .position(|line| line.contains("  65  "))
+        .expect("step 65");
+    insta::assert_snapshot!(lines[at..at + 2].join("\n"), @r"
+    65  droplet.runner[21]  destroy droplet  after 2..4, 6, 7, 10, ~11..~13, ~21,
+        ~31, ~41, ~51, ~53, ~55, ~57, ~59, ~61, ~63, ~64
+    ");
+    let coloured = View {
+        palette: Palette::COLOURED,
+        ..all
+    };
+    let coloured = plan_text::render(&plan, coloured);
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), text);
 }
