@@ -25,6 +25,8 @@ pub struct Cloud {
     pub ssh_port: u16,
     /// What it is called in plans.
     pub place: String,
+    /// What it is called in short, with its address where that is not the usual one.
+    pub endpoint: String,
     /// Why nothing can log in to its droplets; empty when it can.
     pub no_guests: Vec<String>,
 }
@@ -82,6 +84,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             })?,
             ssh_port: endpoint.ssh_port,
             place: format!("the local cloud ({guests})"),
+            endpoint: "the local cloud".to_owned(),
             no_guests: match endpoint.tier {
                 Tier::Api => endpoint.reasons,
                 Tier::Namespaces => Vec::new(),
@@ -107,6 +110,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             parallelism,
         })?,
         ssh_port: SSH_PORT,
+        endpoint: place.clone(),
         place,
         no_guests: Vec::new(),
     })

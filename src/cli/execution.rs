@@ -30,10 +30,45 @@ pub struct Ended {
     pub exit: Exit,
 }
 
+/// Shorter values are part of ordinary words and numbers: hiding them would mangle all output.
+const SHORTEST_SECRET: usize = 6;
+
+/// Names of the manifest's secrets that the caller's environment does not set, each with whose it
+/// is.
+#[must_use]
+pub fn unset_secrets(manifest: &Manifest) -> Vec<String> {
+    let mut unset = Vec::new();
+    for (droplet, spec) in &manifest.droplets {
+        for name in &spec.secrets {
+            if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
+                unset.push(format!("{name} (of droplet.{droplet})"));
+            }
+        }
+    }
+    unset
+}
+
+/// Refuses secrets that cannot be hidden.
+fn refuse_short(secrets: &BTreeMap<String, Secret<String>>) -> Result<(), CliError> {
+    let names: Vec<&str> = secrets
+        .iter()
+        // Exposed to be measured.
+        .filter(|(_, value)| value.expose().trim().chars().count() < SHORTEST_SECRET)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::ShortSecret {
+        names: names.join(", "),
+        least: SHORTEST_SECRET,
+    })
+}
+
 /// The secrets the manifest's droplets ask for, from the caller's environment.
 ///
 /// # Errors
-/// When one is not set: said before anything is planned.
+/// When one is not set, or too short to be hidden: said before anything is planned.
 pub fn secrets(
     manifest: &Manifest,
     goal: Goal,
@@ -54,6 +89,7 @@ pub fn secrets(
         }
     }
     if missing.is_empty() {
+        refuse_short(&secrets)?;
         Ok(secrets)
     } else {
         missing.dedup();
@@ -142,6 +178,7 @@ pub async fn execute(
             palette: context.terminal.out,
             run_folder: loaded.relative(&run_folder),
             flags: &context.flags(),
+            width: context.terminal.out_folds.then_some(context.terminal.width),
         },
     );
     let exit = match outcome.ending {

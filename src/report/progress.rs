@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::labels::step_label;
 use super::lines::line_of;
 use super::screen::Screen;
 use super::style::Palette;
@@ -105,15 +106,12 @@ impl Listener for Progress {
                 self.expected_seconds = *expected_seconds;
                 self.total.enable_steady_tick(Duration::from_millis(120));
             }
-            EventKind::Started {
-                step,
-                address,
-                title,
-            } => {
-                self.running.insert(
-                    *step,
-                    format!("{} {title}", self.palette.strong(&address.to_string())),
-                );
+            EventKind::Started { step, .. } => {
+                if let Some(started) = plan.step(*step) {
+                    let label = self.palette.strong(&step_label(started));
+                    let what = format!("{label} {}", started.kind.title());
+                    self.running.insert(*step, what);
+                }
             }
             EventKind::Progress { step, text } => {
                 if let Some(bar) = self.bars.get(step) {

@@ -84,7 +84,10 @@ async fn carry_out(
     let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
     let planned = planning::make(context, loaded, goal, unprotect).await?;
     refuse_without_guests(&planned)?;
-    super::plan::show(context, &planned.plan, &planned.cloud.place, false);
+    // Whoever approves reads it first; when nobody is asked, `--quiet` leaves it out.
+    if question.is_some() || !context.global.quiet {
+        super::plan::show(context, &planned.plan, &planned.cloud.place, false)?;
+    }
     refuse_unsafe(&planned.plan, &planned.live)?;
     if !planned.plan.has_steps() {
         return Ok(Exit::Success);
@@ -93,7 +96,7 @@ async fn carry_out(
         context.terminal.approve(question)?;
     }
     let ended = execution::execute(context, planned, secrets).await?;
-    print(&ended.text);
+    print(&ended.text)?;
     Ok(ended.exit)
 }
 

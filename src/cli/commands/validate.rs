@@ -26,12 +26,14 @@ pub fn run(context: &Context) -> miette::Result<Exit> {
             count(snapshots.len(), "snapshot"),
             count(volumes.len(), "volume"),
             count(droplets.len(), "droplet"),
-        ));
+        ))?;
     }
     Ok(Exit::Success)
 }
 
-fn count(number: usize, what: &str) -> String {
+/// `1 droplet`, `2 droplets`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         _ => format!("{number} {what}s"),

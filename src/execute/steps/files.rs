@@ -62,7 +62,10 @@ impl Steps {
             })
             .await?;
         for pattern in &report.unmatched {
-            reporter.notice(&format!("{} has no file `{pattern}`", droplet.name()));
+            reporter.notice(&format!(
+                "the artifact `{pattern}` matched nothing on {}",
+                droplet.name()
+            ));
         }
         if !report.skipped.is_empty() {
             reporter.notice(&format!(

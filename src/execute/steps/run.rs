@@ -8,7 +8,7 @@ use super::Steps;
 use super::files::in_words;
 use crate::digest::Digest;
 use crate::execute::error::StepError;
-use crate::execute::event::{Failure, FailureClass};
+use crate::execute::event::{DONE_BEFORE, Failure, FailureClass};
 use crate::execute::feed::Reporter;
 use crate::execute::output::CommandOutput;
 use crate::guest::{self, Ended, GuestError, RemoteCommand};
@@ -39,7 +39,7 @@ impl Steps {
                 })
                 .await?
         {
-            return Ok("has succeeded before".to_owned());
+            return Ok(DONE_BEFORE.to_owned());
         }
         let command = RemoteCommand {
             name: run.name.clone(),

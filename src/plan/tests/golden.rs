@@ -74,7 +74,7 @@ fn a_first_apply() {
 
     Steps:
        1  ssh_key         create ssh_key
-       2  firewall        create tags
+       2  environment     create tags
        3  firewall        create firewall  after 2
        4  volume.data     create volume  after 2
        5  snapshot.base   create droplet  after 1, 3
@@ -95,9 +95,11 @@ fn a_first_apply() {
       20  droplet.runner  unmount /mnt/data  after 16, ~17..~19
       21  droplet.runner  detach  after 15, ~16..~20
       22  droplet.runner  destroy droplet  after ~13..~21
-      23  firewall        delete tags  after ~12, ~22
+      23  environment     delete tags  after ~12, ~22
 
-    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h
+        while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
+        is taken.
     ");
 }
 
@@ -123,7 +125,7 @@ fn a_second_apply_only_runs() {
           run tests: python3 -m unittest [at most 1h]
 
     Steps:
-       1  firewall        create tags
+       1  environment     create tags
        2  droplet.runner  create droplet  after 1
        3  droplet.runner  connect  after 2
        4  droplet.runner  attach  after 3
@@ -134,9 +136,10 @@ fn a_second_apply_only_runs() {
        9  droplet.runner  unmount /mnt/data  after 5, ~6..~8
       10  droplet.runner  detach  after 4, ~5..~9
       11  droplet.runner  destroy droplet  after ~2..~10
-      12  firewall        delete tags  after ~11
+      12  environment     delete tags  after ~11
 
-    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about $0.01 for this run.
+    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about
+        $0.01 for this run.
     ");
 }
 
@@ -171,7 +174,7 @@ fn a_test_leaves_only_what_the_project_owns() {
 
     Steps:
        1  ssh_key         create ssh_key
-       2  firewall        create tags
+       2  environment     create tags
        3  firewall        create firewall  after 2
        4  volume.data     create volume  after 2
        5  snapshot.base   create droplet  after 1, 3
@@ -194,9 +197,11 @@ fn a_test_leaves_only_what_the_project_owns() {
       22  droplet.runner  destroy droplet  after ~13..~21
       23  firewall        delete firewall  after ~3, ~12, ~22
       24  ssh_key         delete ssh_key  after ~1, ~12, ~22
-      25  firewall        delete tags  after ~12, ~22, ~23
+      25  environment     delete tags  after ~12, ~22, ~23
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h
+        while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
+        is taken.
     ");
     let live = World::execute(&plan, &nothing());
     assert!(live.droplets.is_empty() && live.firewalls.is_empty() && live.ssh_keys.is_empty());
@@ -223,9 +228,9 @@ fn a_destroy_keeps_what_the_project_owns() {
       = snapshot.base stays (app-base-3a480a623158): the project's: `destroy --project` removes it
 
     Steps:
-      1  firewall  delete firewall
-      2  ssh_key   delete ssh_key
-      3  firewall  delete tags  after ~1
+      1  firewall     delete firewall
+      2  ssh_key      delete ssh_key
+      3  environment  delete tags  after ~1
 
     Destroyed or replaced:
       - ssh_key (app-main)
@@ -263,7 +268,7 @@ fn a_destroy_keeps_what_the_project_owns() {
       2  snapshot.base  prune app-base-3a480a623158
       3  firewall       delete firewall
       4  ssh_key        delete ssh_key
-      5  firewall       delete tags  after ~1..~3
+      5  environment    delete tags  after ~1..~3
 
     Destroyed or replaced:
       - ssh_key (app-main)

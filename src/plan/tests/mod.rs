@@ -90,6 +90,7 @@ fn text(plan: &Plan) -> String {
         place: "DigitalOcean",
         all_steps: true,
         width: 100,
+        folds: true,
     };
     plan_text::render(plan, view)
 }

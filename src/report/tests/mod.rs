@@ -143,6 +143,7 @@ fn plan(count: u32) -> Plan {
         cost: Cost {
             hourly_while_up: money("0.0714"),
             monthly_kept: money("5.00"),
+            monthly_droplets: money("0"),
             expected_once: money("0.0123"),
             expected_seconds: 240,
             unpriced: vec![],
