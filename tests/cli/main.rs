@@ -10,6 +10,7 @@ mod interrupt;
 mod quickstart;
 mod secrets;
 mod spec;
+mod words;
 mod workspace;
 
 /// Whether droplets can be logged in to here; says why not.
