@@ -7,6 +7,7 @@ mod faults;
 mod first_steps;
 mod fleet;
 mod interrupt;
+mod local_cloud;
 mod quickstart;
 mod secrets;
 mod spec;

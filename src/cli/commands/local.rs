@@ -32,8 +32,10 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
             let at = folder.clone();
             let was_running = running.is_some();
             let starting = blocking(move || service::up(&at, &options));
-            waiting(context, "the local cloud to start", starting).await?;
-            if was_running && !context.global.quiet {
+            let endpoint = waiting(context, "the local cloud to start", starting).await?;
+            if let Some(reason) = &endpoint.restarted {
+                tell(&format!("note: {reason}"));
+            } else if was_running && !context.global.quiet {
                 tell("the local cloud was running already");
             }
             show(&folder).await?;
@@ -111,6 +113,9 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
                 let _ = writeln!(out, "  images    every public image is the {base}");
             }
         }
+    }
+    for warning in &status.warnings {
+        let _ = writeln!(out, "  warning   {warning}");
     }
     let _ = writeln!(out, "  state     {folder}");
     let _ = writeln!(
