@@ -67,6 +67,8 @@ impl Loaded {
     pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a str {
         std::env::current_dir()
             .ok()
+            // From the root every path would only lose its slash.
+            .filter(|here| here.parent().is_some())
             .and_then(|here| path.as_std_path().strip_prefix(here).ok()?.to_str())
             .unwrap_or(path.as_str())
     }

@@ -46,10 +46,12 @@ pub async fn make(
     let unprotect = addresses(unprotect)?;
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
-    let what = format!(
-        "an answer from {}, or for what the manifest's sources name",
-        cloud.endpoint
-    );
+    let sources = if desired::reads(&loaded.manifest).git.is_empty() {
+        ""
+    } else {
+        " and from the manifest's git sources"
+    };
+    let what = format!("an answer from {}{sources}", cloud.endpoint);
     let now = jiff::Timestamp::now().as_second();
     match goal {
         Goal::Apply | Goal::Test => {

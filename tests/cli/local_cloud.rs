@@ -166,7 +166,7 @@ fn down_after_a_kill_leaves_no_process() {
     workspace
         .run(&["local", "status"])
         .expect(0)
-        .says("2 droplets, 1 volumes");
+        .says("2 droplets, 1 volume,");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod local_cloud;
 mod quickstart;
 mod secrets;
 mod spec;
+mod words;
 mod workspace;
 
 /// Whether droplets can be logged in to here; says why not.
