@@ -11,6 +11,7 @@ pub mod env_vars;
 pub mod error;
 pub mod execution;
 pub mod exit;
+pub mod local_files;
 pub mod planning;
 pub mod terminal;
 pub mod variables;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
 use super::context::{Context, Loaded};
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
+use super::local_files;
 use crate::address::Address;
 use crate::cloud::{self, Query};
 use crate::desired::{self, SshKey};
@@ -43,6 +44,9 @@ pub async fn make(
     unprotect: &[String],
 ) -> miette::Result<Planned> {
     let unprotect = addresses(unprotect)?;
+    if matches!(goal, Goal::Apply | Goal::Test) {
+        local_files::check(&loaded)?;
+    }
     let cloud = endpoint::open(&context.global).await?;
     let now = jiff::Timestamp::now().as_second();
     match goal {
@@ -132,10 +136,7 @@ fn user_key(loaded: &Loaded) -> UserKey {
     match loaded.manifest.ssh.key.as_str() {
         "agent" => UserKey::Agent,
         "generated" => UserKey::File(generated_key(loaded)),
-        path => UserKey::File(match (path.strip_prefix("~/"), std::env::var("HOME")) {
-            (Some(rest), Ok(home)) => Utf8Path::new(&home).join(rest),
-            _ => loaded.base.join(path),
-        }),
+        path => UserKey::File(local_files::key_path(&loaded.base, path)),
     }
 }
 
