@@ -67,10 +67,22 @@ pub async fn make(
                 read_inputs(&loaded, key),
                 cloud::observe(&cloud.client, &query)
             );
-            let (inputs, live) = (inputs?, live?);
+            let (inputs, mut live) = (inputs?, live?);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
             let options = plan::Options { goal, unprotect };
-            let plan = plan::plan(&desired, &live, &options, now)?;
+            let mut planned = plan::plan(&desired, &live, &options, now);
+            // Only a plan says which images something is made from; one that is refused for other
+            // reasons is to be refused for these too.
+            let slugs = match &planned {
+                Ok(plan) => plan.public_images(),
+                Err(_) => desired.public_images(),
+            };
+            if !slugs.is_empty() {
+                let catalog = &mut live.catalog;
+                cloud.client.look_up_images(&slugs, catalog).await?;
+                planned = plan::plan(&desired, &live, &options, now);
+            }
+            let plan = planned?;
             Ok(Planned {
                 loaded,
                 cloud,
