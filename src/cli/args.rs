@@ -51,7 +51,7 @@ pub struct Global {
         hide_env_values = true
     )]
     pub environment: Option<String>,
-    /// Value of a variable; can be given several times.
+    /// Value of a variable; can be given several times [env: DEWPOINT_VAR_<NAME>, in capitals too].
     #[arg(long = "var", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub variables: Vec<(String, String)>,
     /// YAML file of variables: a map of names to values.

@@ -31,6 +31,8 @@ pub struct Loaded {
     pub name: String,
     /// The folder that paths in it are relative to.
     pub base: Utf8PathBuf,
+    /// Its text, for problems that only show outside it.
+    pub text: Vec<u8>,
 }
 
 impl Loaded {
@@ -137,6 +139,7 @@ impl Context {
             manifest,
             name,
             base,
+            text: bytes,
         })
     }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
 use super::context::{Context, Loaded};
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
+use super::local_files;
 use super::waiting::waiting;
 use crate::address::Address;
 use crate::cloud::{self, Query};
@@ -44,6 +45,9 @@ pub async fn make(
     unprotect: &[String],
 ) -> miette::Result<Planned> {
     let unprotect = addresses(unprotect)?;
+    if matches!(goal, Goal::Apply | Goal::Test) {
+        local_files::check(&loaded)?;
+    }
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
     let sources = if desired::reads(&loaded.manifest).git.is_empty() {
@@ -74,12 +78,23 @@ pub async fn make(
                 )
             };
             let (inputs, live) = waiting(context, &what, reading).await;
-            let (inputs, live) = (inputs?, live?);
+            let (inputs, mut live) = (inputs?, live?);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
             let options = plan::Options { goal, unprotect };
-            let plan = plan::plan(&desired, &live, &options, now);
-            known(&options.unprotect, &loaded.manifest, plan.as_ref())?;
-            let mut plan = plan?;
+            let mut planned = plan::plan(&desired, &live, &options, now);
+            // Only a plan says which images something is made from; one that is refused for other
+            // reasons is to be refused for these too.
+            let slugs = match &planned {
+                Ok(plan) => plan.public_images(),
+                Err(_) => desired.public_images(),
+            };
+            if !slugs.is_empty() {
+                let catalog = &mut live.catalog;
+                cloud.client.look_up_images(&slugs, catalog).await?;
+                planned = plan::plan(&desired, &live, &options, now);
+            }
+            known(&options.unprotect, &loaded.manifest, planned.as_ref())?;
+            let mut plan = planned?;
             if goal == Goal::Test {
                 note_kept(&mut plan);
             }
@@ -218,10 +233,7 @@ fn user_key(loaded: &Loaded) -> UserKey {
     match loaded.manifest.ssh.key.as_str() {
         "agent" => UserKey::Agent,
         "generated" => UserKey::File(generated_key(loaded)),
-        path => UserKey::File(match (path.strip_prefix("~/"), std::env::var("HOME")) {
-            (Some(rest), Ok(home)) => Utf8Path::new(&home).join(rest),
-            _ => loaded.base.join(path),
-        }),
+        path => UserKey::File(local_files::key_path(&loaded.base, path)),
     }
 }
 

@@ -205,16 +205,20 @@ pub enum CloudError {
     },
 
     /// A volume is attached to another droplet than the one it shall go to.
-    #[error("volume {volume} is attached to droplet {other} already")]
+    #[error("volume {volume} is attached to droplet {holder} already")]
     #[diagnostic(
         code(dewpoint::cloud::attached_elsewhere),
-        help("wait until that droplet is done with it, or detach it there")
+        help(
+            "wait until that droplet is done with it, or detach it there; with `scope: environment` each environment has a volume of its own"
+        )
     )]
     AttachedElsewhere {
-        /// The volume's id.
+        /// The volume's name.
         volume: String,
         /// The droplet that has it.
         other: u64,
+        /// Its name, or its id when it has none any more.
+        holder: String,
     },
 
     /// Tags were accepted but are not on the resource.

@@ -1,6 +1,8 @@
 //! Reads the state of an account in as few calls as the API allows, all at once.
 
-use futures_util::future::{try_join, try_join5};
+use std::collections::BTreeSet;
+
+use futures_util::future::{try_join, try_join_all, try_join5};
 
 use super::client::Client;
 use super::droplets::Droplet;
@@ -24,7 +26,7 @@ pub struct Query {
 }
 
 /// Reads the account: at most 8 calls, and one more for each further 200 of a kind. For a destroy
-/// two or three more.
+/// two or three more, and one for each droplet of others that has a volume of the project.
 ///
 /// Listed are the droplets that bear the environment's tag (for a destroy also those whose name
 /// begins as ours do), and all volumes, private images and firewalls, which the API cannot filter.
@@ -52,6 +54,7 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
     let mut live = Live {
         account,
         droplets,
+        holders: Vec::new(),
         volumes: volumes
             .into_iter()
             .map(Volume::into_live)
@@ -71,7 +74,27 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
     live.images.sort_by_key(|image| image.id);
     live.firewalls.sort_by(|a, b| a.id.cmp(&b.id));
     live.ssh_keys.sort_by_key(|key| key.id);
+    live.holders = holders(client, query, &live).await?;
     Ok(live)
+}
+
+/// Those that are not listed and have a volume of the project: rarely any, and then a word about
+/// who it is saves a search.
+async fn holders(
+    client: &Client,
+    query: &Query,
+    live: &Live,
+) -> Result<Vec<LiveDroplet>, CloudError> {
+    let project = ownership::project_tag(&query.project);
+    let ids: BTreeSet<u64> = live
+        .volumes
+        .iter()
+        .filter(|volume| volume.tags.contains(&project))
+        .flat_map(|volume| volume.droplet_ids.iter().copied())
+        .filter(|id| live.droplets.iter().all(|droplet| droplet.id != *id))
+        .collect();
+    let found = try_join_all(ids.into_iter().map(|id| client.droplet(id))).await?;
+    self::live(found.into_iter().flatten().collect())
 }
 
 /// By tag; for a destroy also the ghosts: a droplet that is being destroyed has lost its tags.

@@ -165,18 +165,34 @@ impl Client {
                 .act_on_volume(&call, volume, "attach volume", |seen| {
                     match seen.droplet_ids.iter().find(|id| **id != droplet) {
                         Some(other) => Err(CloudError::AttachedElsewhere {
-                            volume: volume.to_owned(),
+                            volume: seen.name.clone(),
                             other: *other,
+                            holder: other.to_string(),
                         }),
                         None => Ok(seen.droplet_ids.contains(&droplet)),
                     }
                 })
                 .await;
-            let Err(error @ CloudError::AttachedElsewhere { other, .. }) = done else {
+            let Err(CloudError::AttachedElsewhere {
+                volume,
+                other,
+                mut holder,
+            }) = done
+            else {
                 return done;
             };
+            let named = self.droplet(other).await?;
+            let is_there = named.is_some();
+            if let Some(droplet) = named {
+                holder = droplet.into_live()?.name;
+            }
+            let error = CloudError::AttachedElsewhere {
+                volume,
+                other,
+                holder,
+            };
             // A volume outlives its droplet's attachment by some seconds: that one passes.
-            if self.droplet(other).await?.is_some()
+            if is_there
                 || !patience
                     .pause(&call.request().label(), &error.to_string())
                     .await

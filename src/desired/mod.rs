@@ -162,6 +162,20 @@ pub struct Volume {
     pub tags: Vec<String>,
 }
 
+impl Desired {
+    /// Slugs of all public images that snapshots and droplets are made from.
+    #[must_use]
+    pub fn public_images(&self) -> BTreeSet<String> {
+        let snapshots = self.snapshots.iter().map(|snapshot| &snapshot.from);
+        let droplets = self.droplets.iter().map(|droplet| &droplet.image);
+        let slug = |image: &Image| match image {
+            Image::Slug(slug) => Some(slug.clone()),
+            Image::Id(_) | Image::Snapshot(_) => None,
+        };
+        snapshots.chain(droplets).filter_map(slug).collect()
+    }
+}
+
 /// What a droplet or builder is made from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

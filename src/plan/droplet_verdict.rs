@@ -71,7 +71,11 @@ pub(super) fn droplet_verdicts<'a>(
                 verdict.remove.push((twin, reasons));
             }
             if wanted.after_run == AfterRunWord::Destroy {
-                let reasons = because(Cause::Leftover, "an earlier run could not destroy it");
+                // Whether the manifest said so already when it was made is not known.
+                let reasons = because(
+                    Cause::Leftover,
+                    "it is still there, and `after_run: destroy` leaves none after its runs",
+                );
                 verdict.remove.insert(0, (first, reasons));
                 return verdict;
             }

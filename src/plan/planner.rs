@@ -269,11 +269,8 @@ fn check_attachments<'a>(
             draft.refusals.push(Refusal {
                 address: Some(planned.volume.address.clone()),
                 kind: RefusalKind::AttachedElsewhere,
-                reason: format!(
-                    "it is attached to droplet {holder}, which is not of this environment"
-                ),
-                help: "detach it there first; if that droplet was just destroyed, try again in half a minute"
-                    .to_owned(),
+                reason: draft.held_by(holder).0,
+                help: draft.held_by(holder).1,
             });
         }
     }

@@ -182,14 +182,12 @@ fn destroy_volumes<'a>(
         for holder in holders {
             if let Some(&step) = removed.get(&holder) {
                 first.push(step);
-            } else if draft.live.droplets.iter().any(|live| live.id == holder) {
+            } else if draft.holder(holder).is_some() {
                 draft.refusals.push(Refusal {
                     address: Some(address.clone()),
                     kind: RefusalKind::AttachedElsewhere,
-                    reason: format!(
-                        "it is attached to droplet {holder}, which is not of this environment"
-                    ),
-                    help: "detach it there first".to_owned(),
+                    reason: draft.held_by(holder).0,
+                    help: draft.held_by(holder).1,
                 });
             }
         }

@@ -170,3 +170,51 @@ fn what_was_made_before_everything_broke_is_told_and_destroyed() {
     workspace.local(&["test"]).expect(1);
     workspace.assert_empty();
 }
+
+#[test]
+fn an_image_that_is_not_there_is_refused_before_anything_is_made() {
+    let manifest = r#"
+version: 1
+project: mars
+region: nyc3
+volumes: { data: { size: 1GiB } }
+droplets:
+  a: { image: mars-os, size: s-1vcpu-1gb }
+  b: { image: ubuntu-24-04, size: s-1vcpu-1gb, count: 2 }
+"#;
+    let workspace = Workspace::with(manifest);
+    let requests = |method: &str, path: &str| {
+        let of = |request: &serde_json::Value| {
+            let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+            text("method") == method && text("path").starts_with(path)
+        };
+        workspace.requests().iter().filter(|r| of(r)).count()
+    };
+    workspace.up(&[]);
+    for arguments in [&["plan"][..], &["apply", "--yes"], &["test"]] {
+        workspace
+            .local(arguments)
+            .expect(1)
+            .says("there is no image `mars-os`")
+            .says("there is no image `ubuntu-24-04`")
+            .says("such as ubuntu-24-04-x64");
+    }
+    assert_eq!(requests("POST", "/v2/"), 0);
+
+    // One look for each slug that something is made of, and none once it is made.
+    workspace.write(
+        "dewpoint.yaml",
+        &manifest
+            .replace("mars-os", "debian-12-x64")
+            .replace("ubuntu-24-04,", "debian-12-x64,"),
+    );
+    let before = requests("GET", "/v2/images/");
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(requests("GET", "/v2/images/") - before, 1);
+    workspace.local(&["plan"]).expect(0).says("No changes.");
+    assert_eq!(requests("GET", "/v2/images/") - before, 1);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}

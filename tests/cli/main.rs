@@ -10,6 +10,7 @@ mod interrupt;
 mod local_cloud;
 mod quickstart;
 mod secrets;
+mod shared_volume;
 mod spec;
 mod words;
 mod workspace;

@@ -2,6 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::local_files;
 use crate::cli::terminal::print;
 use crate::manifest::Manifest;
 
@@ -11,6 +12,7 @@ use crate::manifest::Manifest;
 /// Every problem of the manifest at once.
 pub fn run(context: &Context) -> miette::Result<Exit> {
     let loaded = context.load()?;
+    local_files::check(&loaded)?;
     let Manifest {
         project,
         environment,

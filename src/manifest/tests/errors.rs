@@ -173,3 +173,45 @@ fn after_fifty_problems_it_is_enough() {
         "dewpoint.yaml has more than 50 problems"
     );
 }
+
+#[test]
+fn a_mark_at_the_beginning_moves_no_place() {
+    let marked = |text: &str| {
+        load(
+            "dewpoint.yaml",
+            format!("\u{feff}{text}").as_bytes(),
+            &Inputs::default(),
+        )
+    };
+    assert_eq!(marked(HEAD).ok(), Some(loaded(HEAD)));
+    let text = head("regoin: x\n");
+    let errors = marked(&text).expect_err("an error");
+    assert_eq!(render(&errors), rendered(&text));
+}
+
+#[test]
+fn paths_of_this_side_are_placed_where_they_stand() {
+    let text = head(
+        "ssh: { key: keys/id }\nsnapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    provision:\n      - copy: { from: ./a, to: /a }\ndroplets:\n  d:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    source: { path: ./nothere }\n",
+    );
+    let paths = local_paths(&loaded(&text));
+    let found = paths
+        .into_iter()
+        .map(|path| {
+            let message = format!("there is no {}", path.path);
+            (path, message, "make it".to_owned())
+        })
+        .collect();
+    let errors = unusable("dewpoint.yaml", text.as_bytes(), found).expect("problems");
+    let places: Vec<&str> = errors
+        .problems()
+        .iter()
+        .flat_map(super::super::error::Problem::places)
+        .map(|place| &text[place])
+        .collect();
+    assert_eq!(places, ["keys/id", "./a", "./nothere"]);
+    assert_eq!(
+        unusable("dewpoint.yaml", text.as_bytes(), Vec::new()).is_none(),
+        true
+    );
+}

@@ -131,6 +131,8 @@ fn live_digest(live: &crate::live::Live) -> Digest {
     let Live {
         account,
         droplets,
+        // Whose a volume's droplet is changes no plan but one that is refused.
+        holders: _,
         volumes,
         images,
         firewalls,

@@ -595,7 +595,7 @@ fn what_an_earlier_run_left_is_finished_or_removed() {
     ~ snapshot.base (app-base-034c92e01a97) an earlier run took it and could not tag it any more
         tags: () -> dewpoint, dewpoint:app
     - snapshot.base (app-main-builder.base) an earlier run left this builder
-    - droplet.web (app-main-web) an earlier run could not destroy it
+    - droplet.web (app-main-web) it is still there, and `after_run: destroy` leaves none after its runs
     - droplet.web (app-main-web) an earlier run made it although one of its name was there
     > droplet.web is destroyed whatever happens
     1 snapshot.base destroy droplet <- []

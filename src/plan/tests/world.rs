@@ -44,6 +44,7 @@ pub(super) fn nothing() -> Live {
                 available: true,
                 features: vec!["storage".to_owned()],
             }],
+            ..Catalog::default()
         },
         ..Live::default()
     }
