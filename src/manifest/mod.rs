@@ -17,6 +17,7 @@
 mod blanks;
 mod check;
 mod error;
+mod http_target;
 mod json_schema;
 mod path;
 mod read;
@@ -34,6 +35,7 @@ mod wording;
 mod tests;
 
 pub use error::{Kind, ManifestErrors, Problem};
+pub use http_target::{HttpTarget, http_target};
 pub use json_schema::json_schema;
 pub use schema::Manifest;
 pub use spans::MOST_BYTES;

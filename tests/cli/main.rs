@@ -9,6 +9,7 @@ mod fleet;
 mod interrupt;
 mod quickstart;
 mod secrets;
+mod services;
 mod spec;
 mod workspace;
 

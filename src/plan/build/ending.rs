@@ -1,12 +1,18 @@
-//! The end of a droplet that goes: unmount, detach, destroy.
+//! The end of a droplet that goes: stop, unmount, detach, destroy.
 
 use super::Draft;
 use super::droplet::{End, Life, PlannedDroplet};
 use crate::plan::step::{StepId, StepKind};
 
 impl<'a> Draft<'a> {
-    /// Unmount, detach, destroy.
-    pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life) {
+    /// Stop, unmount, detach, destroy; all of it once `users`, steps on other droplets that need what
+    /// runs here, have ended. Returns the step that stops it, if one does.
+    pub(super) fn draw_end(
+        &mut self,
+        planned: &PlannedDroplet<'a>,
+        life: Life,
+        users: &[StepId],
+    ) -> Option<StepId> {
         let droplet = planned.droplet;
         let address = &droplet.address;
         let gate: &[StepId] = match planned.end {
@@ -15,7 +21,31 @@ impl<'a> Draft<'a> {
         };
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
+        before.extend_from_slice(users);
         let mut event = life.event;
+        let mut stopped = None;
+        if let (Some(connect), false) = (life.connect, life.backgrounds.is_empty()) {
+            let stop = self.cleanup(
+                address,
+                StepKind::StopBackground {
+                    droplet: life.reference.clone(),
+                },
+            );
+            self.graph
+                .needs(connect, stop, "stopping what runs needs a login");
+            for &step in &before {
+                self.graph.after(
+                    step,
+                    stop,
+                    "what runs is stopped once nothing needs it any more",
+                );
+            }
+            for &step in gate {
+                self.graph.needs(step, stop, gate_reason);
+            }
+            before.push(stop);
+            stopped = Some(stop);
+        }
         let mut detaches = Vec::new();
         for mounted in &life.mounts {
             let unmount = self.cleanup(
@@ -93,5 +123,6 @@ impl<'a> Draft<'a> {
             self.drop_tags(&live.tags);
         }
         self.destroys.push(destroy);
+        stopped
     }
 }

@@ -84,18 +84,20 @@ fn a_first_apply() {
       11  snapshot.base   tag snapshot  after 10
       12  snapshot.base   destroy droplet  after ~5, ~6, ~7, ~8, ~9, ~10, ~11
       13  droplet.runner  create droplet  after 11
-      14  droplet.runner  connect  after 13
-      15  droplet.runner  attach  after 4, 14
-      16  droplet.runner  mount /mnt/data  after 15
-      17  droplet.runner  sync  after 16
-      18  droplet.runner  run tests  after 17
-      19  droplet.runner  collect artifacts of tests  after 17, ~18
-      20  droplet.runner  unmount /mnt/data  after 16, ~17, ~18, ~19
-      21  droplet.runner  detach  after 15, ~16, ~17, ~18, ~19, ~20
-      22  droplet.runner  destroy droplet  after ~13, ~14, ~15, ~16, ~17, ~18, ~19, ~20, ~21
-      23  firewall        delete tags  after ~12, ~22
+      14  droplet.runner  gather inventory  after ~13
+      15  droplet.runner  connect  after 13
+      16  droplet.runner  attach  after 4, 15
+      17  droplet.runner  mount /mnt/data  after 16
+      18  droplet.runner  prepare  after 14, 15
+      19  droplet.runner  sync  after 17
+      20  droplet.runner  run tests  after 18, 19
+      21  droplet.runner  collect artifacts of tests  after 18, 19, ~20
+      22  droplet.runner  unmount /mnt/data  after 17, ~18, ~19, ~20, ~21
+      23  droplet.runner  detach  after 16, ~17, ~18, ~19, ~20, ~21, ~22
+      24  droplet.runner  destroy droplet  after ~13, ~15, ~16, ~17, ~18, ~19, ~20, ~21, ~22, ~23
+      25  firewall        delete tags  after ~12, ~24
 
-    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
     ");
 }
 
@@ -123,18 +125,20 @@ fn a_second_apply_only_runs() {
     Steps:
        1  firewall        create tags
        2  droplet.runner  create droplet  after 1
-       3  droplet.runner  connect  after 2
-       4  droplet.runner  attach  after 3
-       5  droplet.runner  mount /mnt/data  after 4
-       6  droplet.runner  sync  after 5
-       7  droplet.runner  run tests  after 6
-       8  droplet.runner  collect artifacts of tests  after 6, ~7
-       9  droplet.runner  unmount /mnt/data  after 5, ~6, ~7, ~8
-      10  droplet.runner  detach  after 4, ~5, ~6, ~7, ~8, ~9
-      11  droplet.runner  destroy droplet  after ~2, ~3, ~4, ~5, ~6, ~7, ~8, ~9, ~10
-      12  firewall        delete tags  after ~11
+       3  droplet.runner  gather inventory  after ~2
+       4  droplet.runner  connect  after 2
+       5  droplet.runner  attach  after 4
+       6  droplet.runner  mount /mnt/data  after 5
+       7  droplet.runner  prepare  after 3, 4
+       8  droplet.runner  sync  after 6
+       9  droplet.runner  run tests  after 7, 8
+      10  droplet.runner  collect artifacts of tests  after 7, 8, ~9
+      11  droplet.runner  unmount /mnt/data  after 6, ~7, ~8, ~9, ~10
+      12  droplet.runner  detach  after 5, ~6, ~7, ~8, ~9, ~10, ~11
+      13  droplet.runner  destroy droplet  after ~2, ~4, ~5, ~6, ~7, ~8, ~9, ~10, ~11, ~12
+      14  firewall        delete tags  after ~13
 
-    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about $0.01 for this run.
+    No changes. Every apply: 1 run; 14 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about $0.01 for this run.
     ");
 }
 
@@ -181,20 +185,22 @@ fn a_test_leaves_only_what_the_project_owns() {
       11  snapshot.base   tag snapshot  after 10
       12  snapshot.base   destroy droplet  after ~5, ~6, ~7, ~8, ~9, ~10, ~11
       13  droplet.runner  create droplet  after 11
-      14  droplet.runner  connect  after 13
-      15  droplet.runner  attach  after 4, 14
-      16  droplet.runner  mount /mnt/data  after 15
-      17  droplet.runner  sync  after 16
-      18  droplet.runner  run tests  after 17
-      19  droplet.runner  collect artifacts of tests  after 17, ~18
-      20  droplet.runner  unmount /mnt/data  after 16, ~17, ~18, ~19
-      21  droplet.runner  detach  after 15, ~16, ~17, ~18, ~19, ~20
-      22  droplet.runner  destroy droplet  after ~13, ~14, ~15, ~16, ~17, ~18, ~19, ~20, ~21
-      23  firewall        delete firewall  after ~3, ~12, ~22
-      24  ssh_key         delete ssh_key  after ~1, ~12, ~22
-      25  firewall        delete tags  after ~12, ~22, ~23
+      14  droplet.runner  gather inventory  after ~13
+      15  droplet.runner  connect  after 13
+      16  droplet.runner  attach  after 4, 15
+      17  droplet.runner  mount /mnt/data  after 16
+      18  droplet.runner  prepare  after 14, 15
+      19  droplet.runner  sync  after 17
+      20  droplet.runner  run tests  after 18, 19
+      21  droplet.runner  collect artifacts of tests  after 18, 19, ~20
+      22  droplet.runner  unmount /mnt/data  after 17, ~18, ~19, ~20, ~21
+      23  droplet.runner  detach  after 16, ~17, ~18, ~19, ~20, ~21, ~22
+      24  droplet.runner  destroy droplet  after ~13, ~15, ~16, ~17, ~18, ~19, ~20, ~21, ~22, ~23
+      25  firewall        delete firewall  after ~3, ~12, ~24
+      26  ssh_key         delete ssh_key  after ~1, ~12, ~24
+      27  firewall        delete tags  after ~12, ~24, ~25
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 27 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
     ");
     let live = World::execute(&plan, &nothing());
     assert!(live.droplets.is_empty() && live.firewalls.is_empty() && live.ssh_keys.is_empty());
@@ -509,10 +515,11 @@ fn what_leaves_the_manifest_goes() {
     - droplet.web (app-main-web) it is no longer in the manifest
     1 firewall delete firewall <- []
     2 droplet.web connect <- []
-    3 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2]
-    4 droplet.web detach <- [~2 ~3]
-    5 droplet.web destroy droplet <- [~2 ~3 ~4]
-    6 firewall delete tags <- [~1 ~5]
+    3 droplet.web stop background steps <- [2]
+    4 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2 ~3]
+    5 droplet.web detach <- [~2 ~4]
+    6 droplet.web destroy droplet <- [~2 ~3 ~4 ~5]
+    7 firewall delete tags <- [~1 ~6]
     ");
 }
 
@@ -617,15 +624,17 @@ fn a_droplet_that_is_used_again() {
     );
     insta::assert_snapshot!(changes(&yaml, &kept()), @r"
     > droplet.web is destroyed if every run succeeded
-    1 droplet.web connect <- []
-    2 droplet.web mount /mnt/data <- [1]
-    3 droplet.web run soft <- [2]
-    4 droplet.web run hard <- [2 ~3]
-    5 droplet.web collect artifacts of hard <- [2 ~4]
-    6 droplet.web unmount /mnt/data <- [4 ~5]
-    7 droplet.web detach <- [4 ~5 ~6]
-    8 droplet.web destroy droplet <- [4 ~5 ~6 ~7]
-    9 firewall delete tags <- [~8]
+    1 droplet.web gather inventory <- []
+    2 droplet.web connect <- []
+    3 droplet.web mount /mnt/data <- [2]
+    4 droplet.web prepare <- [1 2]
+    5 droplet.web run soft <- [3 4]
+    6 droplet.web run hard <- [3 4 ~5]
+    7 droplet.web collect artifacts of hard <- [3 4 ~6]
+    8 droplet.web unmount /mnt/data <- [6 ~7]
+    9 droplet.web detach <- [6 ~7 ~8]
+    10 droplet.web destroy droplet <- [6 ~7 ~8 ~9]
+    11 firewall delete tags <- [~10]
     ");
 }
 
