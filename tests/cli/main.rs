@@ -3,6 +3,7 @@
 //! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
 
 mod apply;
+mod client_server;
 mod faults;
 mod first_steps;
 mod fleet;

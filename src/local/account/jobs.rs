@@ -295,6 +295,7 @@ impl Account {
                 authorized_keys: found.keys.clone(),
                 user_data: found.user_data.clone(),
                 address: found.address,
+                private: Some(found.private_address),
             };
             let volumes: Vec<(String, String)> = self
                 .volumes

@@ -20,6 +20,8 @@ mod guest;
 mod host;
 mod image;
 mod init;
+mod interface;
+mod network;
 mod probe;
 mod proxy;
 mod shims;

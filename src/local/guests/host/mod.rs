@@ -20,6 +20,7 @@ use super::error::GuestError;
 use super::exec::GuestExec;
 use super::guest::{Guest, Said};
 use super::image::describe_image;
+use super::network::Network;
 use super::probe::Tier;
 use super::proxy;
 use super::supervisor::PARTS;
@@ -59,6 +60,8 @@ pub struct BootSpec {
     pub user_data: Option<String>,
     /// Where its SSH server listens: in 127.0.0.0/8.
     pub address: Ipv4Addr,
+    /// Its address on the network that the guests have among themselves; none to stay alone.
+    pub private: Option<Ipv4Addr>,
 }
 
 /// How guests are made.
@@ -93,6 +96,7 @@ struct Inner {
     tier: Tier,
     ssh_port: u16,
     cgroups: Cgroups,
+    network: Network,
     has_systemd: bool,
     /// Held while something is built on a layer, or layers are looked through for unused ones.
     building: Mutex<()>,
@@ -161,6 +165,7 @@ impl GuestHost {
             ssh_port,
             has_systemd: options.systemd && cgroups.delegate() && systemd::is_there(),
             cgroups,
+            network: Network::default(),
             building: Mutex::default(),
             state: Mutex::default(),
             said,
@@ -283,8 +288,20 @@ impl GuestHost {
         let tree = setup.groups.delegated.clone().map(Utf8PathBuf::from);
         let guest = Guest::start(droplet, &setup, self.inner.said.clone()).await?;
         match guest.listen(proxy::PORT).await {
-            Ok(listener) => drop(tokio::spawn(proxy::serve(listener, guest.gone()))),
+            Ok(listener) => {
+                let serving = proxy::serve(listener, Arc::clone(&guest), guest.gone());
+                drop(tokio::spawn(serving));
+            }
             Err(error) => tracing::warn!(droplet, %error, "the guest has no way out"),
+        }
+        if let Some(private) = spec.private {
+            let joined = match guest.join(private).await {
+                Ok(interface) => self.inner.network.join(private, interface, guest.gone()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = joined {
+                tracing::warn!(droplet, %error, "the guest has no private network");
+            }
         }
         let address = SocketAddr::from((spec.address, self.inner.ssh_port));
         let listener = bind(address)
