@@ -2,6 +2,7 @@
 //!
 //! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
 
+mod after_run;
 mod apply;
 mod client_server;
 mod faults;

@@ -19,17 +19,20 @@ impl<'a> Draft<'a> {
             End::DestroyedOnSuccess => &life.required,
             End::Stays | End::Destroyed => &[],
         };
+        // Clean-up heeds no failure, and this does.
+        let always = planned.end == End::Destroyed;
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
         before.extend_from_slice(users);
         let mut event = life.event;
         let mut stopped = None;
         if let (Some(connect), false) = (life.connect, life.backgrounds.is_empty()) {
-            let stop = self.cleanup(
+            let stop = self.removing(
                 address,
                 StepKind::StopBackground {
                     droplet: life.reference.clone(),
                 },
+                always,
             );
             self.graph
                 .needs(connect, stop, "stopping what runs needs a login");
@@ -48,12 +51,13 @@ impl<'a> Draft<'a> {
         }
         let mut detaches = Vec::new();
         for mounted in &life.mounts {
-            let unmount = self.cleanup(
+            let unmount = self.removing(
                 address,
                 StepKind::Unmount {
                     droplet: life.reference.clone(),
                     path: mounted.path.clone(),
                 },
+                always,
             );
             self.graph
                 .needs(mounted.mount, unmount, "only what was mounted is unmounted");
@@ -61,13 +65,14 @@ impl<'a> Draft<'a> {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
             }
-            let detach = self.cleanup(
+            let detach = self.removing(
                 address,
                 StepKind::Detach {
                     volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
                     region: self.scope.region.clone(),
                 },
+                always,
             );
             if let Some(attach) = mounted.attach {
                 self.graph
@@ -94,12 +99,13 @@ impl<'a> Draft<'a> {
             before.extend([unmount, detach]);
             detaches.push(detach);
         }
-        let destroy = self.cleanup(
+        let destroy = self.removing(
             address,
             StepKind::DestroyDroplet {
                 droplet: life.reference,
                 tag: self.environment_tag(),
             },
+            always,
         );
         for step in before {
             self.graph.after(
