@@ -21,6 +21,8 @@ mod host;
 mod image;
 mod init;
 mod interface;
+mod living;
+mod loop_device;
 mod network;
 mod probe;
 mod proxy;
