@@ -73,7 +73,13 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         }
         let guests = match (&endpoint.tier, &endpoint.base) {
             (Tier::Api, _) => "guests: none, only the API".to_owned(),
-            (tier, Some(base)) => format!("guests: {tier}; every public image is {base}"),
+            (tier, Some(base)) => {
+                let lacks: String = endpoint
+                    .reasons
+                    .iter()
+                    .fold(String::new(), |text, lack| text + "; " + lack);
+                format!("guests: {tier}; every public image is {base}{lacks}")
+            }
             (tier, None) => format!("guests: {tier}"),
         };
         return Ok(Cloud {

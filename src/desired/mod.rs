@@ -114,6 +114,8 @@ pub struct ScopeDroplet {
     pub address: Address,
     /// Where its volumes are mounted: paths by the volumes' names on DigitalOcean.
     pub mounts: BTreeMap<String, String>,
+    /// Whether it has background steps, which are stopped before its volumes leave it.
+    pub has_background: bool,
 }
 
 impl Scope {
@@ -254,6 +256,9 @@ pub struct Droplet {
     pub source: Option<SourceSpec>,
     /// What runs on it, in order.
     pub runs: Vec<Run>,
+    /// Droplets of the manifest, by their names there, whose runs must be done or whose background
+    /// steps must be ready before its own runs; sorted.
+    pub needs: Vec<String>,
     /// What becomes of it after its runs.
     pub after_run: AfterRunWord,
 }

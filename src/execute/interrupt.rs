@@ -127,6 +127,9 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::Attach { .. }
         | StepKind::Mount { .. }
         | StepKind::Sync { .. }
+        | StepKind::Gather { .. }
+        | StepKind::Prepare { .. }
+        | StepKind::StopBackground { .. }
         | StepKind::Run { .. }
         | StepKind::Collect { .. }
         | StepKind::Unmount { .. }

@@ -215,6 +215,9 @@ impl Standing {
             | StepKind::Attach { .. }
             | StepKind::Mount { .. }
             | StepKind::Sync { .. }
+            | StepKind::Gather { .. }
+            | StepKind::Prepare { .. }
+            | StepKind::StopBackground { .. }
             | StepKind::Run { .. }
             | StepKind::Collect { .. }
             | StepKind::Unmount { .. }

@@ -293,6 +293,45 @@ exec poweroff"#,
     )
 }
 
+/// Writes the inventory, of which so many bytes come first on standard input, and then the lines
+/// that name droplets in /etc/hosts, between marks. Lines beyond the marks are left alone, and a
+/// file that has the right ones already is not written.
+pub(super) fn write_inventory(length: usize) -> String {
+    write_inventory_in(length, Places::REAL)
+}
+
+pub(super) fn write_inventory_in(length: usize, places: Places<'_>) -> String {
+    let root = places.root;
+    format!(
+        r#"set -eu
+umask 022
+folder={root}/run/dewpoint; hosts={root}/etc/hosts
+mkdir -p "$folder"
+head -c {length} >"$folder/inventory.new"
+[ "$(wc -c <"$folder/inventory.new")" -eq {length} ]
+chmod 0644 "$folder/inventory.new"
+cat >"$folder/hosts.block"
+touch "$hosts"
+{{
+  awk -v begin='{HOSTS_BEGIN}' -v end='{HOSTS_END}' '
+    $0 == begin {{ inside = 1 }}
+    !inside {{ print }}
+    $0 == end {{ inside = 0 }}' "$hosts"
+  echo '{HOSTS_BEGIN}'
+  cat "$folder/hosts.block"
+  echo '{HOSTS_END}'
+}} >"$folder/hosts.new"
+# Written in place: it may be a mount.
+cmp -s "$folder/hosts.new" "$hosts" || cat "$folder/hosts.new" >"$hosts"
+rm -f "$folder/hosts.new" "$folder/hosts.block"
+mv -f "$folder/inventory.new" "$folder/inventory.json""#
+    )
+}
+
+/// The lines in /etc/hosts between which names of droplets stand.
+const HOSTS_BEGIN: &str = "# begin dewpoint: written before runs, do not edit";
+const HOSTS_END: &str = "# end dewpoint";
+
 /// Exits 0 if what this digest stands for has succeeded on the droplet before, else 1.
 #[must_use]
 pub fn has_run_once(digest: &Digest) -> String {

@@ -304,9 +304,18 @@ if [ -z "$state" ]; then
 fi
 "#;
 
+/// The file that remembers what was sent to a folder, as a word for sh that has [`STATE_FOLDER`].
+pub(super) fn memory_of(into: &str) -> String {
+    format!("\"$state/sync/{}/sent\"", memory_name(into))
+}
+
+fn memory_name(into: &str) -> String {
+    hex::encode(&Sha256::digest(into.as_bytes())[..16])
+}
+
 /// What both scripts begin with: `$into`, and `$s`, the folder of what is remembered of it.
 fn preamble(into: &str) -> String {
-    let name = hex::encode(&Sha256::digest(into.as_bytes())[..16]);
+    let name = memory_name(into);
     format!(
         "set -eu\nLC_ALL=C; export LC_ALL\numask 022\n{STATE_FOLDER}s=$state/sync/{name}\ninto={}\n",
         quote(into)

@@ -18,6 +18,7 @@ mod blanks;
 mod check;
 mod error;
 mod files;
+mod http_target;
 mod json_schema;
 mod path;
 mod read;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use error::{Kind, ManifestErrors, Problem};
 pub use files::{LocalPath, LocalUse, local_paths, unusable};
+pub use http_target::{HttpTarget, http_target};
 pub use json_schema::json_schema;
 pub use schema::Manifest;
 pub use spans::MOST_BYTES;

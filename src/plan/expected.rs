@@ -8,6 +8,8 @@ use super::step::StepKind;
 
 /// A script: nobody knows. Its timeout bounds it.
 const SCRIPT: u64 = 60;
+/// Until what was started in the background is ready: nobody knows.
+const SERVICE: u64 = 5;
 
 /// How long a step is expected to take, in seconds.
 pub(super) fn seconds(kind: &StepKind) -> u64 {
@@ -23,7 +25,9 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         | StepKind::DeleteSshKey { .. }
         | StepKind::Prune { .. }
         | StepKind::DeleteVolume { .. }
-        | StepKind::TagSnapshot { .. } => 1,
+        | StepKind::TagSnapshot { .. }
+        | StepKind::Gather { .. }
+        | StepKind::Prepare { .. } => 1,
         StepKind::CreateVolume { .. } => 2,
         // A new key is unknown to droplet create for about 9 s.
         StepKind::CreateSshKey { .. } => 9,
@@ -36,6 +40,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
             step: ProvisionStep::Run { timeout, .. },
             ..
         } => timeout.0.min(SCRIPT),
+        StepKind::Run { run, .. } if run.background.is_some() => run.timeout.0.min(SERVICE),
         StepKind::Run { run, .. } => run.timeout.0.min(SCRIPT),
         StepKind::Provision {
             step: ProvisionStep::Copy { .. },
@@ -49,7 +54,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         StepKind::TakeSnapshot { .. } => 90,
         StepKind::Attach { .. } => 5,
         StepKind::Detach { .. } => 4,
-        StepKind::Mount { .. } | StepKind::Unmount { .. } => 2,
+        StepKind::Mount { .. } | StepKind::Unmount { .. } | StepKind::StopBackground { .. } => 2,
         // 5.4 to 10.8 s.
         StepKind::DestroyDroplet { .. } => 8,
     }

@@ -384,7 +384,13 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
             String::new()
         };
         let once = if run.once { ", once" } else { "" };
-        let tail = format!("{more} [at most {}{once}]", run.timeout);
+        let tail = match &run.background {
+            Some(ready) => format!(
+                "{more} [in the background; ready when {ready}, within {}]",
+                run.timeout
+            ),
+            None => format!("{more} [at most {}{once}]", run.timeout),
+        };
         let room = view.width.saturating_sub(12 + run.name.len() + tail.len());
         let _ = writeln!(
             out,

@@ -130,6 +130,7 @@ impl Steps {
             let known = MadeDroplet {
                 id: droplet.id,
                 address: droplet.public_ipv4,
+                private: droplet.private_ipv4,
             };
             self.outputs.made_droplet(step, &droplet.name, known);
         }

@@ -39,6 +39,9 @@ impl Steps {
                 .await?
             }
         };
+        if report.sent > 0 || report.deleted > 0 {
+            self.outputs.changed_source(droplet.name());
+        }
         if !report.left_out.is_empty() {
             reporter.notice(&format!(
                 "not brought to {}: {}",

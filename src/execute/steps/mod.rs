@@ -1,8 +1,10 @@
 //! What each kind of step does: a function a kind, in a file a subject.
 
+mod background;
 mod droplet;
 mod files;
 mod firewall;
+mod inventory;
 mod run;
 mod snapshot;
 mod ssh_key;
@@ -77,16 +79,15 @@ impl Steps {
     /// Id and address of a droplet, as far as they are known.
     fn droplet(&self, droplet: &DropletRef) -> Result<MadeDroplet, StepError> {
         match droplet {
-            DropletRef::Known { id, .. } => Ok(MadeDroplet {
-                id: *id,
-                address: self
-                    .settings
-                    .live
-                    .droplets
-                    .iter()
-                    .find(|live| live.id == *id)
-                    .and_then(|live| live.public_ipv4),
-            }),
+            DropletRef::Known { id, .. } => {
+                let mut droplets = self.settings.live.droplets.iter();
+                let live = droplets.find(|live| live.id == *id);
+                Ok(MadeDroplet {
+                    id: *id,
+                    address: live.and_then(|live| live.public_ipv4),
+                    private: live.and_then(|live| live.private_ipv4),
+                })
+            }
             DropletRef::Created { step, name } => {
                 self.outputs
                     .droplet(*step, name)
@@ -251,16 +252,42 @@ impl Perform for Steps {
             }
             StepKind::TagSnapshot { image, tags } => self.tag_snapshot(image, tags).await,
             StepKind::Prune { id, .. } => self.prune(*id).await,
+            StepKind::Gather { droplets } => self.gather(step.id, droplets).await,
+            StepKind::Prepare {
+                droplet,
+                inventory,
+                background,
+            } => {
+                self.prepare(droplet, *inventory, background, reporter)
+                    .await
+            }
+            StepKind::StopBackground { droplet } => self.stop_background(droplet, reporter).await,
             StepKind::Sync { droplet, source } => self.sync(droplet, source, reporter).await,
             StepKind::Run { droplet, run } => return self.run(droplet, run, reporter).await,
             StepKind::Collect {
                 droplet,
+                run,
                 cwd,
                 patterns,
-                ..
+                background,
             } => {
-                self.collect(droplet, cwd.as_deref(), patterns, reporter)
-                    .await
+                let files = match patterns.is_empty() {
+                    true => Ok(String::new()),
+                    false => {
+                        let cwd = cwd.as_deref();
+                        self.collect(droplet, cwd, patterns, reporter).await
+                    }
+                };
+                // The log comes also when the files do not.
+                let log = match background {
+                    Some(log) => self.collect_log(droplet, run, *log, reporter).await?,
+                    None => None,
+                };
+                files.map(|files| match log {
+                    Some(log) if files.is_empty() => log,
+                    Some(log) => format!("{files}; {log}"),
+                    None => files,
+                })
             }
         };
         done.map_err(|error| {
@@ -279,7 +306,8 @@ impl Perform for Steps {
     }
 }
 
-/// Steps that only leave tidily what the plan destroys anyway: unmounting, and logging in for it.
+/// Steps that only leave tidily what the plan destroys anyway: stopping and unmounting, and logging
+/// in for it.
 /// Their failure is told, and is no failure of the whole.
 fn niceties(plan: &Plan) -> BTreeSet<StepId> {
     let destroyed: BTreeSet<&str> = plan
@@ -294,7 +322,7 @@ fn niceties(plan: &Plan) -> BTreeSet<StepId> {
         .steps
         .iter()
         .filter(|step| {
-            matches!(&step.kind, StepKind::Unmount { droplet, .. } if destroyed.contains(droplet.name()))
+            matches!(&step.kind, StepKind::Unmount { droplet, .. } | StepKind::StopBackground { droplet } if destroyed.contains(droplet.name()))
         })
         .map(|step| step.id)
         .collect();

@@ -95,6 +95,7 @@ fn run(name: &str, command: &str) -> RunSpec {
         retries: 0,
         allow_failure: false,
         once: None,
+        background: None,
     }
 }
 
@@ -252,6 +253,7 @@ async fn code_goes_there_runs_and_its_results_come_back() {
             run: "tests".to_owned(),
             cwd: Some(into.clone()),
             patterns: vec!["out/*.xml".to_owned(), "logs/**".to_owned()],
+            background: None,
         })
         .play()
         .await;

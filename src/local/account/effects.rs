@@ -154,6 +154,7 @@ impl Account {
             authorized_keys: found.keys.clone(),
             user_data: found.user_data.clone(),
             address: found.address,
+            private: Some(found.private_address),
         };
         let limits = Limits {
             memory_mib: catalog::find_size(&found.size).map(|size| size.memory_mib),

@@ -393,6 +393,10 @@ fn build_devices(root: &Path, shift: u32) -> io::Result<OwnedFd> {
     let devices: OwnedFd = fs::File::open(&folder)?.into();
     let at = devices.as_fd();
     sys::give(at, ".", shift)?;
+    for name in ["pts", "shm", "disk", "disk/by-id", "net"] {
+        fs::create_dir(folder.join(name))?;
+        sys::give(at, name, shift)?;
+    }
     for (name, major, minor) in [
         ("null", 1, 3),
         ("zero", 1, 5),
@@ -400,6 +404,7 @@ fn build_devices(root: &Path, shift: u32) -> io::Result<OwnedFd> {
         ("random", 1, 8),
         ("urandom", 1, 9),
         ("tty", 5, 0),
+        ("net/tun", 10, 200),
     ] {
         sys::make_node(
             at,
@@ -418,10 +423,6 @@ fn build_devices(root: &Path, shift: u32) -> io::Result<OwnedFd> {
         ("ptmx", "pts/ptmx"),
     ] {
         std::os::unix::fs::symlink(target, folder.join(name))?;
-        sys::give(at, name, shift)?;
-    }
-    for name in ["pts", "shm", "disk", "disk/by-id"] {
-        fs::create_dir(folder.join(name))?;
         sys::give(at, name, shift)?;
     }
     Ok(devices)

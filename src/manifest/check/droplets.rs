@@ -30,13 +30,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         secrets(&path, droplet, report);
         tags(&path.then("tags"), &droplet.tags, report);
         run::check(&path.then("run"), &droplet.run, report);
-        if !droplet.needs.is_empty() {
-            report.not_yet(
-                &path.then("needs"),
-                "`needs`",
-                "remove it; put the steps that follow one another into the `run` of one droplet",
-            );
-        }
+        needs(&path.then("needs"), &droplet.needs, report);
         if let AfterRun::KeepOnFailure(_) = droplet.after_run {
             report.not_yet(
                 &path.then("after_run"),
@@ -217,6 +211,23 @@ fn mounts(path: &Path, mounts: &[VolumeMount], report: &mut Report) {
                 &item.then("access"),
                 "`access: clone`",
                 "give each droplet a volume of its own",
+            );
+        }
+    }
+}
+
+fn needs(path: &Path, names: &[String], report: &mut Report) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (index, name) in names.iter().enumerate() {
+        if let Some(first) = seen.insert(name, index) {
+            report.two_values(
+                &path.then(index),
+                &path.then(first),
+                Problem::new(
+                    Kind::NotUnique,
+                    format!("the droplet `{}` stands twice", shown(name)),
+                )
+                .help("keep one of the two"),
             );
         }
     }

@@ -73,13 +73,15 @@ cases! {
     // What excludes what.
     exactly_one_of: head("snapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { name: nothing }\n      - { run: make, copy: { from: ./a, to: /opt/a } }\nvolumes:\n  v: {}\ndroplets:\n  d: { image: x, size: y, count: 2, matrix: { k: [a] }, source: { git: https://example.com/a.git, path: . } }\n");
     doubled: head("droplets:\n  d:\n    image: x\n    size: y\n    matrix: { k: [a, b, a], K: [c] }\n    run:\n      - { name: tests, command: make }\n      - { name: tests, command: make again }\n");
-    without_effect: head("firewall: none\nssh: { allow_from: [\"10.0.0.0/8\"] }\nsnapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { copy: { from: ./a, to: /opt/a }, env: { A: b }, timeout: 5m }\ndroplets:\n  d: { image: x, size: y, source: { path: ., ref: main } }\n");
+    without_effect: head("firewall: none\nssh: { allow_from: [\"10.0.0.0/8\"] }\nsnapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { copy: { from: ./a, to: /opt/a }, env: { A: b }, timeout: 5m }\ndroplets:\n  d:\n    image: x\n    size: y\n    source: { path: ., ref: main }\n    run:\n      - { name: a, command: make, ready: { tcp: 80 } }\n      - { name: b, command: make, background: true, timeout: 5m, when: once }\n");
+    ready_that_cannot_be: head("droplets:\n  d:\n    image: x\n    size: y\n    run:\n      - { name: a, command: make, background: true, ready: { tcp: 80, http: \"http://localhost\" } }\n      - { name: b, command: make, background: true, ready: { timeout: 5s } }\n      - { name: c, command: make, background: true, ready: { tcp: 0 } }\n      - { name: d, command: make, background: true, ready: { http: \"localhost:80\" } }\n      - { name: e, command: make, background: true, ready: { command: \" \" } }\n");
     a_password_in_an_address: head("droplets:\n  d: { image: x, size: y, source: { git: \"https://me:hunter2@example.com/a.git\" } }\n");
     copies_in_another_region: head("snapshots:\n  a: { from: x, size: y, regions: [sfo3] }\n");
 
     // References.
     dangling: head("protect: [volume.modles, snapshot.other, bucket.a, \"droplet.d[3]\"]\nsnapshots:\n  base: { from: { snapshot: bse }, size: y }\nvolumes:\n  models: { size: 5GiB }\ndroplets:\n  d:\n    image: { snapshot: golden }\n    size: y\n    count: 2\n  e: { image: base, size: y, volumes: [{ volume: model, mount: /mnt/m }] }\n");
     cycle_of_three: head("snapshots:\n  a: { from: { snapshot: b }, size: y }\n  b: { from: { snapshot: c }, size: y }\n  c: { from: { snapshot: a }, size: y }\n");
+    needs_in_a_circle: head("droplets:\n  a: { image: x, size: y, needs: [b] }\n  b: { image: x, size: y, needs: [d, c] }\n  c: { image: x, size: y, needs: [a, d, d] }\n  d: { image: x, size: y, needs: [d, e] }\n");
     cycle_of_one: head("snapshots:\n  a: { from: { snapshot: a }, size: y }\n");
 
     // Variables.
@@ -89,7 +91,7 @@ cases! {
     script_with_unknown_variable: head("variables: { a: { default: b } }\nsnapshots:\n  s:\n    from: x\n    size: y\n    provision:\n      - run: |\n          set -e\n          echo \"${HOME} $${var.x} é ${var.b} ${var.a}\"\n");
 
     // What is not there yet.
-    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    was: w\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\n  e: { existing: my-old-volume }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    run:\n      - { name: serve, command: serve, background: true, ready: { tcp: 80 } }\n    after_run: { keep: 30m }\n  f: { image: x, size: y, needs: [d] }\n");
+    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    was: w\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\n  e: { existing: my-old-volume }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    after_run: { keep: 30m }\n");
     one_volume_on_several_droplets: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }] }\n");
 
     // Places.

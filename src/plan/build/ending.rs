@@ -1,4 +1,4 @@
-//! The end of a droplet that goes: unmount, detach, destroy.
+//! The end of a droplet that goes: stop, unmount, detach, destroy.
 //!
 //! It is clean-up, done whatever happened, but where it hangs on the success of every run: a droplet
 //! whose run failed stays to be looked at.
@@ -8,8 +8,14 @@ use super::droplet::{End, Life, PlannedDroplet};
 use crate::plan::step::{StepId, StepKind};
 
 impl<'a> Draft<'a> {
-    /// Unmount, detach, destroy.
-    pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life) {
+    /// Stop, unmount, detach, destroy; all of it once `users`, steps on other droplets that need what
+    /// runs here, have ended. Returns the step that stops it, if one does.
+    pub(super) fn draw_end(
+        &mut self,
+        planned: &PlannedDroplet<'a>,
+        life: Life,
+        users: &[StepId],
+    ) -> Option<StepId> {
         let droplet = planned.droplet;
         let address = &droplet.address;
         let gate: &[StepId] = match planned.end {
@@ -19,7 +25,32 @@ impl<'a> Draft<'a> {
         let always = planned.end != End::DestroyedOnSuccess;
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
+        before.extend_from_slice(users);
         let mut event = life.event;
+        let mut stopped = None;
+        if let (Some(connect), false) = (life.connect, life.backgrounds.is_empty()) {
+            let stop = self.removing(
+                address,
+                StepKind::StopBackground {
+                    droplet: life.reference.clone(),
+                },
+                always,
+            );
+            self.graph
+                .needs(connect, stop, "stopping what runs needs a login");
+            for &step in &before {
+                self.graph.after(
+                    step,
+                    stop,
+                    "what runs is stopped once nothing needs it any more",
+                );
+            }
+            for &step in gate {
+                self.graph.needs(step, stop, gate_reason);
+            }
+            before.push(stop);
+            stopped = Some(stop);
+        }
         let mut detaches = Vec::new();
         for mounted in &life.mounts {
             let unmount = self.removing(
@@ -100,5 +131,6 @@ impl<'a> Draft<'a> {
             self.drop_tags(&live.tags);
         }
         self.destroys.push(destroy);
+        stopped
     }
 }

@@ -11,6 +11,7 @@ mod foundation;
 mod removal;
 mod snapshot;
 mod volume;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -66,6 +66,24 @@ impl<'a> Draft<'a> {
         let reachable = droplet.status == DropletStatus::Active && droplet.public_ipv4.is_some();
         let connect = reachable.then(|| self.connect_known(droplet, address));
         steps.extend(connect);
+        let has_background = self
+            .scope
+            .droplets
+            .get(&droplet.name)
+            // What is no longer in the manifest may have had some.
+            .is_none_or(|droplet| droplet.has_background);
+        let stop = connect.filter(|_| has_background).map(|connect| {
+            let stop = self.step(
+                address,
+                StepKind::StopBackground {
+                    droplet: known(droplet),
+                },
+            );
+            self.graph
+                .needs(connect, stop, "stopping what runs needs a login");
+            stop
+        });
+        steps.extend(stop);
         for &volume in volumes {
             let unmount = connect.map(|connect| {
                 let path = self.mount_path(droplet, volume);
@@ -78,6 +96,10 @@ impl<'a> Draft<'a> {
                 );
                 self.graph
                     .needs(connect, unmount, "unmounting needs a login");
+                if let Some(stop) = stop {
+                    self.graph
+                        .after(stop, unmount, "a volume is unmounted once nothing uses it");
+                }
                 unmount
             });
             let detach = self.step(

@@ -516,10 +516,11 @@ fn what_leaves_the_manifest_goes() {
     - droplet.web (app-main-web) it is no longer in the manifest
     1 firewall delete firewall <- []
     2 droplet.web connect <- []
-    3 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2]
-    4 droplet.web detach <- [~2 ~3]
-    5 droplet.web destroy droplet <- [~2 ~3 ~4]
-    6 firewall delete tags <- [~1 ~5]
+    3 droplet.web stop background steps <- [2]
+    4 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2 ~3]
+    5 droplet.web detach <- [~2 ~4]
+    6 droplet.web destroy droplet <- [~2 ~3 ~4 ~5]
+    7 firewall delete tags <- [~1 ~6]
     ");
 }
 
@@ -624,15 +625,17 @@ fn a_droplet_that_is_used_again() {
     );
     insta::assert_snapshot!(changes(&yaml, &kept()), @r"
     > droplet.web is destroyed if every run succeeded
-    1 droplet.web connect <- []
-    2 droplet.web mount /mnt/data <- [1]
-    3 droplet.web run soft <- [2]
-    4 droplet.web run hard <- [2 ~3]
-    5 droplet.web collect artifacts of hard <- [2 ~4]
-    6 droplet.web unmount /mnt/data <- [4 ~5]
-    7 droplet.web detach <- [4 ~5 ~6]
-    8 droplet.web destroy droplet <- [4 ~5 ~6 ~7]
-    9 firewall delete tags <- [~8]
+    1 droplet.web gather inventory <- []
+    2 droplet.web connect <- []
+    3 droplet.web mount /mnt/data <- [2]
+    4 droplet.web prepare <- [1 2]
+    5 droplet.web run soft <- [3 4]
+    6 droplet.web run hard <- [3 4 ~5]
+    7 droplet.web collect artifacts of hard <- [3 4 ~6]
+    8 droplet.web unmount /mnt/data <- [6 ~7]
+    9 droplet.web detach <- [6 ~7 ~8]
+    10 droplet.web destroy droplet <- [6 ~7 ~8 ~9]
+    11 firewall delete tags <- [~10]
     ");
 }
 

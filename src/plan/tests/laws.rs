@@ -30,7 +30,7 @@ fn manifests() -> impl Strategy<Value = String> {
             0..3_usize,
         )
             .prop_map(move |(image, size, many, after, tags, runs, mounts)| {
-                let runs = ["", "", "artifacts: [a]", "allow_failure: true, artifacts: [b]"]
+                let runs = ["background: true, ready: { tcp: 80 }", "", "artifacts: [a]", "allow_failure: true, artifacts: [b], background: true"]
                     .iter()
                     .enumerate()
                     .take(runs)
@@ -56,9 +56,10 @@ fn manifests() -> impl Strategy<Value = String> {
         0..3_u32,
         1..3_u32,
         any::<bool>(),
-        1..3_u32,
+        any::<bool>(),
     )
-        .prop_map(|(which, web, api, recipe, keep, walled, _)| {
+        .prop_map(|(which, web, api, recipe, keep, walled, waits)| {
+            let api = if waits && which.len() == 2 { format!("{api}    needs: [web]\n") } else { api };
             let droplets: String = which
                 .into_iter()
                 .map(|at| if at == 0 { web.as_str() } else { api.as_str() })

@@ -2,6 +2,7 @@
 
 mod golden;
 mod laws;
+mod needs;
 mod refusals;
 mod world;
 

@@ -342,7 +342,10 @@ impl World {
                     });
                 }
             }
+            StepKind::Gather { .. } => {}
             StepKind::Connect { droplet, .. }
+            | StepKind::Prepare { droplet, .. }
+            | StepKind::StopBackground { droplet }
             | StepKind::Provision { droplet, .. }
             | StepKind::Sync { droplet, .. }
             | StepKind::Run { droplet, .. }

@@ -86,8 +86,20 @@ impl GuestHost {
         let tree = setup.groups.delegated.clone().map(Utf8PathBuf::from);
         let guest = Guest::start(droplet, &setup, self.inner.said.clone()).await?;
         match guest.listen(proxy::PORT).await {
-            Ok(listener) => drop(tokio::spawn(proxy::serve(listener, guest.gone()))),
+            Ok(listener) => {
+                let serving = proxy::serve(listener, Arc::clone(&guest), guest.gone());
+                drop(tokio::spawn(serving));
+            }
             Err(error) => tracing::warn!(droplet, %error, "the guest has no way out"),
+        }
+        if let Some(private) = spec.private {
+            let joined = match guest.join(private).await {
+                Ok(interface) => self.inner.network.join(private, interface, guest.gone()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = joined {
+                tracing::warn!(droplet, %error, "the guest has no private network");
+            }
         }
         let address = SocketAddr::from((spec.address, self.inner.ssh_port));
         let listener = bind(address)

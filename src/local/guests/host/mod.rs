@@ -18,6 +18,7 @@ use super::cgroups::Cgroups;
 use super::error::GuestError;
 use super::guest::{Guest, Said};
 use super::living;
+use super::network::Network;
 use super::probe::Tier;
 use super::systemd;
 use super::volumes::Attached;
@@ -53,6 +54,8 @@ pub struct BootSpec {
     pub user_data: Option<String>,
     /// Where its SSH server listens: in 127.0.0.0/8.
     pub address: Ipv4Addr,
+    /// Its address on the network that the guests have among themselves; none to stay alone.
+    pub private: Option<Ipv4Addr>,
 }
 
 /// How guests are made.
@@ -87,6 +90,7 @@ struct Inner {
     tier: Tier,
     ssh_port: u16,
     cgroups: Cgroups,
+    network: Network,
     has_systemd: bool,
     /// Held while something is built on a layer, or layers are looked through for unused ones.
     building: Mutex<()>,
@@ -157,6 +161,7 @@ impl GuestHost {
             ssh_port,
             has_systemd: options.systemd && cgroups.delegate() && systemd::is_there(),
             cgroups,
+            network: Network::default(),
             building: Mutex::default(),
             state: Mutex::default(),
             said,
