@@ -12,10 +12,11 @@ use crate::address::Address;
 use crate::cloud::{self, Query};
 use crate::desired::{self, SshKey};
 use crate::digest::Digest;
+use crate::execute::error::StepError;
 use crate::guest::{self, Identity, UserKey};
 use crate::live::Live;
 use crate::manifest::Manifest;
-use crate::plan::{self, Goal, Plan};
+use crate::plan::{self, Goal, Plan, Selection};
 
 /// A plan, and what it takes to carry it out.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub async fn make(
     let cloud = endpoint::open(&context.global).await?;
     let now = jiff::Timestamp::now().as_second();
     match goal {
-        Goal::Apply | Goal::Test => {
+        Goal::Apply | Goal::Test | Goal::Run => {
             let identity = open_key(&loaded).await?;
             let key = SshKey {
                 public_key: identity.public_key_line(),
@@ -96,6 +97,59 @@ pub async fn make(
             })
         }
     }
+}
+
+/// Makes the plan of a `run`.
+///
+/// # Errors
+/// When something cannot be read, the cloud does not answer, nothing is chosen, a droplet is not
+/// up, or this machine has no key to log in to it.
+pub async fn make_run(
+    context: &Context,
+    loaded: Loaded,
+    selection: &Selection,
+) -> miette::Result<Planned> {
+    let cloud = endpoint::open(&context.global).await?;
+    // No key is made: there is nothing yet that one would open.
+    let identity = if is_generated(&loaded.manifest) && !generated_key(&loaded).exists() {
+        None
+    } else {
+        Some(open_key(&loaded).await?)
+    };
+    let key = SshKey {
+        public_key: identity
+            .as_ref()
+            .map(Identity::public_key_line)
+            .unwrap_or_default(),
+        fingerprint: identity
+            .as_ref()
+            .map(Identity::md5_fingerprint)
+            .unwrap_or_default(),
+        generated: is_generated(&loaded.manifest),
+    };
+    let query = Query {
+        project: loaded.manifest.project.clone(),
+        environment: loaded.manifest.environment.clone(),
+        ssh_key: None,
+        for_destroy: false,
+    };
+    let (inputs, live) = tokio::join!(
+        read_inputs(&loaded, key),
+        cloud::observe(&cloud.client, &query)
+    );
+    let (inputs, live) = (inputs?, live?);
+    let desired = desired::desired(&loaded.manifest, &inputs)?;
+    let plan = plan::run(&desired, &live, selection)?;
+    if identity.is_none() {
+        return Err(StepError::NoIdentity.into());
+    }
+    Ok(Planned {
+        loaded,
+        cloud,
+        identity,
+        live,
+        plan,
+    })
 }
 
 fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {

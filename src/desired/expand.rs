@@ -173,6 +173,17 @@ fn instances(droplet: &schema::Droplet) -> Vec<Option<Instance>> {
     }
 }
 
+/// The addresses of the instances of a droplet.
+pub(super) fn addresses(name: &str, droplet: &schema::Droplet) -> Vec<Address> {
+    instances(droplet)
+        .into_iter()
+        .map(|instance| Address::Droplet {
+            name: name.to_owned(),
+            instance,
+        })
+        .collect()
+}
+
 /// The part of a droplet that cannot be read back. The environment's name is in it, as it is in
 /// the host key that user data holds; so no other environment shares the tag.
 #[derive(Serialize)]

@@ -290,6 +290,12 @@ pub fn desired(manifest: &Manifest, inputs: &Inputs) -> Result<Desired, DesiredE
     expand::desired(manifest, inputs)
 }
 
+/// The addresses of a droplet of the manifest: one for each instance.
+#[must_use]
+pub fn instances(name: &str, droplet: &schema::Droplet) -> Vec<Address> {
+    expand::addresses(name, droplet)
+}
+
 /// Whose resources a manifest speaks of, without what only a plan to create needs.
 #[must_use]
 pub fn scope(manifest: &Manifest) -> Scope {

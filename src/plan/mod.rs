@@ -17,6 +17,7 @@ mod graph;
 mod planner;
 mod preflight;
 mod protect;
+mod run;
 pub mod step;
 mod teardown;
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::Cost;
 pub use error::{Refusal, RefusalKind, Refusals};
+pub use run::Selection;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 
 use crate::address::Address;
@@ -59,6 +61,14 @@ pub fn plan(desired: &Desired, live: &Live, options: &Options, now: i64) -> Resu
     planner::plan(desired, live, options, now)
 }
 
+/// Plans source and run steps on droplets that are up, and nothing else.
+///
+/// # Errors
+/// When nothing is chosen, or a droplet that is chosen is not up.
+pub fn run(desired: &Desired, live: &Live, selection: &Selection) -> Result<Plan, Refusals> {
+    run::run(desired, live, selection)
+}
+
 /// Plans the way to an empty environment, or an empty project, from what exists alone.
 ///
 /// # Errors
@@ -80,6 +90,8 @@ pub enum Goal {
     Apply,
     /// What the manifest says, run, then the environment emptied, whatever happened (`test`).
     Test,
+    /// Source and run steps on droplets that are up, and nothing else (`run`).
+    Run,
     /// An empty environment; what the project owns stays (`destroy`).
     Destroy,
     /// An empty environment and an empty project (`destroy --project`).

@@ -248,13 +248,29 @@ fn only_runs_failed(events: &[Event]) -> bool {
 }
 
 /// The command that makes such a plan.
-const fn command(plan: &Plan) -> &'static str {
-    match plan.goal {
+fn command(plan: &Plan) -> String {
+    let word = match plan.goal {
         Goal::Apply => "apply",
         Goal::Test => "test",
+        Goal::Run => {
+            let mut addresses = plan.changes.iter().map(|change| &change.address);
+            let first = addresses
+                .next()
+                .map_or_else(String::new, ToString::to_string);
+            let name = first.split('[').next().unwrap_or_default();
+            let pattern = if plan.changes.len() <= 1 {
+                first.as_str()
+            } else if addresses.all(|address| address.matches(name)) {
+                name
+            } else {
+                "droplet.*"
+            };
+            return format!("run {}", crate::guest::quote(pattern));
+        }
         Goal::Destroy => "destroy",
         Goal::DestroyProject => "destroy --project",
-    }
+    };
+    word.to_owned()
 }
 
 /// Addresses with names, those of one kind of droplet as one.

@@ -168,6 +168,7 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
 const fn every(plan: &Plan) -> &'static str {
     match plan.goal {
         Goal::Test => "This test:",
+        Goal::Run => "This run:",
         Goal::Apply | Goal::Destroy | Goal::DestroyProject => "Every apply:",
     }
 }

@@ -8,6 +8,7 @@ mod first_steps;
 mod fleet;
 mod interrupt;
 mod quickstart;
+mod run;
 mod secrets;
 mod spec;
 mod workspace;

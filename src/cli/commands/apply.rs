@@ -78,7 +78,10 @@ async fn carry_out(
         return Err(CliError::NoTerminal.into());
     }
     let loaded = context.load()?;
-    let secrets = execution::secrets(&loaded.manifest, goal)?;
+    let secrets = match goal {
+        Goal::Destroy | Goal::DestroyProject => std::collections::BTreeMap::new(),
+        Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
+    };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
     let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
     let planned = planning::make(context, loaded, goal, unprotect).await?;
@@ -96,7 +99,7 @@ async fn carry_out(
 }
 
 /// A plan that logs in somewhere cannot be carried out where there are no guests.
-fn refuse_without_guests(planned: &Planned) -> Result<(), CliError> {
+pub(super) fn refuse_without_guests(planned: &Planned) -> Result<(), CliError> {
     if planned.cloud.no_guests.is_empty() {
         return Ok(());
     }

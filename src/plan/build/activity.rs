@@ -8,9 +8,9 @@ use crate::desired::{Desired, Droplet};
 use crate::plan::change::{Activity, ActivityRun, FieldChange};
 use crate::plan::compare::made;
 
-impl<'a> Draft<'a> {
+impl Draft<'_> {
     /// Notes what is done on a droplet, unless that is nothing.
-    pub(super) fn note_activity(&mut self, desired: &'a Desired, planned: &PlannedDroplet<'a>) {
+    pub(super) fn note_activity(&mut self, desired: &Desired, planned: &PlannedDroplet<'_>) {
         let droplet = planned.droplet;
         let single_use = planned.is_single_use();
         let nothing_runs = droplet.source.is_none() && droplet.runs.is_empty();

@@ -363,8 +363,32 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Login, source, runs and artifacts of a droplet that is up: nothing else of it.
+    pub fn draw_run_alone(
+        &mut self,
+        desired: &Desired,
+        planned: &PlannedDroplet<'_>,
+        live: &LiveDroplet,
+    ) {
+        let nothing_runs = planned.droplet.source.is_none() && planned.droplet.runs.is_empty();
+        if nothing_runs {
+            return;
+        }
+        let connect = self.connect_known(live, &planned.droplet.address);
+        let mut life = Life {
+            reference: known(live),
+            all: vec![connect],
+            required: vec![connect],
+            ended: Vec::new(),
+            mounts: Vec::new(),
+            event: None,
+        };
+        self.draw_runs(planned, &mut life);
+        self.note_activity(desired, planned);
+    }
+
     /// Source, runs, artifacts.
-    fn draw_runs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life) {
+    fn draw_runs(&mut self, planned: &PlannedDroplet<'_>, life: &mut Life) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         if let Some(source) = &droplet.source {
