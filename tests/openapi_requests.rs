@@ -172,6 +172,10 @@ every_call! {
     Call::PrivateImages => [Call::PrivateImages],
     Call::Image { .. } => [Call::Image { id: 7_555_620 }],
     Call::DeleteImage { .. } => [Call::DeleteImage { id: 7_555_620 }],
+    Call::TransferImage { .. } => [
+        Call::TransferImage { id: 7_555_620, region: text("sfo3") },
+    ],
+    Call::ImageActions { .. } => [Call::ImageActions { id: 7_555_620 }],
     Call::Actions => [Call::Actions],
     Call::Action { .. } => [Call::Action { id: 36_804_636 }],
 }

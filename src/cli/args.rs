@@ -218,6 +218,10 @@ pub struct Apply {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub approval: Approval,
+    /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
+    /// until `dewpoint destroy` removes it.
+    #[arg(long)]
+    pub keep_builder: bool,
 }
 
 /// Options of `test`.
@@ -229,6 +233,10 @@ pub struct Test {
     /// How long to wait for another dewpoint that works on this environment.
     #[arg(long, value_name = "DURATION")]
     pub lock_timeout: Option<Seconds>,
+    /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
+    /// until `dewpoint destroy` removes it.
+    #[arg(long)]
+    pub keep_builder: bool,
 }
 
 /// Options of `run`.

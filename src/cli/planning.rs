@@ -33,6 +33,15 @@ pub struct Planned {
     pub plan: Plan,
 }
 
+/// What is asked for on the command line beside the goal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wishes<'a> {
+    /// Addresses whose protection is lifted this once.
+    pub unprotect: &'a [String],
+    /// Whether builders of snapshots stay when something goes wrong on them.
+    pub keep_builder: bool,
+}
+
 /// Makes a plan.
 ///
 /// # Errors
@@ -41,9 +50,9 @@ pub async fn make(
     context: &Context,
     loaded: Loaded,
     goal: Goal,
-    unprotect: &[String],
+    wishes: Wishes<'_>,
 ) -> miette::Result<Planned> {
-    let unprotect = addresses(unprotect)?;
+    let unprotect = addresses(wishes.unprotect)?;
     let cloud = endpoint::open(&context.global).await?;
     let now = jiff::Timestamp::now().as_second();
     match goal {
@@ -66,7 +75,11 @@ pub async fn make(
             );
             let (inputs, live) = (inputs?, live?);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
-            let options = plan::Options { goal, unprotect };
+            let options = plan::Options {
+                goal,
+                unprotect,
+                keep_builder: wishes.keep_builder,
+            };
             let plan = plan::plan(&desired, &live, &options, now)?;
             Ok(Planned {
                 loaded,

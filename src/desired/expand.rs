@@ -13,7 +13,7 @@ use crate::address::{Address, Instance};
 use crate::digest::Digest;
 use crate::live::ownership;
 use crate::manifest::Manifest;
-use crate::manifest::schema::{self, AfterRun, AfterRunWord, HostKeyPolicy, ImageSource, When};
+use crate::manifest::schema::{self, HostKeyPolicy, ImageSource, When};
 use crate::units::Seconds;
 
 /// How long a run step may take when the manifest does not say.
@@ -237,11 +237,6 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
             .as_ref()
             .map(|source| source_spec(inputs, name, source))
             .transpose()?;
-        let after_run = match droplet.after_run {
-            AfterRun::Word(word) => word,
-            // Destroyed after a success; that it goes later after a failure is `sweep`'s affair.
-            AfterRun::KeepOnFailure(_) => AfterRunWord::DestroyOnSuccess,
-        };
         for instance in instances(droplet) {
             let full = names::droplet(
                 &manifest.project,
@@ -262,7 +257,7 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
                 tags: tags.clone(),
                 mounts: mounts.clone(),
                 source: source.clone(),
-                after_run,
+                after_run: droplet.after_run,
             });
         }
     }

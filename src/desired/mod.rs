@@ -29,7 +29,7 @@ pub(crate) use volumes::volume_spec_tag;
 use crate::address::Address;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
-use crate::manifest::schema::{self, AfterRunWord, Filesystem, HostKeyPolicy, Limits};
+use crate::manifest::schema::{self, AfterRun, Filesystem, HostKeyPolicy, Limits};
 use crate::units::{Gib, Seconds};
 use spec::{FirewallSpec, ProvisionStep, RunSpec, SourceSpec};
 
@@ -195,6 +195,10 @@ pub struct Snapshot {
     pub provision: Vec<ProvisionStep>,
     /// How many of the newest are kept, at least 1.
     pub keep: u32,
+    /// After this long it is built anew.
+    pub refresh: Option<Seconds>,
+    /// Regions that shall hold a copy beside the builder's, sorted; absent when the manifest does not say.
+    pub regions: Option<Vec<String>>,
     /// Tags of the snapshot, sorted.
     pub tags: Vec<String>,
     /// The builder's name.
@@ -241,7 +245,7 @@ pub struct Droplet {
     /// What runs on it, in order.
     pub runs: Vec<Run>,
     /// What becomes of it after its runs.
-    pub after_run: AfterRunWord,
+    pub after_run: AfterRun,
 }
 
 impl Desired {

@@ -98,11 +98,11 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::Provision { .. }
         | StepKind::PowerOff { .. }
         | StepKind::TakeSnapshot { .. }
+        | StepKind::Transfer { .. }
         | StepKind::Attach { .. }
         | StepKind::Mount { .. }
         | StepKind::Sync { .. }
         | StepKind::Run { .. }
-        | StepKind::Collect { .. }
         | StepKind::Unmount { .. }
         | StepKind::ResizeVolume { .. } => true,
         StepKind::CreateSshKey { .. }
@@ -118,8 +118,11 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::CreateDroplets { .. }
         | StepKind::TagSnapshot { .. }
         | StepKind::Prune { .. }
+        // It gives itself up, a moment later.
+        | StepKind::Collect { .. }
         | StepKind::Detach { .. }
-        | StepKind::DestroyDroplet { .. } => false,
+        | StepKind::DestroyDroplet { .. }
+        | StepKind::KeepDroplet { .. } => false,
     }
 }
 

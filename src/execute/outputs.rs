@@ -1,6 +1,6 @@
 //! What steps learned that later steps of the plan refer to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,8 @@ struct Known {
     volumes: BTreeMap<StepId, String>,
     images: BTreeMap<StepId, u64>,
     firewalls: BTreeMap<StepId, String>,
+    /// Names of droplets that were destroyed.
+    destroyed: BTreeSet<String>,
 }
 
 impl Outputs {
@@ -50,6 +52,15 @@ impl Outputs {
 
     pub(super) fn made_droplet(&self, step: StepId, name: &str, made: MadeDroplet) {
         self.known().droplets.insert((step, name.to_owned()), made);
+    }
+
+    pub(super) fn destroyed_droplet(&self, name: &str) {
+        self.known().destroyed.insert(name.to_owned());
+    }
+
+    /// Whether a droplet of that name was destroyed.
+    pub(super) fn is_destroyed(&self, name: &str) -> bool {
+        self.known().destroyed.contains(name)
     }
 
     pub(super) fn droplet(&self, step: StepId, name: &str) -> Option<MadeDroplet> {

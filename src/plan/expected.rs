@@ -23,6 +23,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         | StepKind::DeleteSshKey { .. }
         | StepKind::Prune { .. }
         | StepKind::DeleteVolume { .. }
+        | StepKind::KeepDroplet { .. }
         | StepKind::TagSnapshot { .. } => 1,
         StepKind::CreateVolume { .. } => 2,
         // A new key is unknown to droplet create for about 9 s.
@@ -47,6 +48,8 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         StepKind::PowerOff { .. } => 15,
         // About a minute for each used GB; a plain system has one to two.
         StepKind::TakeSnapshot { .. } => 90,
+        // Minutes; more than twenty were seen.
+        StepKind::Transfer { .. } => 300,
         StepKind::Attach { .. } => 5,
         StepKind::Detach { .. } => 4,
         StepKind::Mount { .. } | StepKind::Unmount { .. } => 2,

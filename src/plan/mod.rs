@@ -42,6 +42,8 @@ pub struct Options {
     pub goal: Goal,
     /// Protected resources that may be destroyed or replaced this once.
     pub unprotect: Vec<Address>,
+    /// Whether builders of snapshots stay when something went wrong on them.
+    pub keep_builder: bool,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
         Self {
             goal: Goal::Apply,
             unprotect: Vec::new(),
+            keep_builder: false,
         }
     }
 }

@@ -111,6 +111,7 @@ mod tests {
             help: None,
             causes: vec![],
             exit_status: Some(1),
+            script: Vec::new(),
             tail: vec!["AssertionError: 1 != <2>".to_owned()],
         };
         let result = |run: &str, failure: Option<Failure>, skipped: Option<&str>| RunResult {
@@ -119,6 +120,7 @@ mod tests {
             took_ms: Some(1_500),
             failure,
             skipped: skipped.map(str::to_owned),
+            log: Utf8PathBuf::new(),
         };
         let xml = render(
             "shop / main",

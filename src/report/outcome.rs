@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+use camino::Utf8PathBuf;
+
 use super::groups::{names_of, title_of};
 use super::plan_text::duration;
 use super::style::Palette;
 use crate::address::Address;
+use crate::execute::NOT_KEPT;
 use crate::execute::error::INTERRUPTED;
+use crate::execute::journal::log_path;
 use crate::execute::standing::{Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
@@ -25,6 +29,8 @@ pub struct RunResult {
     pub failure: Option<Failure>,
     /// Why it was skipped, if it was.
     pub skipped: Option<String>,
+    /// Where its output lies, relative to the folder of the run.
+    pub log: Utf8PathBuf,
 }
 
 /// What became of each run step, in the plan's order.
@@ -41,6 +47,7 @@ pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
             took_ms: None,
             failure: None,
             skipped: Some("the run ended before it".to_owned()),
+            log: log_path(step),
         };
         for event in events {
             match &event.kind {
@@ -114,6 +121,15 @@ pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
                 if detail.is_empty() { "" } else { ": " },
             );
             let _ = writeln!(out, "{}", line.trim_end());
+            // One that said nothing has none.
+            if result
+                .failure
+                .as_ref()
+                .is_some_and(|failure| !failure.tail.is_empty())
+            {
+                let log = format!("log: {}/{}", view.run_folder, result.log);
+                let _ = writeln!(out, "  {:droplets$}  {}", "", palette.faint(&log));
+            }
         }
     }
     write_failures(&mut out, plan, events, palette);
@@ -188,6 +204,7 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         };
         let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
     }
+    write_kept(out, plan, events, palette);
     if !kept.is_empty() {
         let price = if up.is_empty() && plan.cost.monthly_kept.0 > rust_decimal::Decimal::ZERO {
             format!(", {}/month", plan.cost.monthly_kept)
@@ -228,6 +245,34 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
     }
     if !help.is_empty() {
         let _ = writeln!(out, "{} {}", palette.running("help:"), help.join(", "));
+    }
+}
+
+/// Droplets that a failure kept from being destroyed: until when, and how they are reached.
+fn write_kept(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
+    for event in events {
+        let EventKind::Done { step, note, .. } = &event.kind else {
+            continue;
+        };
+        let Some(step) = plan.step(*step) else {
+            continue;
+        };
+        let StepKind::KeepDroplet { droplet, .. } = &step.kind else {
+            continue;
+        };
+        if note == NOT_KEPT {
+            continue;
+        }
+        let what = match &step.address {
+            Address::Snapshot(_) => format!("the builder of {}", step.address),
+            address => address.to_string(),
+        };
+        let _ = writeln!(
+            out,
+            "{} {what} ({}) is {note}; it costs money until it is destroyed",
+            palette.strong("Left by the failure:"),
+            droplet.name(),
+        );
     }
 }
 
@@ -322,6 +367,9 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Pale
         let _ = writeln!(out, "  {}", failure.message);
         for cause in &failure.causes {
             let _ = writeln!(out, "  caused by: {cause}");
+        }
+        for line in &failure.script {
+            let _ = writeln!(out, "    {}", super::lines::clean(line));
         }
         if !failure.tail.is_empty() {
             let _ = writeln!(out, "  {}", palette.faint("last output:"));

@@ -3,6 +3,8 @@
 //! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
 
 mod apply;
+mod examples;
+mod failures;
 mod faults;
 mod first_steps;
 mod fleet;

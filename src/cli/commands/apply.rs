@@ -16,11 +16,17 @@ use crate::units::Seconds;
 /// When it cannot be planned, is not approved, or cannot be started. What fails later is reported
 /// and becomes the exit code.
 pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
-    let Apply { approval } = options;
+    let Apply {
+        approval,
+        keep_builder,
+    } = options;
     carry_out(
         context,
         Goal::Apply,
-        &approval.unprotect,
+        planning::Wishes {
+            unprotect: &approval.unprotect,
+            keep_builder: *keep_builder,
+        },
         approval.lock_timeout,
         (!approval.yes).then_some("Carry out this plan?"),
     )
@@ -35,7 +41,10 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
     carry_out(
         context,
         Goal::Test,
-        &options.unprotect,
+        planning::Wishes {
+            unprotect: &options.unprotect,
+            keep_builder: options.keep_builder,
+        },
         options.lock_timeout,
         None,
     )
@@ -59,7 +68,10 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
     carry_out(
         context,
         goal,
-        &approval.unprotect,
+        planning::Wishes {
+            unprotect: &approval.unprotect,
+            keep_builder: false,
+        },
         approval.lock_timeout,
         (!approval.yes).then_some(question),
     )
@@ -69,7 +81,7 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
 async fn carry_out(
     context: &Context,
     goal: Goal,
-    unprotect: &[String],
+    wishes: planning::Wishes<'_>,
     lock_timeout: Option<Seconds>,
     question: Option<&str>,
 ) -> miette::Result<Exit> {
@@ -84,7 +96,7 @@ async fn carry_out(
     };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
     let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
-    let planned = planning::make(context, loaded, goal, unprotect).await?;
+    let planned = planning::make(context, loaded, goal, wishes).await?;
     refuse_without_guests(&planned)?;
     super::plan::show(context, &planned.plan, &planned.cloud.place, false);
     if !planned.plan.has_steps() {

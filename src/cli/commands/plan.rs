@@ -19,7 +19,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     } else {
         Goal::Apply
     };
-    let planned = planning::make(context, loaded, goal, &[]).await?;
+    let planned = planning::make(context, loaded, goal, planning::Wishes::default()).await?;
     match options.format {
         PlanFormat::Json => print(&plan_json::render(&planned.plan)),
         PlanFormat::Text => show(context, &planned.plan, &planned.cloud.place, options.steps),

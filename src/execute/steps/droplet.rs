@@ -201,6 +201,7 @@ impl Steps {
         }
         let client = &self.settings.client;
         try_join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await?;
+        self.outputs.destroyed_droplet(droplet.name());
         Ok(String::new())
     }
 

@@ -3,6 +3,7 @@
 mod droplet;
 mod files;
 mod firewall;
+pub mod keep;
 mod run;
 mod snapshot;
 mod ssh_key;
@@ -217,6 +218,9 @@ impl Perform for Steps {
             StepKind::DestroyDroplet { droplet, tag } => {
                 self.destroy_droplet(droplet, tag, reporter).await
             }
+            StepKind::KeepDroplet { droplet, keep, tag } => {
+                self.keep_droplet(droplet, *keep, tag).await
+            }
             StepKind::Provision { droplet, step, .. } => {
                 return self.provision(droplet, step, reporter).await;
             }
@@ -225,6 +229,7 @@ impl Perform for Steps {
                 self.take_snapshot(step.id, droplet, name).await
             }
             StepKind::TagSnapshot { image, tags } => self.tag_snapshot(image, tags).await,
+            StepKind::Transfer { image, region } => self.transfer(image, region).await,
             StepKind::Prune { id, .. } => self.prune(*id).await,
             StepKind::Sync { droplet, source } => self.sync(droplet, source, reporter).await,
             StepKind::Run { droplet, run } => return self.run(droplet, run, reporter).await,
@@ -235,7 +240,7 @@ impl Perform for Steps {
                 ..
             } => {
                 self.collect(droplet, cwd.as_deref(), patterns, reporter)
-                    .await
+                    .await?
             }
         };
         done.map_err(|error| {

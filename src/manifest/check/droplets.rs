@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::{Access, AfterRun, Droplet, Manifest, Source, VolumeMount};
+use super::super::schema::{Access, Droplet, Manifest, Source, VolumeMount};
 use super::super::wording::shown;
 use super::{MOST_DROPLETS, env, exactly_one, names, not_blank, paths, run, slug, snapshots};
 
@@ -35,13 +35,6 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
                 &path.then("needs"),
                 "`needs`",
                 "remove it; put the steps that follow one another into the `run` of one droplet",
-            );
-        }
-        if let AfterRun::KeepOnFailure(_) = droplet.after_run {
-            report.not_yet(
-                &path.then("after_run"),
-                "`after_run: { keep: ... }`",
-                "write `after_run: destroy_on_success` and remove the droplet with `dewpoint destroy`",
             );
         }
     }

@@ -18,9 +18,12 @@ impl Draft<'_> {
             return;
         }
         let after_run = match planned.end {
-            End::Stays => "stays",
-            End::Destroyed => "is destroyed whatever happens",
-            End::DestroyedOnSuccess => "is destroyed if every run succeeded",
+            End::Stays => "stays".to_owned(),
+            End::Destroyed => "is destroyed whatever happens".to_owned(),
+            End::DestroyedOnSuccess(None) => "is destroyed if every run succeeded".to_owned(),
+            End::DestroyedOnSuccess(Some(keep)) => {
+                format!("is destroyed if every run succeeded, else kept for {keep}")
+            }
         };
         let fields = if single_use {
             described(desired, droplet)
@@ -42,7 +45,7 @@ impl Draft<'_> {
                     once: run.spec.once.is_some(),
                 })
                 .collect(),
-            after_run: after_run.to_owned(),
+            after_run,
             fields,
         });
     }

@@ -8,6 +8,7 @@ use crate::live::LiveDroplet;
 use crate::plan::step::{
     DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef,
 };
+use crate::units::Seconds;
 
 /// The API makes at most this many droplets in one call.
 const PER_CREATE: usize = 10;
@@ -19,8 +20,8 @@ pub(in crate::plan) enum End {
     Stays,
     /// It is destroyed, whatever happened.
     Destroyed,
-    /// It is destroyed if every run succeeded.
-    DestroyedOnSuccess,
+    /// It is destroyed if every run succeeded; else it may have a deadline of its own.
+    DestroyedOnSuccess(Option<Seconds>),
 }
 
 /// A droplet as steps see it.
@@ -202,7 +203,7 @@ impl<'a> Draft<'a> {
                     self.borne.extend(planned.add.iter().cloned());
                 }
             }
-            End::Destroyed | End::DestroyedOnSuccess => self.draw_end(planned, life),
+            End::Destroyed | End::DestroyedOnSuccess(_) => self.draw_end(planned, life),
         }
     }
 

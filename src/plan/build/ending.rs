@@ -2,28 +2,59 @@
 
 use super::Draft;
 use super::droplet::{End, Life, PlannedDroplet};
-use crate::plan::step::{StepId, StepKind};
+use crate::address::Address;
+use crate::plan::step::{DropletRef, StepId, StepKind};
+use crate::units::Seconds;
 
 impl<'a> Draft<'a> {
+    /// What is done for a droplet that is still there after these steps, the last of which would
+    /// have destroyed it.
+    pub(super) fn draw_keeping(
+        &mut self,
+        address: &Address,
+        droplet: DropletRef,
+        keep: Option<Seconds>,
+        before: &[StepId],
+    ) {
+        let step = self.cleanup(
+            address,
+            StepKind::KeepDroplet {
+                droplet,
+                keep,
+                tag: self.environment_tag(),
+            },
+        );
+        for &before in before {
+            self.graph.after(
+                before,
+                step,
+                "whether it is kept shows once it could have been destroyed",
+            );
+        }
+    }
+
     /// Unmount, detach, destroy.
     pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         let gate: &[StepId] = match planned.end {
-            End::DestroyedOnSuccess => &life.required,
+            End::DestroyedOnSuccess(_) => &life.required,
             End::Stays | End::Destroyed => &[],
         };
+        // What a failure keeps is no clean-up: clean-up happens whatever failed.
+        let certain = gate.is_empty();
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
         let mut event = life.event;
         let mut detaches = Vec::new();
         for mounted in &life.mounts {
-            let unmount = self.cleanup(
+            let unmount = self.removing(
                 address,
                 StepKind::Unmount {
                     droplet: life.reference.clone(),
                     path: mounted.path.clone(),
                 },
+                certain,
             );
             self.graph
                 .needs(mounted.mount, unmount, "only what was mounted is unmounted");
@@ -31,13 +62,14 @@ impl<'a> Draft<'a> {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
             }
-            let detach = self.cleanup(
+            let detach = self.removing(
                 address,
                 StepKind::Detach {
                     volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
                     region: self.scope.region.clone(),
                 },
+                certain,
             );
             if let Some(attach) = mounted.attach {
                 self.graph
@@ -64,14 +96,15 @@ impl<'a> Draft<'a> {
             before.extend([unmount, detach]);
             detaches.push(detach);
         }
-        let destroy = self.cleanup(
+        let destroy = self.removing(
             address,
             StepKind::DestroyDroplet {
-                droplet: life.reference,
+                droplet: life.reference.clone(),
                 tag: self.environment_tag(),
             },
+            certain,
         );
-        for step in before {
+        for &step in &before {
             self.graph.after(
                 step,
                 destroy,
@@ -84,6 +117,10 @@ impl<'a> Draft<'a> {
         }
         for &step in gate {
             self.graph.needs(step, destroy, gate_reason);
+        }
+        if let End::DestroyedOnSuccess(Some(keep)) = planned.end {
+            before.push(destroy);
+            self.draw_keeping(address, life.reference, Some(keep), &before);
         }
         for mount in &droplet.mounts {
             let let_go = self.let_go.entry(&mount.volume).or_default();

@@ -167,7 +167,7 @@ droplets:
     elsewhere.droplets.clear();
     insta::assert_snapshot!(check(&yaml.replace("s-1vcpu-1gb", "s-2vcpu-4gb"), &elsewhere), @r"
     snapshot.base: `app-base-a30b5779b328` is in sfo3, not in nyc3 [dewpoint::plan::region]
-      help: set `region` to where it is, or delete it there so that it is built here
+      help: add `regions: [nyc3]` so that it is copied here, or set `region` to where it is
     ");
 }
 
@@ -195,6 +195,7 @@ fn what_is_protected() {
     let unprotected = Options {
         goal: Goal::Apply,
         unprotect: unprotect.to_vec(),
+        keep_builder: false,
     };
     let _ = crate::plan::plan(&desired(&other_size), &live, &unprotected, NOW).expect("a plan");
 }
