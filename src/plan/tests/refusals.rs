@@ -124,7 +124,7 @@ fn sizes_regions_and_accounts() {
     let elsewhere = PLAIN.replace("nyc3", "mars1").replace("s-1vcpu-1gb", "s-9");
     insta::assert_snapshot!(check(&elsewhere, &nothing()), @r"
     there is no region `mars1` [dewpoint::plan::region]
-      help: use one of nyc3
+      help: use one of nyc3, sfo3
     droplet.web: there is no size `s-9` [dewpoint::plan::size]
       help: use a size that the account is offered, such as s-1vcpu-1gb
     ");

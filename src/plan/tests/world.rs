@@ -39,11 +39,13 @@ pub(super) fn nothing() -> Live {
                 size("s-1vcpu-1gb", 25, "0.00893", "6"),
                 size("s-2vcpu-4gb", 80, "0.03571", "24"),
             ],
-            regions: vec![RegionOffer {
-                slug: REGION.to_owned(),
-                available: true,
-                features: vec!["storage".to_owned(), "image_transfer".to_owned()],
-            }],
+            regions: [REGION, "sfo3"]
+                .map(|slug| RegionOffer {
+                    slug: slug.to_owned(),
+                    available: true,
+                    features: vec!["storage".to_owned(), "image_transfer".to_owned()],
+                })
+                .to_vec(),
         },
         ..Live::default()
     }
