@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 use super::args::Global;
 use super::env_vars;
 use super::error::CliError;
+use super::terminal::tell;
 use crate::cloud::{Client, Config};
 use crate::local::guests::Tier;
 use crate::local::{LocalError, service};
@@ -65,6 +66,9 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         let folder = local_folder(global)?;
         let endpoint =
             blocking(move || service::up(&folder, &service::UpOptions::default())).await?;
+        if let Some(reason) = &endpoint.restarted {
+            tell(&format!("note: {reason}"));
+        }
         let guests = match (&endpoint.tier, &endpoint.base) {
             (Tier::Api, _) => "guests: none, only the API".to_owned(),
             (tier, Some(base)) => format!("guests: {tier}; every public image is {base}"),

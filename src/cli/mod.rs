@@ -62,7 +62,7 @@ pub fn serve() -> ExitCode {
     match crate::local::service::serve(std::env::args_os().skip(2)) {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
-            terminal::tell(&format!("{:?}", miette::Report::new(error)));
+            terminal::tell(&crate::local::service::last_words(&error));
             Exit::Error.into()
         }
     }

@@ -53,6 +53,16 @@ fn the_examples_are_valid() {
 }
 
 #[test]
+fn the_manifest_in_the_readme_is_valid() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+        .expect("the README");
+    let (_, rest) = readme.split_once("```yaml\n").expect("a manifest");
+    let (manifest, _) = rest.split_once("```").expect("its end");
+    let workspace = Workspace::with(manifest);
+    workspace.run(&["validate"]).expect(0);
+}
+
+#[test]
 fn what_is_missing_is_said_with_the_way_on() {
     let workspace = Workspace::new();
     workspace

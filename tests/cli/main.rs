@@ -9,6 +9,7 @@ mod faults;
 mod first_steps;
 mod fleet;
 mod interrupt;
+mod local_cloud;
 mod quickstart;
 mod run;
 mod secrets;

@@ -120,7 +120,7 @@ pub async fn leaves_nothing(folder: &Utf8Path) {
     )
     .await;
     host.close().await;
-    GuestHost::erase(folder).await.expect("erased");
+    GuestHost::erase(folder).expect("erased");
     assert!(!folder.join("guests").exists());
 }
 

@@ -27,7 +27,10 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
                 tell("note: the local cloud runs already; options only count when it starts");
             }
             let at = folder.clone();
-            blocking(move || service::up(&at, &options)).await?;
+            let endpoint = blocking(move || service::up(&at, &options)).await?;
+            if let Some(reason) = &endpoint.restarted {
+                tell(&format!("note: {reason}"));
+            }
             show(&folder).await?;
         }
         LocalCommand::Down => {
@@ -98,6 +101,9 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
                 let _ = writeln!(out, "  images    every public image is the {base}");
             }
         }
+    }
+    for warning in &status.warnings {
+        let _ = writeln!(out, "  warning   {warning}");
     }
     let _ = writeln!(out, "  state     {folder}");
     let _ = writeln!(

@@ -20,6 +20,8 @@ mod guest;
 mod host;
 mod image;
 mod init;
+mod living;
+mod loop_device;
 mod probe;
 mod proxy;
 mod shims;

@@ -15,6 +15,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use super::agent;
 use super::cgroups::Made;
 use super::init;
+use super::living;
 use super::sys;
 use super::wire::{self, Ending, FromGuest, Setup};
 
@@ -70,12 +71,17 @@ fn run(control: &OwnedFd) -> Step<()> {
     let Some((setup, _)) = wire::receive::<Setup>(control).during("read the set-up")? else {
         return Ok(());
     };
+    // Held until nothing of the guest is left: whoever follows a cloud that was killed waits for it.
+    let alive = living::hold(Path::new(&setup.stage)).during("mark the guest as alive")?;
+    if living::has_hung_up(control) {
+        return Ok(());
+    }
     let groups = Made::make(&setup.groups, setup.shift).during("make its control groups")?;
     let children = sys::signals(&[libc::SIGCHLD]).during("watch children")?;
     let (born, birth) = pipe().during("make a pipe")?;
     match sys::fork().during("fork the agent")? {
         None => {
-            drop((born, children));
+            drop((born, children, alive));
             if let Err((step, error)) = agent(control, &setup, &groups, birth) {
                 let message = format!("{step}: {error}");
                 // Nobody is left to tell when the cloud process is gone.
@@ -91,6 +97,7 @@ fn run(control: &OwnedFd) -> Step<()> {
             }
             let end = watch(control, &children, agent, &born).during("watch the guest");
             groups.remove();
+            drop(alive);
             // Nobody is left to tell when the cloud process is gone.
             let _ = wire::send(control, &FromGuest::Ended { end: end? }, &[]);
             Ok(())
