@@ -186,7 +186,8 @@ fn line_mark(run_id: &str) -> String {
 }
 
 /// What bash reads before the script: from then on it tells which line's command ends it. Commands
-/// whose failure is taken care of, and those within a subshell, end nothing.
+/// whose failure is taken care of, and those within a subshell, end nothing. A script that is given
+/// a `BASH_ENV` of its own keeps that instead.
 fn tell_line(run_id: &str) -> String {
     let mark = line_mark(run_id);
     format!(
@@ -244,7 +245,7 @@ then env -u DEWPOINT_RUN_ID setsid sh -c "$watcher" dewpoint $$ "$folder" <&3 >/
 else env -u DEWPOINT_RUN_ID sh -c "$watcher" dewpoint $$ "$folder" <&3 >/dev/null 2>&1 3<&- &
 fi
 if command -v bash >/dev/null 2>&1
-then BASH_ENV=$folder/tell exec bash -eo pipefail "$script" 3<&-
+then BASH_ENV=${{BASH_ENV:-$folder/tell}} exec bash -eo pipefail "$script" 3<&-
 else exec sh -e "$script" 3<&-
 fi
 "#,

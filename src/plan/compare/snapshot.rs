@@ -39,7 +39,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub transfers: Vec<String>,
     /// Images that go, once the new one counts: oldest first.
     pub prune: Vec<&'a LiveImage>,
-    /// Ids of all images that are exactly this snapshot.
+    /// Ids of all images that are exactly this snapshot; of one that is made anew from time to
+    /// time, of the newest alone.
     pub same: Vec<u64>,
     /// An image of the exact name that cannot be used or removed yet.
     pub unfinished: bool,
@@ -174,9 +175,20 @@ pub(in crate::plan) fn compare<'a>(
             });
         }
     }
+    let is_renewed = refresh.is_some() || below.made_at.is_some();
+    let newest = match (good.first().copied(), taken.first().copied()) {
+        // The one that a run took anew and could not tag any more.
+        (Some(good), Some(taken)) if is_renewed && taken.created_at > good.created_at => {
+            Some(taken)
+        }
+        (good, taken) => good.or(taken),
+    };
     let mut same: Vec<u64> = good.iter().chain(&taken).map(|image| image.id).collect();
     same.sort_unstable();
-    let newest = good.first().or(taken.first()).copied();
+    if is_renewed && let Some(newest) = newest {
+        // The earlier ones are outdated, although their recipe is the same.
+        same = vec![newest.id];
+    }
     let aged = newest.zip(*refresh).is_some_and(|(image, refresh)| {
         let most = i64::try_from(refresh.0).unwrap_or(i64::MAX);
         now.saturating_sub(image.created_at) > most
@@ -184,11 +196,15 @@ pub(in crate::plan) fn compare<'a>(
     let outdated = newest
         .zip(below.made_at)
         .is_some_and(|(image, made_at)| made_at > image.created_at);
-    let state = match (good.first(), taken.first()) {
-        _ if aged || outdated => State::Build,
-        (Some(image), _) => State::Keep(image),
-        (None, Some(image)) => State::Complete(image),
-        (None, None) => State::Build,
+    let state = match newest {
+        Some(image) if !aged && !outdated => {
+            if good.iter().any(|good| good.id == image.id) {
+                State::Keep(image)
+            } else {
+                State::Complete(image)
+            }
+        }
+        _ => State::Build,
     };
     if aged || outdated {
         comes_from_elsewhere = false;
@@ -202,7 +218,7 @@ pub(in crate::plan) fn compare<'a>(
         .chain(taken)
         .filter(|image| Some(image.id) != used);
     let mut prune: Vec<&LiveImage> = Vec::new();
-    if refresh.is_some() || below.made_at.is_some() {
+    if is_renewed {
         // One recipe, built again from time to time: the earlier ones are older ones.
         older.extend(further);
         older.sort_by_key(|image| std::cmp::Reverse((image.created_at, image.id)));

@@ -744,6 +744,17 @@ fn a_snapshot_is_built_anew_when_it_is_too_old() {
     live.images[1].created_at = super::NOW;
     let text = changes(&yaml, &live);
     assert_eq!(text, "");
+    // A run that ended before the droplet was replaced is finished by the next one.
+    let mut between = live.clone();
+    between.droplets[0].image_id = live.images[0].id;
+    let text = changes(&yaml, &between);
+    assert!(text.contains("-/+ droplet.web"), "{text}");
+    // So is one that was taken anew and not tagged any more.
+    let mut untagged = live.clone();
+    untagged.images[1].tags.clear();
+    let text = changes(&yaml, &untagged);
+    assert!(text.contains("snapshot.base tag snapshot"), "{text}");
+    assert!(!text.contains("take snapshot"), "{text}");
     // Without the wish for age, a further copy of the same recipe is of no use.
     let once = yaml.replace("refresh: 30d, ", "");
     assert!(
