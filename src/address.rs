@@ -48,6 +48,10 @@ impl Address {
                 name,
                 instance: Some(_),
             } => wildcard(pattern, &format!("droplet.{name}")),
+            // All instances of a droplet of which there is one.
+            Self::Droplet { instance: None, .. } => pattern
+                .strip_suffix("[*]")
+                .is_some_and(|pattern| wildcard(pattern, &self.to_string())),
             _ => false,
         }
     }

@@ -174,6 +174,10 @@ every_call! {
     Call::PublicImage { .. } => [Call::PublicImage { slug: text("ubuntu-24-04-x64") }],
     Call::Image { .. } => [Call::Image { id: 7_555_620 }],
     Call::DeleteImage { .. } => [Call::DeleteImage { id: 7_555_620 }],
+    Call::TransferImage { .. } => [
+        Call::TransferImage { id: 7_555_620, region: text("sfo3") },
+    ],
+    Call::ImageActions { .. } => [Call::ImageActions { id: 7_555_620 }],
     Call::Actions => [Call::Actions],
     Call::Action { .. } => [Call::Action { id: 36_804_636 }],
 }

@@ -143,6 +143,8 @@ pub enum Command {
     Apply(Apply),
     /// Apply, run, collect, and destroy the environment whatever happened; for CI.
     Test(Test),
+    /// Sync and run on droplets that are up, nothing else.
+    Run(Run),
     /// Destroy the environment; what the project owns stays.
     Destroy(Destroy),
     /// Print the JSON Schema of manifests.
@@ -226,6 +228,10 @@ pub struct Apply {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub approval: Approval,
+    /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
+    /// until `dewpoint destroy` removes it.
+    #[arg(long)]
+    pub keep_builder: bool,
 }
 
 /// Options of `test`.
@@ -237,6 +243,24 @@ pub struct Test {
     /// Destroy or replace this protected address all the same; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,
+    /// How long to wait for another dewpoint that works on this environment.
+    #[arg(long, value_name = "DURATION")]
+    pub lock_timeout: Option<Seconds>,
+    /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
+    /// until `dewpoint destroy` removes it.
+    #[arg(long)]
+    pub keep_builder: bool,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Which droplets: an address, in which `*` stands for any characters.
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// The one run step to run, also when it runs only once and has [default: all of them].
+    #[arg(value_name = "STEP")]
+    pub step: Option<String>,
     /// How long to wait for another dewpoint that works on this environment.
     #[arg(long, value_name = "DURATION")]
     pub lock_timeout: Option<Seconds>,

@@ -7,6 +7,8 @@ use super::context::{Context, Loaded};
 use super::error::CliError;
 use super::exit::Exit;
 use super::planning::{Planned, generated_key, is_generated};
+use crate::address::Address;
+use crate::desired;
 use crate::execute::lock::Lock;
 use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
 use crate::guest;
@@ -65,20 +67,21 @@ fn refuse_short(secrets: &BTreeMap<String, Secret<String>>) -> Result<(), CliErr
     })
 }
 
-/// The secrets the manifest's droplets ask for, from the caller's environment.
+/// The secrets the manifest's droplets ask for, or those of them that are `chosen`, from the
+/// caller's environment.
 ///
 /// # Errors
 /// When one is not set, or too short to be hidden: said before anything is planned.
 pub fn secrets(
     manifest: &Manifest,
-    goal: Goal,
+    chosen: Option<&dyn Fn(&Address) -> bool>,
 ) -> Result<BTreeMap<String, Secret<String>>, CliError> {
     let mut secrets = BTreeMap::new();
     let mut missing = Vec::new();
-    if matches!(goal, Goal::Destroy | Goal::DestroyProject) {
-        return Ok(secrets);
-    }
     for (droplet, spec) in &manifest.droplets {
+        if chosen.is_some_and(|chosen| !desired::instances(droplet, spec).iter().any(chosen)) {
+            continue;
+        }
         for name in &spec.secrets {
             match std::env::var(name) {
                 Ok(value) if !value.is_empty() => {
@@ -113,6 +116,7 @@ pub async fn lock(loaded: &Loaded, goal: Goal, patience: Option<Seconds>) -> mie
     let command = match goal {
         Goal::Apply => "apply",
         Goal::Test => "test",
+        Goal::Run => "run",
         Goal::Destroy => "destroy",
         Goal::DestroyProject => "destroy --project",
     };

@@ -81,6 +81,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Plan(options) => wait(commands::plan::run(context, options)),
         Command::Apply(options) => wait(commands::apply::apply(context, options)),
         Command::Test(options) => wait(commands::apply::test(context, options)),
+        Command::Run(options) => wait(commands::run::run(context, options)),
         Command::Destroy(options) => wait(commands::apply::destroy(context, options)),
         Command::Local { command } => wait(commands::local::run(context, command)),
     }

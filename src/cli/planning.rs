@@ -14,10 +14,11 @@ use crate::address::Address;
 use crate::cloud::{self, Query};
 use crate::desired::{self, SshKey};
 use crate::digest::Digest;
+use crate::execute::error::StepError;
 use crate::guest::{self, Identity, UserKey};
 use crate::live::Live;
 use crate::manifest::Manifest;
-use crate::plan::{self, Goal, Plan, Refusals};
+use crate::plan::{self, Goal, Plan, Refusals, Selection};
 
 /// A plan, and what it takes to carry it out.
 #[derive(Debug)]
@@ -34,6 +35,15 @@ pub struct Planned {
     pub plan: Plan,
 }
 
+/// What is asked for on the command line beside the goal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wishes<'a> {
+    /// Addresses whose protection is lifted this once.
+    pub unprotect: &'a [String],
+    /// Whether builders of snapshots stay when something goes wrong on them.
+    pub keep_builder: bool,
+}
+
 /// Makes a plan.
 ///
 /// # Errors
@@ -42,9 +52,9 @@ pub async fn make(
     context: &Context,
     loaded: Loaded,
     goal: Goal,
-    unprotect: &[String],
+    wishes: Wishes<'_>,
 ) -> miette::Result<Planned> {
-    let unprotect = addresses(unprotect)?;
+    let unprotect = addresses(wishes.unprotect)?;
     if matches!(goal, Goal::Apply | Goal::Test) {
         local_files::check(&loaded)?;
     }
@@ -58,7 +68,7 @@ pub async fn make(
     let what = format!("an answer from {}{sources}", cloud.endpoint);
     let now = jiff::Timestamp::now().as_second();
     match goal {
-        Goal::Apply | Goal::Test => {
+        Goal::Apply | Goal::Test | Goal::Run => {
             let identity = open_key(&loaded).await?;
             let key = SshKey {
                 public_key: identity.public_key_line(),
@@ -80,7 +90,11 @@ pub async fn make(
             let (inputs, live) = waiting(context, &what, reading).await;
             let (inputs, mut live) = (inputs?, live?);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
-            let options = plan::Options { goal, unprotect };
+            let options = plan::Options {
+                goal,
+                unprotect,
+                keep_builder: wishes.keep_builder,
+            };
             let mut planned = plan::plan(&desired, &live, &options, now);
             // Only a plan says which images something is made from; one that is refused for other
             // reasons is to be refused for these too.
@@ -197,6 +211,61 @@ fn known(
         });
     }
     Ok(())
+}
+
+/// Makes the plan of a `run`.
+///
+/// # Errors
+/// When something cannot be read, the cloud does not answer, nothing is chosen, a droplet is not
+/// up, or this machine has no key to log in to it.
+pub async fn make_run(
+    context: &Context,
+    loaded: Loaded,
+    selection: &Selection,
+) -> miette::Result<Planned> {
+    local_files::check(&loaded)?;
+    let opening = endpoint::open(&context.global);
+    let cloud = waiting(context, "the local cloud to start", opening).await?;
+    // No key is made: there is nothing yet that one would open.
+    let identity = if is_generated(&loaded.manifest) && !generated_key(&loaded).exists() {
+        None
+    } else {
+        Some(open_key(&loaded).await?)
+    };
+    let key = SshKey {
+        public_key: identity
+            .as_ref()
+            .map(Identity::public_key_line)
+            .unwrap_or_default(),
+        fingerprint: identity
+            .as_ref()
+            .map(Identity::md5_fingerprint)
+            .unwrap_or_default(),
+        generated: is_generated(&loaded.manifest),
+    };
+    let query = Query {
+        project: loaded.manifest.project.clone(),
+        environment: loaded.manifest.environment.clone(),
+        ssh_key: None,
+        for_destroy: false,
+    };
+    let (inputs, live) = tokio::join!(
+        read_inputs(&loaded, key),
+        cloud::observe(&cloud.client, &query)
+    );
+    let (inputs, live) = (inputs?, live?);
+    let desired = desired::desired(&loaded.manifest, &inputs)?;
+    let plan = plan::run(&desired, &live, selection)?;
+    if identity.is_none() {
+        return Err(StepError::NoIdentity.into());
+    }
+    Ok(Planned {
+        loaded,
+        cloud,
+        identity,
+        live,
+        plan,
+    })
 }
 
 fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {

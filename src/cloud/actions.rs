@@ -19,6 +19,9 @@ pub(super) struct Action {
     /// The droplet's id; null or 0 for actions of volumes.
     #[serde(default)]
     pub resource_id: Option<u64>,
+    /// The region it is about: of a transfer the one the image goes to.
+    #[serde(default, deserialize_with = "wire::or_default")]
+    pub region_slug: String,
 }
 
 /// Where an action is.

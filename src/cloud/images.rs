@@ -208,6 +208,73 @@ impl Client {
         }
     }
 
+    /// Copies an image to a further region and waits until it is there. One that is there already is
+    /// a success.
+    ///
+    /// # Errors
+    /// When the API refuses, its action fails, or the copy does not show in time.
+    pub async fn transfer_image(&self, id: u64, region: &str) -> Result<(), CloudError> {
+        let call = Call::TransferImage {
+            id,
+            region: region.to_owned(),
+        };
+        let request = call.request();
+        let timing = self.timing();
+        let mut patience = Patience::new(self, timing.fault_deadline);
+        let action = loop {
+            if self.is_in(id, region).await? {
+                return Ok(());
+            }
+            // One that an earlier run, or a lost answer, left under way is as good.
+            if let Some(action) = self.running_transfer(id, region).await? {
+                break action;
+            }
+            let asked = match self.call_through(&call, Lag::PendingEvent).await {
+                Ok(answer) => parse_key::<Action>(&request, &answer, "action"),
+                Err(error) => Err(error),
+            };
+            let error = match asked {
+                Ok(action) => break action,
+                Err(error) if is_in_doubt(&error) => error,
+                // Perhaps just now someone else's copy has come there.
+                Err(error) if error.is_unprocessable() && self.is_in(id, region).await? => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            if !patience.pause(&request.label(), &error.to_string()).await {
+                return Err(error);
+            }
+        };
+        let what = format!("transfer of image {id} to {region}");
+        self.wait_action(&action, &what, timing.transfer, timing.poll_slow)
+            .await?;
+        let mut patience = Patience::new(self, timing.snapshot_listed);
+        while !self.is_in(id, region).await? {
+            if !patience.wait().await {
+                return Err(patience.in_vain(format!("image {id} to be in {region}")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_in(&self, id: u64, region: &str) -> Result<bool, CloudError> {
+        let image: Image = self.read(&Call::Image { id }, "image").await?;
+        Ok(image.regions.iter().any(|slug| slug == region))
+    }
+
+    /// A transfer of an image to that region that is under way.
+    async fn running_transfer(&self, id: u64, region: &str) -> Result<Option<Action>, CloudError> {
+        let actions: Vec<Action> = self
+            .first_page(&Call::ImageActions { id }, "actions")
+            .await?;
+        Ok(actions.into_iter().find(|action| {
+            action.kind == "transfer"
+                && action.region_slug == region
+                && action.progress() == Progress::Running
+        }))
+    }
+
     /// Deletes an image. One that is gone already is a success.
     ///
     /// # Errors

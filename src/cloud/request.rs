@@ -129,6 +129,13 @@ pub enum Call {
     DeleteImage {
         id: u64,
     },
+    TransferImage {
+        id: u64,
+        region: String,
+    },
+    ImageActions {
+        id: u64,
+    },
     Actions,
     Action {
         id: u64,
@@ -342,6 +349,12 @@ impl Call {
             Self::PublicImage { slug } => Request::get(format!("/v2/images/{}", segment(slug))),
             Self::Image { id } => Request::get(format!("/v2/images/{id}")),
             Self::DeleteImage { id } => Request::delete(format!("/v2/images/{id}")),
+            Self::TransferImage { id, region } => Request::post(
+                format!("/v2/images/{id}/actions"),
+                json!({ "type": "transfer", "region": region }),
+            ),
+            // Not documented to come in pages: the first one has the latest.
+            Self::ImageActions { id } => Request::get(format!("/v2/images/{id}/actions")),
             Self::Actions => Request::list("/v2/actions"),
             Self::Action { id } => Request::get(format!("/v2/actions/{id}")),
         }

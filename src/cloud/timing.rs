@@ -55,6 +55,8 @@ pub struct Timing {
     pub action: Duration,
     /// How long a snapshot may take: 1 to 4 minutes a GB of what is used.
     pub snapshot: Duration,
+    /// How long a copy of a snapshot to another region may take: more than 20 minutes were seen.
+    pub transfer: Duration,
     /// How long a finished snapshot may be missing from the list.
     pub snapshot_listed: Duration,
     /// How long a write may take to show in reads.
@@ -89,6 +91,7 @@ impl Default for Timing {
             delete_again: seconds(60),
             action: seconds(420),
             snapshot: seconds(2 * 3_600),
+            transfer: seconds(3_600),
             snapshot_listed: seconds(120),
             read_back: seconds(30),
         }

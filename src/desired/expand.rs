@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::live::ownership;
 use crate::manifest::Manifest;
 use crate::manifest::http_target;
-use crate::manifest::schema::{self, AfterRun, AfterRunWord, HostKeyPolicy, ImageSource, When};
+use crate::manifest::schema::{self, HostKeyPolicy, ImageSource, When};
 use crate::units::Seconds;
 
 /// How long a run step may take when the manifest does not say.
@@ -177,6 +177,17 @@ fn instances(droplet: &schema::Droplet) -> Vec<Option<Instance>> {
     }
 }
 
+/// The addresses of the instances of a droplet.
+pub(super) fn addresses(name: &str, droplet: &schema::Droplet) -> Vec<Address> {
+    instances(droplet)
+        .into_iter()
+        .map(|instance| Address::Droplet {
+            name: name.to_owned(),
+            instance,
+        })
+        .collect()
+}
+
 /// The part of a droplet that cannot be read back. The environment's name is in it, as it is in
 /// the host key that user data holds; so no other environment shares the tag.
 #[derive(Serialize)]
@@ -230,11 +241,6 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
             .as_ref()
             .map(|source| source_spec(inputs, name, source))
             .transpose()?;
-        let after_run = match droplet.after_run {
-            AfterRun::Word(word) => word,
-            // Destroyed after a success; that it goes later after a failure is `sweep`'s affair.
-            AfterRun::KeepOnFailure(_) => AfterRunWord::DestroyOnSuccess,
-        };
         for instance in instances(droplet) {
             let full = names::droplet(
                 &manifest.project,
@@ -256,7 +262,7 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
                 mounts: mounts.clone(),
                 source: source.clone(),
                 needs: sorted(droplet.needs.clone()),
-                after_run,
+                after_run: droplet.after_run,
             });
         }
     }

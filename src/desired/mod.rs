@@ -29,7 +29,7 @@ pub(crate) use volumes::volume_spec_tag;
 use crate::address::Address;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
-use crate::manifest::schema::{self, AfterRunWord, Filesystem, HostKeyPolicy, Limits};
+use crate::manifest::schema::{self, AfterRun, Filesystem, HostKeyPolicy, Limits};
 use crate::units::{Gib, Seconds};
 use spec::{FirewallSpec, ProvisionStep, RunSpec, SourceSpec};
 
@@ -211,6 +211,10 @@ pub struct Snapshot {
     pub provision: Vec<ProvisionStep>,
     /// How many of the newest are kept, at least 1.
     pub keep: u32,
+    /// After this long it is built anew.
+    pub refresh: Option<Seconds>,
+    /// Regions that shall hold a copy beside the builder's, sorted; absent when the manifest does not say.
+    pub regions: Option<Vec<String>>,
     /// Tags of the snapshot, sorted.
     pub tags: Vec<String>,
     /// The builder's name.
@@ -260,7 +264,7 @@ pub struct Droplet {
     /// steps must be ready before its own runs; sorted.
     pub needs: Vec<String>,
     /// What becomes of it after its runs.
-    pub after_run: AfterRunWord,
+    pub after_run: AfterRun,
 }
 
 impl Desired {
@@ -307,6 +311,12 @@ fn git_read(source: &schema::Source) -> Option<GitRead> {
 /// [`reads`] names is missing in `inputs`.
 pub fn desired(manifest: &Manifest, inputs: &Inputs) -> Result<Desired, DesiredError> {
     expand::desired(manifest, inputs)
+}
+
+/// The addresses of a droplet of the manifest: one for each instance.
+#[must_use]
+pub fn instances(name: &str, droplet: &schema::Droplet) -> Vec<Address> {
+    expand::addresses(name, droplet)
 }
 
 /// Whose resources a manifest speaks of, without what only a plan to create needs.

@@ -83,6 +83,11 @@ fn snapshot(
         size: snapshot.size.clone(),
         provision,
         keep: snapshot.keep.max(1),
+        refresh: snapshot.refresh,
+        regions: snapshot.regions.as_ref().map(|regions| {
+            let others = regions.iter().filter(|region| **region != manifest.region);
+            sorted(others.cloned().collect())
+        }),
         tags: sorted(project_tags(manifest)),
         builder_name: names::builder(&manifest.project, &manifest.environment, name),
         builder_tags: sorted(builder_tags),

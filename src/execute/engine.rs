@@ -31,6 +31,10 @@ use crate::plan::{Plan, Step, StepId, StepKind};
 /// answer that never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long after an interrupt artifacts of what was interrupted may still begin to be brought back:
+/// deletes are due within 2 s.
+const ARTIFACTS_BEGIN: Duration = Duration::from_millis(800);
+
 /// A step that runs.
 struct Running {
     since: Instant,
@@ -60,6 +64,8 @@ pub(super) struct Engine<'a, P> {
     journal_failure: Option<Failure>,
     signal: Option<Signal>,
     patience_ends: Option<Instant>,
+    /// Until when artifacts may still begin to be brought back, after an interrupt.
+    artifacts_until: Option<Instant>,
 }
 
 impl<'a, P: Perform> Engine<'a, P> {
@@ -82,6 +88,7 @@ impl<'a, P: Perform> Engine<'a, P> {
             journal_failure: None,
             signal: None,
             patience_ends: None,
+            artifacts_until: None,
         }
     }
 
@@ -147,12 +154,29 @@ impl<'a, P: Perform> Engine<'a, P> {
     /// Why a step must not start now. Clean-up always may.
     fn reason_not_to_start(&self, step: &Step) -> Option<String> {
         match self.stop() {
+            Some(Stop::Signal(_)) if self.is_last_look(step) => None,
             Some(stop) if !step.cleanup => Some(match stop {
                 Stop::Journal => "the journal of this run cannot be written".to_owned(),
                 Stop::Signal(signal) => format!("interrupted by {}", signal.name()),
             }),
             _ => None,
         }
+    }
+
+    /// Whether a step brings back artifacts of a run that an interrupt met on its way.
+    fn is_last_look(&self, step: &Step) -> bool {
+        let is_open = self.artifacts_until.is_some_and(|end| Instant::now() < end);
+        if !is_open || !matches!(step.kind, StepKind::Collect { .. }) {
+            return false;
+        }
+        self.plan.edges.iter().any(|edge| {
+            let began = || {
+                let state = self.stream.state().step(edge.from);
+                state.is_some_and(|state| !matches!(state, StepState::Waiting | StepState::Skipped))
+            };
+            let is_run = |step: &Step| matches!(step.kind, StepKind::Run { .. });
+            edge.to == step.id && self.plan.step(edge.from).is_some_and(is_run) && began()
+        })
     }
 
     fn stop(&self) -> Option<Stop> {
@@ -184,6 +208,9 @@ impl<'a, P: Perform> Engine<'a, P> {
             cancel: CancellationToken::new(),
             abort: CancellationToken::new(),
         };
+        if self.signal.is_some() && !step.cleanup {
+            running.cancel.cancel();
+        }
         let reporter = self.feed.reporter(step, running.cancel.clone());
         let abort = running.abort.clone();
         let performer = Arc::clone(&self.performer);
@@ -288,6 +315,7 @@ impl<'a, P: Perform> Engine<'a, P> {
             times,
         });
         if times == 1 {
+            self.artifacts_until = Some(Instant::now() + ARTIFACTS_BEGIN);
             // Not left to wait for room: clean-up may be waiting for their end.
             for id in self.queue.drain() {
                 match self

@@ -136,6 +136,7 @@ impl Failure {
             help: error.help().map(|help| help.to_string()),
             causes,
             exit_status: None,
+            script: Vec::new(),
             tail: Vec::new(),
         }
     }
@@ -150,6 +151,7 @@ impl Failure {
             help: None,
             causes: Vec::new(),
             exit_status: None,
+            script: Vec::new(),
             tail: Vec::new(),
         }
     }
@@ -168,6 +170,7 @@ impl Failure {
             help: Some("report this as a bug, with the journal of this run".to_owned()),
             causes: said.into_iter().collect(),
             exit_status: None,
+            script: Vec::new(),
             tail: Vec::new(),
         }
     }
@@ -176,7 +179,12 @@ impl Failure {
     pub(super) fn redacted(mut self, redactor: &Redactor) -> Self {
         self.message = redactor.redact(&self.message);
         self.help = self.help.map(|help| redactor.redact(&help));
-        for text in self.causes.iter_mut().chain(&mut self.tail) {
+        for text in self
+            .causes
+            .iter_mut()
+            .chain(&mut self.script)
+            .chain(&mut self.tail)
+        {
             *text = redactor.redact(text);
         }
         self

@@ -179,6 +179,9 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// Exit status of a run step that returned one.
     pub exit_status: Option<i32>,
+    /// The lines of its script around the one that failed, numbered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub script: Vec<String>,
     /// The last lines of its output, when it has some.
     pub tail: Vec<String>,
 }

@@ -124,6 +124,7 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::Provision { .. }
         | StepKind::PowerOff { .. }
         | StepKind::TakeSnapshot { .. }
+        | StepKind::Transfer { .. }
         | StepKind::Attach { .. }
         | StepKind::Mount { .. }
         | StepKind::Sync { .. }
@@ -131,7 +132,6 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::Prepare { .. }
         | StepKind::StopBackground { .. }
         | StepKind::Run { .. }
-        | StepKind::Collect { .. }
         | StepKind::Unmount { .. }
         | StepKind::ResizeVolume { .. } => true,
         StepKind::CreateSshKey { .. }
@@ -147,8 +147,11 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::CreateDroplets { .. }
         | StepKind::TagSnapshot { .. }
         | StepKind::Prune { .. }
+        // It gives itself up, a moment later.
+        | StepKind::Collect { .. }
         | StepKind::Detach { .. }
-        | StepKind::DestroyDroplet { .. } => false,
+        | StepKind::DestroyDroplet { .. }
+        | StepKind::KeepDroplet { .. } => false,
     }
 }
 

@@ -199,6 +199,13 @@ fn open_log(folder: &Utf8Path, step: &Step) -> Result<(Utf8PathBuf, File), Journ
     }
 }
 
+/// Where the output of a step lies, relative to the folder of its run.
+#[must_use]
+pub fn log_path(step: &Step) -> Utf8PathBuf {
+    let (droplet, name) = log_name(step);
+    Utf8PathBuf::from(droplet).join(format!("{name}.log"))
+}
+
 /// Folder and name of the log of a step.
 fn log_name(step: &Step) -> (String, String) {
     let (droplet, name) = match &step.kind {

@@ -41,7 +41,9 @@ impl Limit {
             | StepKind::Prune { .. }
             | StepKind::Attach { .. }
             | StepKind::Detach { .. }
-            | StepKind::DestroyDroplet { .. } => Self::Api,
+            | StepKind::DestroyDroplet { .. }
+            | StepKind::KeepDroplet { .. }
+            | StepKind::Transfer { .. } => Self::Api,
             StepKind::Connect { .. } => Self::Handshakes,
             StepKind::Sync { .. } | StepKind::Collect { .. } => Self::Transfers,
             StepKind::Gather { .. }

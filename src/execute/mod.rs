@@ -43,3 +43,4 @@ pub use redact::{Redactor, StreamRedactor};
 pub use run_state::{IllegalEvent, RunState, StepState};
 pub use settings::Settings;
 pub use start::execute;
+pub use steps::keep::NOT_KEPT;

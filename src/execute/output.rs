@@ -16,6 +16,7 @@ pub(super) struct CommandOutput<'a> {
     out: StreamRedactor,
     err: StreamRedactor,
     tail: VecDeque<String>,
+    line: Option<u32>,
 }
 
 impl<'a> CommandOutput<'a> {
@@ -26,18 +27,20 @@ impl<'a> CommandOutput<'a> {
             out: redactor(),
             err: redactor(),
             tail: VecDeque::new(),
+            line: None,
         }
     }
 
-    /// The end of the command: hands on what was held back, gives the last lines.
-    pub(super) fn finish(mut self) -> Vec<String> {
+    /// The end of the command: hands on what was held back, gives the last lines, and the line of
+    /// the script whose command ended it.
+    pub(super) fn finish(mut self) -> (Vec<String>, Option<u32>) {
         if let Some(line) = self.out.finish() {
             self.pass_on(OutputStream::Out, line);
         }
         if let Some(line) = self.err.finish() {
             self.pass_on(OutputStream::Err, line);
         }
-        self.tail.into()
+        (self.tail.into(), self.line)
     }
 
     fn pass_on(&mut self, stream: OutputStream, line: String) {
@@ -58,5 +61,9 @@ impl OutputSink for CommandOutput<'_> {
         if let Some(shown) = redactor.feed(line) {
             self.pass_on(stream, shown);
         }
+    }
+
+    fn failed_at(&mut self, line: u32) {
+        self.line = Some(line);
     }
 }

@@ -28,6 +28,8 @@ struct Known {
     firewalls: BTreeMap<StepId, String>,
     inventories: BTreeMap<StepId, Arc<(String, String)>>,
     changed_sources: BTreeSet<String>,
+    /// Names of droplets that were destroyed.
+    destroyed: BTreeSet<String>,
 }
 
 impl Outputs {
@@ -53,6 +55,15 @@ impl Outputs {
 
     pub(super) fn made_droplet(&self, step: StepId, name: &str, made: MadeDroplet) {
         self.known().droplets.insert((step, name.to_owned()), made);
+    }
+
+    pub(super) fn destroyed_droplet(&self, name: &str) {
+        self.known().destroyed.insert(name.to_owned());
+    }
+
+    /// Whether a droplet of that name was destroyed.
+    pub(super) fn is_destroyed(&self, name: &str) -> bool {
+        self.known().destroyed.contains(name)
     }
 
     pub(super) fn droplet(&self, step: StepId, name: &str) -> Option<MadeDroplet> {

@@ -199,6 +199,8 @@ impl Standing {
                 self.remove((Sort::Snapshot, name), succeeded, at);
             }
             StepKind::DestroyDroplet { .. }
+            | StepKind::KeepDroplet { .. }
+            | StepKind::Transfer { .. }
             | StepKind::DeleteVolume { .. }
             | StepKind::DeleteFirewall { .. }
             | StepKind::DeleteSshKey { .. }

@@ -536,10 +536,10 @@ pub enum GuestError {
     },
 
     /// More artifacts than allowed.
-    #[error("the artifacts of {label} are larger than {limit_bytes} bytes")]
+    #[error("the artifacts of {label} are larger than the {} that one run may bring back", bytesize::ByteSize(*limit_bytes))]
     #[diagnostic(
         code(dewpoint::guest::artifacts_too_large),
-        help("name fewer files in `artifacts`")
+        help("name fewer files in `artifacts`, and leave what is large on a volume")
     )]
     ArtifactsTooLarge {
         /// Which droplet.
@@ -549,7 +549,7 @@ pub enum GuestError {
     },
 
     /// More artifacts than allowed.
-    #[error("the artifacts of {label} are more than {limit} files")]
+    #[error("the artifacts of {label} are more than the {limit} files that one run may bring back")]
     #[diagnostic(
         code(dewpoint::guest::too_many_artifacts),
         help("name fewer files in `artifacts`, or pack them on the droplet first")

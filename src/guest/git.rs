@@ -1,9 +1,11 @@
 //! Code from git: resolved and fetched on this side, so that no credential reaches a droplet.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
@@ -84,7 +86,8 @@ pub async fn resolve_git(
 
 /// Brings the files of one commit onto a droplet, without its history. The commit is fetched into
 /// a repository below `cache`, which other processes may share, and sent as [`super::sync_path`]
-/// sends a folder. Files in git LFS come as pointers; submodules are left out, and reported.
+/// sends a folder. Files in git LFS come as pointers. Submodules are fetched and come
+/// with it; one whose address `.gitmodules` does not tell is left out, and reported.
 ///
 /// # Errors
 /// When the commit cannot be fetched, or the droplet does not take it.
@@ -109,9 +112,18 @@ pub async fn sync_git(
     let folder = tempfile::tempdir().map_err(|cause| write_error(cache, cause))?;
     let path = Utf8PathBuf::try_from(folder.path().to_owned())
         .map_err(|bad| write_error(cache, bad.into_io_error()))?;
-    let submodules = export(&address, &repository, commit, &path).await?;
-    let mut report = sync_folder(session, &path.join("tree"), Choice::All, into).await?;
-    report.left_out.extend(submodules);
+    let tree = path.join("tree");
+    std::fs::create_dir(&tree).map_err(|cause| write_error(&tree, cause))?;
+    let mut export = Export {
+        cache,
+        index: path.join("index"),
+        left_out: Vec::new(),
+    };
+    export
+        .write(&address, &repository, commit, &tree, "", DEEPEST)
+        .await?;
+    let mut report = sync_folder(session, &tree, Choice::All, into).await?;
+    report.left_out.extend(export.left_out);
     report.left_out.sort();
     Ok(report)
 }
@@ -338,30 +350,124 @@ async fn is_a_commit(
     Ok(output.status.success())
 }
 
-/// Writes the files of a commit below `folder/tree`, with their modes and links; gives the
-/// submodules, whose files are not there.
-async fn export(
+/// How deep submodules may lie in submodules.
+const DEEPEST: usize = 10;
+
+/// Files of commits on their way to a folder.
+struct Export<'a> {
+    cache: &'a Utf8Path,
+    index: Utf8PathBuf,
+    /// Submodules that could not be found out, by their paths.
+    left_out: Vec<String>,
+}
+
+impl Export<'_> {
+    /// Writes the files of a commit below `tree`, with their modes and links, and those of its
+    /// submodules. `within` is where `tree` is, relative to the first one: empty, or it ends with
+    /// a slash.
+    fn write<'f>(
+        &'f mut self,
+        address: &'f Address,
+        repository: &'f Utf8Path,
+        commit: &'f str,
+        tree: &'f Utf8Path,
+        within: &'f str,
+        deepest: usize,
+    ) -> BoxFuture<'f, Result<(), GuestError>> {
+        Box::pin(async move {
+            let links = checkout(address, repository, commit, tree, &self.index).await?;
+            if links.is_empty() {
+                return Ok(());
+            }
+            let urls = submodule_urls(address, repository, commit).await?;
+            for (inner, path) in links {
+                let full = format!("{within}{path}");
+                let folder = tree.join(&path);
+                let (Some(url), true) = (urls.get(&path), deepest > 0 && is_folder(tree, &path))
+                else {
+                    self.left_out.push(full);
+                    continue;
+                };
+                let address = address.submodule(url)?;
+                let repository = fetch(&address, &inner, self.cache).await?;
+                let within = format!("{full}/");
+                self.write(&address, &repository, &inner, &folder, &within, deepest - 1)
+                    .await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a path below a folder is a folder that no link leads to; made when it is not there.
+fn is_folder(tree: &Utf8Path, path: &str) -> bool {
+    let mut at = tree.to_owned();
+    for part in path.split('/') {
+        at.push(part);
+        let is_there = match std::fs::symlink_metadata(&at) {
+            Ok(metadata) => metadata.is_dir(),
+            Err(_) => std::fs::create_dir(&at).is_ok(),
+        };
+        if !is_there || matches!(part, "" | "." | ".." | ".git") {
+            return false;
+        }
+    }
+    true
+}
+
+/// The addresses that `.gitmodules` of a commit tells, by the submodules' paths.
+async fn submodule_urls(
     address: &Address,
     repository: &Utf8Path,
     commit: &str,
-    folder: &Utf8Path,
-) -> Result<Vec<String>, GuestError> {
-    let tree = folder.join("tree");
-    std::fs::create_dir(&tree).map_err(|cause| write_error(&tree, cause))?;
+) -> Result<BTreeMap<String, String>, GuestError> {
+    let mut command = local(repository);
+    // Read as the commit has it: as a file it could be a link to somewhere else.
+    command.args(["config", "--blob", &format!("{commit}:.gitmodules")]);
+    command.args(["--null", "--get-regexp", r"^submodule\..*\.(path|url)$"]);
+    let output = start(command, address, "read what was fetched from", LOCAL_LIMIT).await?;
+    // One that is not there or cannot be understood tells nothing.
+    let mut paths: BTreeMap<String, String> = BTreeMap::new();
+    let mut urls: BTreeMap<String, String> = BTreeMap::new();
+    for entry in String::from_utf8_lossy(&output.stdout).split('\0') {
+        let Some((key, value)) = entry.split_once('\n') else {
+            continue;
+        };
+        if let Some(name) = key.strip_suffix(".path") {
+            paths.insert(name.to_owned(), value.trim_end_matches('/').to_owned());
+        } else if let Some(name) = key.strip_suffix(".url") {
+            urls.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(paths
+        .into_iter()
+        .filter_map(|(name, path)| Some((path, urls.remove(&name)?)))
+        .collect())
+}
+
+/// Writes the files of a commit below a folder; gives the commits and paths of its submodules,
+/// whose files are not there.
+async fn checkout(
+    address: &Address,
+    repository: &Utf8Path,
+    commit: &str,
+    tree: &Utf8Path,
+    index: &Utf8Path,
+) -> Result<Vec<(String, String)>, GuestError> {
     let git = |arguments: &[&str]| {
         let mut command = local(repository);
-        command.env("GIT_INDEX_FILE", folder.join("index"));
+        command.env("GIT_INDEX_FILE", index);
         // What this machine's git is set up to do to files must not tell machines apart.
         command
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_ATTR_NOSYSTEM", "1");
-        command.arg("--work-tree").arg(&tree);
+        command.arg("--work-tree").arg(tree);
         command.args(["-c", "core.bare=false", "-c", "core.symlinks=true"]);
         command.args(["-c", "core.fileMode=true", "-c", "core.hooksPath=/dev/null"]);
         command.args(["-c", "core.attributesFile=/dev/null"]);
         command.args(arguments);
-        command.current_dir(&tree);
+        command.current_dir(tree);
         command
     };
     let read = git(&["read-tree", commit]);
@@ -372,9 +478,11 @@ async fn export(
     let listed = run(list, address, "read what was fetched from", LOCAL_LIMIT).await?;
     Ok(String::from_utf8_lossy(&listed.stdout)
         .split('\0')
-        .filter(|line| line.starts_with("160000 "))
-        .filter_map(|line| line.split_once('\t'))
-        .map(|(_, path)| path.to_owned())
+        .filter_map(|line| line.strip_prefix("160000 ")?.split_once('\t'))
+        .filter_map(|(object, path)| {
+            let commit = object.split(' ').next()?;
+            Some((commit.to_owned(), path.to_owned()))
+        })
         .collect())
 }
 

@@ -106,6 +106,25 @@ impl Address {
         &self.shown
     }
 
+    /// Whether it is a folder of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.given.to_ascii_lowercase().starts_with("file:")
+    }
+
+    /// The address of a submodule: as it is, or relative to this one, as git has it. A repository
+    /// of elsewhere may not name a folder of this machine: it would be sent to the droplet.
+    pub(super) fn submodule(&self, url: &str) -> Result<Self, GuestError> {
+        let address = if url.starts_with("./") || url.starts_with("../") {
+            Self::parse(&beside(&self.given, url), Utf8Path::new("/"))?
+        } else {
+            Self::parse(url, Utf8Path::new("/"))?
+        };
+        if address.is_local() && !self.is_local() {
+            return Err(GuestError::BadUrl { url: address.shown });
+        }
+        Ok(address)
+    }
+
     pub(super) fn is_ssh(&self) -> bool {
         let has_scheme = self.given.contains("://");
         !has_scheme || self.given.to_ascii_lowercase().starts_with("ssh:")
@@ -121,6 +140,32 @@ impl Address {
             }
         }
         text
+    }
+}
+
+/// An address relative to another: `./` stays in it, each `../` takes its last part away.
+fn beside(parent: &str, url: &str) -> String {
+    let mut base = parent.trim_end_matches('/');
+    let mut rest = url;
+    loop {
+        if let Some(further) = rest.strip_prefix("./") {
+            rest = further;
+        } else if let Some(further) = rest.strip_prefix("../") {
+            rest = further;
+            base = match (base.rfind('/'), base.rfind(':')) {
+                // `host:repository`: what precedes the colon is no part of the path.
+                (None, Some(colon)) => &base[..=colon],
+                (Some(slash), _) => &base[..slash],
+                (None, None) => base,
+            };
+        } else {
+            break;
+        }
+    }
+    if base.ends_with(':') {
+        format!("{base}{rest}")
+    } else {
+        format!("{base}/{rest}")
     }
 }
 
@@ -168,6 +213,37 @@ mod tests {
         match Address::parse(url, Utf8Path::new("/work/demo")) {
             Ok(address) => format!("{} | {}", address.given(), address.shown()),
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn submodules_lie_beside_and_never_on_this_machine() {
+        let parse = |url: &str| Address::parse(url, Utf8Path::new("/work")).expect("good");
+        let of = |parent: &str, url: &str| {
+            let address = parse(parent).submodule(url);
+            address.map_or_else(|error| error.to_string(), |address| address.given)
+        };
+        for (parent, url, expected) in [
+            (
+                "https://h/acme/app.git",
+                "../lib.git",
+                "https://h/acme/lib.git",
+            ),
+            ("https://h/acme/app/", "./lib", "https://h/acme/app/lib"),
+            ("git@h:acme/app", "../lib", "git@h:acme/lib"),
+            ("git@h:app", "../lib", "git@h:lib"),
+            ("app", "../lib", "file:///work/lib"),
+            ("https://h/app", "https://other/lib", "https://other/lib"),
+        ] {
+            assert_eq!(of(parent, url), expected, "{parent} {url}");
+        }
+        for url in [
+            "/etc",
+            "file:///etc",
+            "ext::sh -c id",
+            "-oProxyCommand=id:x",
+        ] {
+            assert!(parse("https://h/app").submodule(url).is_err(), "{url}");
         }
     }
 

@@ -16,6 +16,9 @@ pub enum Stream {
 pub trait OutputSink: Send {
     /// Takes one line, without its end.
     fn line(&mut self, stream: Stream, line: &str);
+
+    /// Takes the line of the script, from 1, whose command ended it: where its shell can tell.
+    fn failed_at(&mut self, _line: u32) {}
 }
 
 impl<F: FnMut(Stream, &str) + Send> OutputSink for F {

@@ -87,7 +87,7 @@ impl Session {
         };
         tokio::pin!(send);
 
-        let mut streams = Streams::new(output);
+        let mut streams = Streams::new(output, &run_id);
         let limit = command.timeout.map(|limit| Instant::now() + limit);
         let mut is_sending = true;
         let mut give_up = None;
@@ -135,14 +135,17 @@ struct Streams<'a> {
     out: Lines,
     err: Lines,
     sink: &'a mut dyn OutputSink,
+    /// What the line that tells of the failed command begins with.
+    mark: String,
 }
 
 impl<'a> Streams<'a> {
-    fn new(sink: &'a mut dyn OutputSink) -> Self {
+    fn new(sink: &'a mut dyn OutputSink, run_id: &str) -> Self {
         Self {
             out: Lines::default(),
             err: Lines::default(),
             sink,
+            mark: line_mark(run_id),
         }
     }
 
@@ -151,7 +154,11 @@ impl<'a> Streams<'a> {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         };
-        lines.feed(bytes, &mut |line| self.sink.line(stream, line));
+        let (sink, mark) = (&mut *self.sink, self.mark.as_str());
+        lines.feed(bytes, &mut |line| match line.strip_prefix(mark) {
+            Some(number) => sink.failed_at(number.parse().unwrap_or_default()),
+            None => sink.line(stream, line),
+        });
     }
 
     fn flush(&mut self) {
@@ -171,6 +178,21 @@ pub(super) fn loader(length: usize) -> String {
          eval \"$program\""
     );
     format!("exec sh -c {}", quote(&script))
+}
+
+/// What precedes the number of the line whose command ended the script.
+fn line_mark(run_id: &str) -> String {
+    format!("dewpoint {run_id} line ")
+}
+
+/// What bash reads before the script: from then on it tells which line's command ends it. Commands
+/// whose failure is taken care of, and those within a subshell, end nothing. A script that is given
+/// a `BASH_ENV` of its own keeps that instead.
+fn tell_line(run_id: &str) -> String {
+    let mark = line_mark(run_id);
+    format!(
+        "unset BASH_ENV\nset -E\ntrap '[[ $- != *e* || $BASH_SUBSHELL != 0 ]] || printf \"{mark}%s\\n\" \"$LINENO\" >&2' ERR\n"
+    )
 }
 
 /// A shell function that names the processes of a run: those that inherited its mark.
@@ -215,6 +237,7 @@ cd {cwd} 2>/dev/null || {{ say "there is no folder "{cwd}; exit 125; }}
 folder=$(mktemp -d "${{TMPDIR:-/tmp}}/dewpoint.XXXXXXXX") || {{ say 'no temporary folder can be made'; exit 125; }}
 script=$folder/{file}
 printf '%s\n' {script} >"$script" || {{ say 'the script cannot be written'; rm -rf "$folder"; exit 125; }}
+printf '%s' {tell} >"$folder/tell" || {{ say 'the script cannot be written'; rm -rf "$folder"; exit 125; }}
 exec 3<&0 </dev/null
 watcher={watcher}
 if command -v setsid >/dev/null 2>&1
@@ -222,12 +245,13 @@ then env -u DEWPOINT_RUN_ID setsid sh -c "$watcher" dewpoint $$ "$folder" <&3 >/
 else env -u DEWPOINT_RUN_ID sh -c "$watcher" dewpoint $$ "$folder" <&3 >/dev/null 2>&1 3<&- &
 fi
 if command -v bash >/dev/null 2>&1
-then exec bash -eo pipefail "$script" 3<&-
+then BASH_ENV=${{BASH_ENV:-$folder/tell}} exec bash -eo pipefail "$script" 3<&-
 else exec sh -e "$script" 3<&-
 fi
 "#,
         file = file_name(&command.name),
         script = quote(&command.script),
+        tell = quote(&tell_line(run_id)),
         watcher = quote(&watcher(run_id)),
     ));
     Ok(text)

@@ -40,7 +40,8 @@ pub struct SyncReport {
     pub bytes_sent: u64,
     /// Commands it took, each a round trip.
     pub round_trips: u32,
-    /// What could not be carried, sorted: sockets, pipes and devices; git's submodules.
+    /// What could not be carried, sorted: sockets, pipes and devices; submodules of git whose
+    /// address is not told.
     pub left_out: Vec<String>,
 }
 

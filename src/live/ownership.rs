@@ -43,6 +43,12 @@ pub fn expires_of(tags: &[String]) -> Option<i64> {
         .ok()
 }
 
+/// Whether a tag says when a resource expires.
+#[must_use]
+pub fn is_expires_tag(tag: &str) -> bool {
+    tag.starts_with("dewpoint-expires:")
+}
+
 /// Whose resources are asked about: a project and one of its environments.
 #[derive(Debug, Clone)]
 pub struct Owner {

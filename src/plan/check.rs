@@ -143,6 +143,7 @@ impl<'a> Checker<'a> {
             let forgiving = matches!(
                 step.kind,
                 StepKind::DestroyDroplet { .. }
+                    | StepKind::KeepDroplet { .. }
                     | StepKind::DeleteVolume { .. }
                     | StepKind::DeleteFirewall { .. }
             );
@@ -228,6 +229,10 @@ impl<'a> Checker<'a> {
             let Some(&end) = last.get(&DropletKey::of(droplet)) else {
                 continue;
             };
+            if matches!(step.kind, StepKind::KeepDroplet { .. }) {
+                // It sees to what the end left.
+                continue;
+            }
             let is_end = matches!(
                 self.plan.steps[end.0 as usize].kind,
                 StepKind::DestroyDroplet { .. }
@@ -378,6 +383,10 @@ impl<'a> Checker<'a> {
             let image = match &step.kind {
                 StepKind::Prune { id, .. }
                 | StepKind::TagSnapshot {
+                    image: ImageRef::Id(id),
+                    ..
+                }
+                | StepKind::Transfer {
                     image: ImageRef::Id(id),
                     ..
                 } => Some(*id),
@@ -653,7 +662,9 @@ fn references(kind: &StepKind) -> References<'_> {
         StepKind::DeleteFirewall { firewall, .. } => (None, None, None, Some(firewall)),
         StepKind::DeleteVolume { volume, .. } => (None, Some(volume), None, None),
         StepKind::CreateDroplets { spec, .. } => (None, None, Some(&spec.image), None),
-        StepKind::TagSnapshot { image, .. } => (None, None, Some(image), None),
+        StepKind::TagSnapshot { image, .. } | StepKind::Transfer { image, .. } => {
+            (None, None, Some(image), None)
+        }
         StepKind::Attach {
             volume, droplet, ..
         }
@@ -671,6 +682,7 @@ fn references(kind: &StepKind) -> References<'_> {
         | StepKind::Run { droplet, .. }
         | StepKind::Collect { droplet, .. }
         | StepKind::Unmount { droplet, .. }
-        | StepKind::DestroyDroplet { droplet, .. } => (Some(droplet), None, None, None),
+        | StepKind::DestroyDroplet { droplet, .. }
+        | StepKind::KeepDroplet { droplet, .. } => (Some(droplet), None, None, None),
     }
 }

@@ -10,7 +10,7 @@ use super::error::{Refusal, RefusalKind};
 use super::{Goal, planner::TEST};
 use crate::desired::{Desired, Droplet, Image};
 use crate::live::{DropletStatus, Live, LiveDroplet};
-use crate::manifest::schema::AfterRunWord;
+use crate::manifest::schema::{AfterRun, AfterRunWord, KeepOnFailure};
 
 /// What becomes of one instance of a droplet.
 pub(super) struct DropletVerdict<'a> {
@@ -44,9 +44,14 @@ pub(super) fn droplet_verdicts<'a>(
         .iter()
         .map(|wanted| {
             let end = match (draft.goal, wanted.after_run) {
-                (Goal::Test, _) | (_, AfterRunWord::Destroy) => End::Destroyed,
-                (_, AfterRunWord::DestroyOnSuccess) => End::DestroyedOnSuccess,
-                (_, AfterRunWord::Keep) => End::Stays,
+                (Goal::Test, _) | (_, AfterRun::Word(AfterRunWord::Destroy)) => End::Destroyed,
+                (_, AfterRun::Word(AfterRunWord::DestroyOnSuccess)) => {
+                    End::DestroyedOnSuccess(None)
+                }
+                (_, AfterRun::KeepOnFailure(KeepOnFailure { keep })) => {
+                    End::DestroyedOnSuccess(Some(keep))
+                }
+                (_, AfterRun::Word(AfterRunWord::Keep)) => End::Stays,
             };
             let mut verdict = DropletVerdict {
                 droplet: wanted,
@@ -70,7 +75,7 @@ pub(super) fn droplet_verdicts<'a>(
                 );
                 verdict.remove.push((twin, reasons));
             }
-            if wanted.after_run == AfterRunWord::Destroy {
+            if wanted.after_run == AfterRun::Word(AfterRunWord::Destroy) {
                 // Whether the manifest said so already when it was made is not known.
                 let reasons = because(
                     Cause::Leftover,

@@ -60,6 +60,10 @@ pub enum RefusalKind {
     NotRunning,
     /// Another environment of the project is in use.
     InUse,
+    /// An address that names nothing.
+    NoSuchAddress,
+    /// A run step that no droplet has.
+    NoSuchStep,
     /// The planner contradicted itself.
     Internal,
 }
@@ -83,6 +87,8 @@ impl RefusalKind {
             Self::Protected => "dewpoint::plan::protected",
             Self::NotRunning => "dewpoint::plan::not_running",
             Self::InUse => "dewpoint::plan::in_use",
+            Self::NoSuchAddress => "dewpoint::plan::no_such_address",
+            Self::NoSuchStep => "dewpoint::plan::no_such_step",
             Self::Internal => "dewpoint::plan::internal",
         }
     }

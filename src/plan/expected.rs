@@ -25,6 +25,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         | StepKind::DeleteSshKey { .. }
         | StepKind::Prune { .. }
         | StepKind::DeleteVolume { .. }
+        | StepKind::KeepDroplet { .. }
         | StepKind::TagSnapshot { .. }
         | StepKind::Gather { .. }
         | StepKind::Prepare { .. } => 1,
@@ -52,6 +53,8 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         StepKind::PowerOff { .. } => 15,
         // About a minute for each used GB; a plain system has one to two.
         StepKind::TakeSnapshot { .. } => 90,
+        // Minutes; more than twenty were seen.
+        StepKind::Transfer { .. } => 300,
         StepKind::Attach { .. } => 5,
         StepKind::Detach { .. } => 4,
         StepKind::Mount { .. } | StepKind::Unmount { .. } | StepKind::StopBackground { .. } => 2,

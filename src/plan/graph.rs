@@ -75,6 +75,16 @@ impl Graph {
         self.graph.node_weights().map(|step| &step.kind)
     }
 
+    /// Copies of snapshots: whose, and the region's slug.
+    pub fn transfers(&self) -> impl Iterator<Item = (&Address, &str)> {
+        self.graph
+            .node_weights()
+            .filter_map(|step| match &step.kind {
+                StepKind::Transfer { region, .. } => Some((&step.address, region.as_str())),
+                _ => None,
+            })
+    }
+
     /// Steps after which something no longer bears a tag, or that could give one.
     pub fn takers_of_tags(&self) -> Vec<StepId> {
         self.graph
@@ -83,6 +93,7 @@ impl Graph {
                 matches!(
                     step.kind,
                     StepKind::DestroyDroplet { .. }
+                        | StepKind::KeepDroplet { .. }
                         | StepKind::DeleteVolume { .. }
                         | StepKind::Prune { .. }
                         | StepKind::UpdateTags { .. }

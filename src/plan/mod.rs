@@ -18,6 +18,7 @@ mod holder;
 mod planner;
 mod preflight;
 mod protect;
+mod run;
 pub mod step;
 mod teardown;
 
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::Cost;
 pub use error::{Refusal, RefusalKind, Refusals};
+pub use run::Selection;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 
 use crate::address::Address;
@@ -43,6 +45,8 @@ pub struct Options {
     pub goal: Goal,
     /// Protected resources that may be destroyed or replaced this once.
     pub unprotect: Vec<Address>,
+    /// Whether builders of snapshots stay when something went wrong on them.
+    pub keep_builder: bool,
 }
 
 impl Default for Options {
@@ -50,6 +54,7 @@ impl Default for Options {
         Self {
             goal: Goal::Apply,
             unprotect: Vec::new(),
+            keep_builder: false,
         }
     }
 }
@@ -60,6 +65,14 @@ impl Default for Options {
 /// Everything that stands in the way, at once.
 pub fn plan(desired: &Desired, live: &Live, options: &Options, now: i64) -> Result<Plan, Refusals> {
     planner::plan(desired, live, options, now)
+}
+
+/// Plans source and run steps on droplets that are up, and nothing else.
+///
+/// # Errors
+/// When nothing is chosen, or a droplet that is chosen is not up.
+pub fn run(desired: &Desired, live: &Live, selection: &Selection) -> Result<Plan, Refusals> {
+    run::run(desired, live, selection)
 }
 
 /// Plans the way to an empty environment, or an empty project, from what exists alone.
@@ -83,6 +96,8 @@ pub enum Goal {
     Apply,
     /// What the manifest says, run, then the environment emptied, whatever happened (`test`).
     Test,
+    /// Source and run steps on droplets that are up, and nothing else (`run`).
+    Run,
     /// An empty environment; what the project owns stays (`destroy`).
     Destroy,
     /// An empty environment and an empty project (`destroy --project`).

@@ -33,6 +33,7 @@ pub(super) fn plan(
         Goal::Apply
     };
     let mut draft = Draft::new(&desired.scope, live, goal);
+    draft.keep_builder = options.keep_builder;
     let lease = i64::try_from(desired.ttl.0).unwrap_or(i64::MAX);
     let expiry = ownership::expires_tag(now.saturating_add(lease));
 
@@ -55,19 +56,21 @@ pub(super) fn plan(
         .collect();
     let images_by_name = snapshot::by_name(&desired.scope.project, live);
     let mut snapshots: Vec<snapshot::Verdict<'_>> = Vec::new();
-    let mut built: Vec<&str> = Vec::new();
+    let mut below: BTreeMap<&str, snapshot::Below> = BTreeMap::new();
     for wanted in &desired.snapshots {
         let verdict = snapshot::compare(
             desired,
             wanted,
             &draft.owner,
             &images_by_name,
-            &built,
+            match &wanted.from {
+                Image::Snapshot(parent) => below.get(parent.as_str()).copied().unwrap_or_default(),
+                Image::Slug(_) | Image::Id(_) => snapshot::Below::default(),
+            },
+            now,
             &mut draft.refusals,
         );
-        if matches!(verdict.state, snapshot::State::Build) {
-            built.push(&wanted.name);
-        }
+        below.insert(&wanted.name, verdict.for_those_above(&below));
         snapshots.push(verdict);
     }
     let census = Census::of(desired, live, &draft);
@@ -397,11 +400,13 @@ fn empty<'a>(
         _ => None,
     };
     draft.draw_ephemeral_volumes(desired, &mut passing);
+    // A builder that is kept is kept to log in to.
+    let strict = draft.keep_builder;
     if let Some(firewall) = firewall {
-        draft.draw_firewall_removal(firewall, false);
+        draft.draw_firewall_removal(firewall, strict);
     }
     if draft.key.is_some() || key.ours {
-        draft.draw_key_removal(&desired.ssh_key.fingerprint, false);
+        draft.draw_key_removal(&desired.ssh_key.fingerprint, strict);
     }
     if !passing.is_empty() {
         draft.notices.push(format!(

@@ -27,6 +27,7 @@ pub(super) fn check(
     let mut refusals = Vec::new();
     account(draft, &mut refusals);
     region(desired, draft, &mut refusals);
+    copies(draft, &mut refusals);
     sizes_and_images(desired, planned, draft, &mut refusals);
     limits(desired, up, draft, &mut refusals);
     for droplet in &desired.droplets {
@@ -166,6 +167,46 @@ fn region(desired: &Desired, draft: &Draft<'_>, refusals: &mut Vec<Refusal>) {
             RefusalKind::Region,
             format!("region {slug} has no volumes"),
             "use a region with the feature `storage`",
+        ));
+    }
+}
+
+/// Whether snapshots can be copied to where they shall be.
+fn copies(draft: &Draft<'_>, refusals: &mut Vec<Refusal>) {
+    let regions = &draft.live.catalog.regions;
+    if regions.is_empty() {
+        return;
+    }
+    for (address, slug) in draft.graph.transfers() {
+        let takes_copies = draft.live.catalog.region(slug).map(|region| {
+            region
+                .features
+                .iter()
+                .any(|feature| feature == "image_transfer")
+        });
+        let reason = match takes_copies {
+            Some(true) => continue,
+            Some(false) => format!("region {slug} takes no copies of snapshots"),
+            None => format!("there is no region `{slug}`"),
+        };
+        let known: Vec<&str> = regions
+            .iter()
+            .filter(|region| {
+                region
+                    .features
+                    .iter()
+                    .any(|feature| feature == "image_transfer")
+            })
+            .map(|region| region.slug.as_str())
+            .collect();
+        refusals.push(refusal(
+            Some(address),
+            RefusalKind::Region,
+            reason,
+            format!(
+                "take it out of `regions`, or use one of {}",
+                known.join(", ")
+            ),
         ));
     }
 }

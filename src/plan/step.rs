@@ -9,7 +9,7 @@ pub use crate::desired::spec::{
     VolumeSpec,
 };
 use crate::manifest::schema::{Filesystem, HostKeyPolicy};
-use crate::units::Gib;
+use crate::units::{Gib, Seconds};
 
 /// Position of a step in its plan.
 #[derive(
@@ -295,6 +295,13 @@ pub enum StepKind {
         /// Its tags, sorted.
         tags: Vec<String>,
     },
+    /// Copies a snapshot to a further region and waits until it is there.
+    Transfer {
+        /// The snapshot.
+        image: ImageRef,
+        /// Slug of the region.
+        region: String,
+    },
     /// Deletes an old snapshot.
     Prune {
         /// Its id.
@@ -393,6 +400,16 @@ pub enum StepKind {
         /// The environment's tag or the builder's: with the name it finds a droplet whose create answer was lost.
         tag: String,
     },
+    /// Sees to a droplet that a failure kept from being destroyed: gives it a deadline, says how it
+    /// is reached. Does nothing for one that is gone.
+    KeepDroplet {
+        /// Which one. One that its create never made is no error.
+        droplet: DropletRef,
+        /// How long it is kept from then on; its lease stays as it was when absent.
+        keep: Option<Seconds>,
+        /// The environment's tag: with the name it finds the droplet's other tags.
+        tag: String,
+    },
 }
 
 /// What is brought back of a background step.
@@ -443,6 +460,7 @@ impl StepKind {
             Self::PowerOff { .. } => "power off".to_owned(),
             Self::TakeSnapshot { .. } => "take snapshot".to_owned(),
             Self::TagSnapshot { .. } => "tag snapshot".to_owned(),
+            Self::Transfer { region, .. } => format!("transfer to {region}"),
             Self::Prune { name, .. } => format!("prune {name}"),
             Self::Attach { .. } => "attach".to_owned(),
             Self::Mount { path, .. } => format!("mount {path}"),
@@ -459,6 +477,7 @@ impl StepKind {
             Self::Unmount { path, .. } => format!("unmount {path}"),
             Self::Detach { .. } => "detach".to_owned(),
             Self::DestroyDroplet { .. } => "destroy droplet".to_owned(),
+            Self::KeepDroplet { .. } => "keep after a failure".to_owned(),
         }
     }
 }

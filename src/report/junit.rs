@@ -111,6 +111,7 @@ mod tests {
             help: None,
             causes: vec![],
             exit_status: Some(1),
+            script: Vec::new(),
             tail: vec!["AssertionError: 1 != <2>".to_owned()],
         };
         let result = |run: &str, failure: Option<Failure>, skipped: Option<&str>| RunResult {
@@ -120,6 +121,7 @@ mod tests {
             failure,
             skipped: skipped.map(str::to_owned),
             tries: 1,
+            log: Utf8PathBuf::new(),
         };
         let xml = render(
             "shop / main",

@@ -2,14 +2,18 @@
 
 use std::fmt::Write as _;
 
+use camino::Utf8PathBuf;
+
 use super::fold::fold;
 use super::groups::{names_of, title_of};
 use super::labels::step_title;
 use super::plan_text::{cut, duration, monthly_stored, unpriced};
 use super::style::Palette;
 use crate::address::Address;
+use crate::execute::NOT_KEPT;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::event::DONE_BEFORE;
+use crate::execute::journal::log_path;
 use crate::execute::standing::{Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
@@ -30,6 +34,8 @@ pub struct RunResult {
     pub skipped: Option<String>,
     /// How many times it was tried; 1 also when it was skipped.
     pub tries: u32,
+    /// Where its output lies, relative to the folder of the run.
+    pub log: Utf8PathBuf,
 }
 
 /// What became of each run step, in the plan's order.
@@ -47,6 +53,7 @@ pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
             failure: None,
             skipped: Some("the run ended before it".to_owned()),
             tries: 1,
+            log: log_path(step),
         };
         for event in events {
             match &event.kind {
@@ -141,6 +148,15 @@ pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
                 if detail.is_empty() { "" } else { ": " },
             );
             let _ = writeln!(out, "{}", line.trim_end());
+            // One that said nothing has none.
+            if result
+                .failure
+                .as_ref()
+                .is_some_and(|failure| !failure.tail.is_empty())
+            {
+                let log = format!("log: {}/{}", view.run_folder, result.log);
+                let _ = writeln!(out, "  {:droplets$}  {}", "", palette.faint(&log));
+            }
         }
     }
     write_failures(&mut out, plan, events, view);
@@ -242,6 +258,7 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         };
         let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
     }
+    write_kept(out, plan, events, palette);
     if !kept.is_empty() {
         let stored = monthly_stored(plan);
         let mut price = if stored.0 > rust_decimal::Decimal::ZERO {
@@ -302,6 +319,34 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
     }
 }
 
+/// Droplets that a failure kept from being destroyed: until when, and how they are reached.
+fn write_kept(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
+    for event in events {
+        let EventKind::Done { step, note, .. } = &event.kind else {
+            continue;
+        };
+        let Some(step) = plan.step(*step) else {
+            continue;
+        };
+        let StepKind::KeepDroplet { droplet, .. } = &step.kind else {
+            continue;
+        };
+        if note == NOT_KEPT {
+            continue;
+        }
+        let what = match &step.address {
+            Address::Snapshot(_) => format!("the builder of {}", step.address),
+            address => address.to_string(),
+        };
+        let _ = writeln!(
+            out,
+            "{} {what} ({}) is {note}; it costs money until it is destroyed",
+            palette.strong("Left by the failure:"),
+            droplet.name(),
+        );
+    }
+}
+
 /// Whether an event tells of a step that an interrupt ended.
 fn is_stop(event: &Event) -> bool {
     matches!(&event.kind, EventKind::Failed { failure, .. } if failure.code == INTERRUPTED)
@@ -319,13 +364,29 @@ fn only_runs_failed(events: &[Event]) -> bool {
 }
 
 /// The command that makes such a plan.
-const fn command(plan: &Plan) -> &'static str {
-    match plan.goal {
+fn command(plan: &Plan) -> String {
+    let word = match plan.goal {
         Goal::Apply => "apply",
         Goal::Test => "test",
+        Goal::Run => {
+            let mut addresses = plan.changes.iter().map(|change| &change.address);
+            let first = addresses
+                .next()
+                .map_or_else(String::new, ToString::to_string);
+            let name = first.split('[').next().unwrap_or_default();
+            let pattern = if plan.changes.len() <= 1 {
+                first.as_str()
+            } else if addresses.all(|address| address.matches(name)) {
+                name
+            } else {
+                "droplet.*"
+            };
+            return format!("run {}", crate::guest::quote(pattern));
+        }
         Goal::Destroy => "destroy",
         Goal::DestroyProject => "destroy --project",
-    }
+    };
+    word.to_owned()
 }
 
 /// Addresses with names, those of one kind of droplet as one.
@@ -380,6 +441,9 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
         let _ = writeln!(out, "  {}", failure.message);
         for cause in &failure.causes {
             let _ = writeln!(out, "  caused by: {cause}");
+        }
+        for line in &failure.script {
+            let _ = writeln!(out, "    {}", super::lines::clean(line));
         }
         if !failure.tail.is_empty() {
             let _ = writeln!(out, "  {}", palette.faint("last output:"));

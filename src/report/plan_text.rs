@@ -219,6 +219,7 @@ pub(super) fn unpriced(plan: &Plan) -> (Vec<&str>, Vec<&str>) {
 const fn every(plan: &Plan) -> &'static str {
     match plan.goal {
         Goal::Test => "This test:",
+        Goal::Run => "This run:",
         Goal::Apply | Goal::Destroy | Goal::DestroyProject => "Every apply:",
     }
 }

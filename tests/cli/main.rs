@@ -5,12 +5,15 @@
 mod after_run;
 mod apply;
 mod client_server;
+mod examples;
+mod failures;
 mod faults;
 mod first_steps;
 mod fleet;
 mod interrupt;
 mod local_cloud;
 mod quickstart;
+mod run;
 mod secrets;
 mod services;
 mod shared_volume;

@@ -79,6 +79,7 @@ impl<'a> Project<'a> {
         let options = Options {
             goal,
             unprotect: vec![],
+            keep_builder: false,
         };
         let now = jiff::Timestamp::now().as_second();
         let plan = plan::plan(&self.desired, &live, &options, now).expect("can be planned");

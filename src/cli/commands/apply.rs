@@ -17,11 +17,17 @@ use crate::units::Seconds;
 /// When it cannot be planned, is not approved, or cannot be started. What fails later is reported
 /// and becomes the exit code.
 pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
-    let Apply { approval } = options;
+    let Apply {
+        approval,
+        keep_builder,
+    } = options;
     carry_out(
         context,
         Goal::Apply,
-        &approval.unprotect,
+        planning::Wishes {
+            unprotect: &approval.unprotect,
+            keep_builder: *keep_builder,
+        },
         approval.lock_timeout,
         (!approval.yes).then_some("Carry out this plan?"),
     )
@@ -36,7 +42,10 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
     carry_out(
         context,
         Goal::Test,
-        &options.unprotect,
+        planning::Wishes {
+            unprotect: &options.unprotect,
+            keep_builder: options.keep_builder,
+        },
         options.lock_timeout,
         None,
     )
@@ -60,7 +69,10 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
     carry_out(
         context,
         goal,
-        &approval.unprotect,
+        planning::Wishes {
+            unprotect: &approval.unprotect,
+            keep_builder: false,
+        },
         approval.lock_timeout,
         (!approval.yes).then_some(question),
     )
@@ -70,7 +82,7 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
 async fn carry_out(
     context: &Context,
     goal: Goal,
-    unprotect: &[String],
+    wishes: planning::Wishes<'_>,
     lock_timeout: Option<Seconds>,
     question: Option<&str>,
 ) -> miette::Result<Exit> {
@@ -79,10 +91,13 @@ async fn carry_out(
         return Err(CliError::NoTerminal.into());
     }
     let loaded = context.load()?;
-    let secrets = execution::secrets(&loaded.manifest, goal)?;
+    let secrets = match goal {
+        Goal::Destroy | Goal::DestroyProject => std::collections::BTreeMap::new(),
+        Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
+    };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
     let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
-    let planned = planning::make(context, loaded, goal, unprotect).await?;
+    let planned = planning::make(context, loaded, goal, wishes).await?;
     refuse_without_guests(&planned)?;
     // Whoever approves reads it first; when nobody is asked, `--quiet` leaves it out.
     if question.is_some() || !context.global.quiet {
@@ -112,7 +127,7 @@ fn refuse_unsafe(plan: &Plan, live: &Live) -> Result<(), CliError> {
 }
 
 /// A plan that logs in somewhere cannot be carried out where there are no guests.
-fn refuse_without_guests(planned: &Planned) -> Result<(), CliError> {
+pub(super) fn refuse_without_guests(planned: &Planned) -> Result<(), CliError> {
     if planned.cloud.no_guests.is_empty() {
         return Ok(());
     }

@@ -4,5 +4,6 @@ pub mod apply;
 pub mod init;
 pub mod local;
 pub mod plan;
+pub mod run;
 pub mod texts;
 pub mod validate;

@@ -26,7 +26,11 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     } else {
         execution::unset_secrets(&loaded.manifest)
     };
-    let mut planned = planning::make(context, loaded, goal, &options.unprotect).await?;
+    let wishes = planning::Wishes {
+        unprotect: &options.unprotect,
+        ..planning::Wishes::default()
+    };
+    let mut planned = planning::make(context, loaded, goal, wishes).await?;
     if !unset.is_empty() {
         planned.plan.notices.push(format!(
             "secrets not set in the environment: {}; nothing is carried out without them",

@@ -113,3 +113,74 @@ async fn an_image_that_was_deleted_is_deleted() {
         .await
         .expect_err("it is there");
 }
+
+/// An image that is in these regions.
+fn image_in(regions: &[&str]) -> Reply {
+    let mut image = image("available");
+    image["regions"] = json!(regions);
+    ok(json!({ "image": image }))
+}
+
+/// A transfer of an image.
+fn transfer(id: u64, region: &str, status: &str) -> serde_json::Value {
+    json!({ "id": id, "status": status, "type": "transfer", "region_slug": region })
+}
+
+#[tokio::test]
+async fn an_image_is_copied_once_although_the_answer_was_lost() {
+    let lists = Count::default();
+    let looks = Count::default();
+    let server = Server::start(move |seen| match seen.line().as_str() {
+        "GET /v2/images/99" if looks.up() < 3 => image_in(&["nyc3"]),
+        "GET /v2/images/99" => image_in(&["nyc3", "sfo3"]),
+        "POST /v2/images/99/actions" => {
+            assert_eq!(seen.body, json!({ "type": "transfer", "region": "sfo3" }));
+            Reply::With(504, vec![], "<html>".to_owned())
+        }
+        "GET /v2/images/99/actions" => {
+            let mut all = vec![
+                transfer(3, "ams3", "in-progress"),
+                transfer(4, "sfo3", "errored"),
+            ];
+            if lists.up() > 0 {
+                all.push(transfer(5, "sfo3", "in-progress"));
+            }
+            page_of(seen, "actions", &all)
+        }
+        "GET /v2/actions/5" => ok(json!({ "action": transfer(5, "sfo3", "completed") })),
+        other => panic!("unexpected {other}"),
+    })
+    .await;
+    server
+        .client()
+        .transfer_image(99, "sfo3")
+        .await
+        .expect("copied");
+    assert_eq!(server.count("POST /v2/images/99/actions"), 1);
+}
+
+#[tokio::test]
+async fn an_image_that_is_there_is_not_copied() {
+    let server = Server::start(|seen| match seen.line().as_str() {
+        "GET /v2/images/99" => image_in(&["nyc3", "sfo3"]),
+        other => panic!("unexpected {other}"),
+    })
+    .await;
+    let client = server.client();
+    client
+        .transfer_image(99, "sfo3")
+        .await
+        .expect("it is there");
+    // What is refused and not there is an error.
+    let server = Server::start(|seen| match seen.line().as_str() {
+        "GET /v2/images/99" => image_in(&["nyc3"]),
+        "GET /v2/images/99/actions" => page_of(seen, "actions", &[]),
+        _ => refuse(422, "unprocessable_entity", "Region is not available"),
+    })
+    .await;
+    let client = server.client();
+    client
+        .transfer_image(99, "mars1")
+        .await
+        .expect_err("refused");
+}

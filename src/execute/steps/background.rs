@@ -68,7 +68,7 @@ impl Steps {
             )
             .await;
         watch.finish(&mut output);
-        let mut tail = output.finish();
+        let (mut tail, _) = output.finish();
         let Err(end) = end else {
             let took = since.elapsed().as_secs_f64();
             return Ok(match (began, &background.ready) {
@@ -241,6 +241,7 @@ impl Steps {
                 help: Some(format!("its whole log is {path}")),
                 causes: Vec::new(),
                 exit_status: Some(status),
+                script: Vec::new(),
                 tail: last_lines(&standing, reporter),
             }),
             _ => Ok(Some(format!("log, {}", bytesize::ByteSize(size)))),
@@ -365,6 +366,7 @@ impl NotReady {
             help: Some(help.to_owned()),
             causes: Vec::new(),
             exit_status,
+            script: Vec::new(),
             tail,
         })
     }

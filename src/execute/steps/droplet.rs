@@ -213,6 +213,7 @@ impl Steps {
         // All of them, whatever becomes of one.
         let destroyed = join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await;
         destroyed.into_iter().collect::<Result<(), _>>()?;
+        self.outputs.destroyed_droplet(droplet.name());
         Ok(String::new())
     }
 

@@ -1,14 +1,22 @@
 //! Files: to droplets and back.
 
+use std::time::Duration;
+
 use camino::Utf8Path;
 
 use super::Steps;
+use tokio::time::sleep;
+
 use crate::execute::error::StepError;
+use crate::execute::event::Failure;
 use crate::execute::exposed::exposed_in;
 use crate::execute::feed::Reporter;
 use crate::execute::journal::file_name;
 use crate::guest::{self, SyncReport};
 use crate::plan::step::{DropletRef, SourceSpec};
+
+/// How long artifacts may still take after an interrupt.
+const WHEN_INTERRUPTED: Duration = Duration::from_secs(1);
 
 impl Steps {
     /// Brings the source onto a droplet.
@@ -86,21 +94,32 @@ impl Steps {
         }
     }
 
-    /// Brings artifacts back.
+    /// Brings artifacts back. An interrupt leaves it a moment: deletes are due within 2 s.
     pub(super) async fn collect(
         &self,
         droplet: &DropletRef,
         cwd: Option<&str>,
         patterns: &[String],
         reporter: &Reporter,
-    ) -> Result<String, StepError> {
+    ) -> Result<Result<String, StepError>, Failure> {
         let folder = self.settings.run_folder.join("artifacts");
         let folder = &folder.join(file_name(droplet.name()));
-        let report = self
-            .on_droplet(droplet, reporter, |session| {
-                Box::pin(async move { guest::collect(&session, cwd, patterns, folder).await })
-            })
-            .await?;
+        let work = self.on_droplet(droplet, reporter, |session| {
+            Box::pin(async move { guest::collect(&session, cwd, patterns, folder).await })
+        });
+        let out_of_time = async {
+            reporter.cancelled().await;
+            sleep(WHEN_INTERRUPTED).await;
+        };
+        let report = tokio::select! {
+            biased;
+            report = work => report,
+            () = out_of_time => return Err(Failure::interrupted()),
+        };
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => return Ok(Err(error)),
+        };
         for pattern in &report.unmatched {
             reporter.notice(&format!(
                 "the artifact `{pattern}` matched nothing on {}",
@@ -116,11 +135,11 @@ impl Steps {
         }
         self.tell_exposed(droplet, folder, &report.files, reporter)
             .await;
-        Ok(match report.files.len() {
+        Ok(Ok(match report.files.len() {
             0 => "no files".to_owned(),
             1 => format!("1 file, {}", bytesize::ByteSize(report.bytes)),
             files => format!("{files} files, {}", bytesize::ByteSize(report.bytes)),
-        })
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ mod droplet;
 mod files;
 mod firewall;
 mod inventory;
+pub mod keep;
 mod run;
 mod snapshot;
 mod ssh_key;
@@ -243,6 +244,9 @@ impl Perform for Steps {
                 }
                 destroyed
             }
+            StepKind::KeepDroplet { droplet, keep, tag } => {
+                self.keep_droplet(droplet, *keep, tag).await
+            }
             StepKind::Provision { droplet, step, .. } => {
                 return self.provision(droplet, step, reporter).await;
             }
@@ -251,6 +255,7 @@ impl Perform for Steps {
                 self.take_snapshot(step.id, droplet, name).await
             }
             StepKind::TagSnapshot { image, tags } => self.tag_snapshot(image, tags).await,
+            StepKind::Transfer { image, region } => self.transfer(image, region).await,
             StepKind::Prune { id, .. } => self.prune(*id).await,
             StepKind::Gather { droplets } => self.gather(step.id, droplets).await,
             StepKind::Prepare {
@@ -275,7 +280,7 @@ impl Perform for Steps {
                     true => Ok(String::new()),
                     false => {
                         let cwd = cwd.as_deref();
-                        self.collect(droplet, cwd, patterns, reporter).await
+                        self.collect(droplet, cwd, patterns, reporter).await?
                     }
                 };
                 // The log comes also when the files do not.

@@ -76,7 +76,12 @@ impl Steps {
                 Err(failure) => failure,
             };
             if attempt > run.retries || !failure.may_pass {
-                let mut failure = failure.into_failure(FailureClass::RunStep, "run", run.timeout);
+                let mut failure = failure.into_failure(
+                    FailureClass::RunStep,
+                    "run",
+                    run.timeout,
+                    &command.script,
+                );
                 failure.allowed = run.allow_failure && failure.class == FailureClass::RunStep;
                 return Err(failure);
             }
@@ -131,7 +136,12 @@ impl Steps {
                 self.execute(droplet, &command, reporter)
                     .await
                     .map_err(|failure| {
-                        failure.into_failure(FailureClass::Tool, "provision", *timeout)
+                        failure.into_failure(
+                            FailureClass::Tool,
+                            "provision",
+                            *timeout,
+                            &command.script,
+                        )
                     })?;
                 Ok(String::new())
             }
@@ -159,12 +169,13 @@ impl Steps {
         let session = self.session(droplet).await.map_err(|error| BadEnd {
             how: How::NotRun(error),
             tail: Vec::new(),
+            line: None,
             // Connecting was tried for long enough.
             may_pass: false,
         })?;
         let mut output = CommandOutput::new(reporter);
         let ended = session.run(command, &mut output).await;
-        let tail = output.finish();
+        let (tail, line) = output.finish();
         let (how, may_pass) = match ended {
             Ok(Ended::Exit(0)) => return Ok(()),
             Ok(Ended::Exit(status)) => (How::Exit(status), true),
@@ -176,6 +187,7 @@ impl Steps {
         Err(BadEnd {
             how,
             tail,
+            line,
             may_pass,
         })
     }
@@ -185,6 +197,8 @@ impl Steps {
 struct BadEnd {
     how: How,
     tail: Vec<String>,
+    /// The line of the script whose command ended it.
+    line: Option<u32>,
     /// Whether another try could go better.
     may_pass: bool,
 }
@@ -211,8 +225,20 @@ impl BadEnd {
 
     /// As a failure: an end of the command's own is of the class; that it could not be run, or how
     /// it ended is not known, is the tool's.
-    fn into_failure(self, class: FailureClass, sort: &str, limit: Seconds) -> Failure {
-        let message = self.reason(limit);
+    fn into_failure(
+        self,
+        class: FailureClass,
+        sort: &str,
+        limit: Seconds,
+        script: &str,
+    ) -> Failure {
+        // One line is the command, which is shown already.
+        let line = self.line.filter(|_| script.lines().count() > 1);
+        let message = match line {
+            Some(line) => format!("{} in line {line} of its script", self.reason(limit)),
+            None => self.reason(limit),
+        };
+        let script = line.map_or_else(Vec::new, |line| around(script, line));
         let (word, help, exit_status) = match self.how {
             How::Exit(status) => ("exit", None, Some(status)),
             How::Signal(name) if name == "KILL" => (
@@ -241,7 +267,50 @@ impl BadEnd {
             help,
             causes: Vec::new(),
             exit_status,
+            script,
             tail: self.tail,
         }
+    }
+}
+
+/// How many lines of a script are shown before and after the one that failed.
+const AROUND: u32 = 2;
+/// How much of a line of a script is shown, in characters.
+const LONGEST: usize = 160;
+
+/// The lines of a script around one, numbered; the one itself is marked.
+fn around(script: &str, line: u32) -> Vec<String> {
+    let from = line.saturating_sub(AROUND).max(1);
+    let to = line.saturating_add(AROUND);
+    let width = to.to_string().len();
+    (1..)
+        .zip(script.lines())
+        .filter(|(number, _)| (from..=to).contains(number))
+        .map(|(number, text)| {
+            let sign = if number == line { '>' } else { ' ' };
+            let shown: String = text.chars().take(LONGEST).collect();
+            format!("{sign} {number:width$} | {shown}")
+                .trim_end()
+                .to_owned()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::around;
+
+    #[test]
+    fn a_script_is_shown_around_the_line_that_failed() {
+        let script = "set -u\napt-get update\n\nfalse\necho never\necho more\n";
+        insta::assert_snapshot!(around(script, 4).join("\n"), @r"
+          2 | apt-get update
+          3 |
+        > 4 | false
+          5 | echo never
+          6 | echo more
+        ");
+        assert_eq!(around("false", 1), ["> 1 | false"]);
+        assert_eq!(around("false", 9), Vec::<String>::new());
     }
 }

@@ -67,18 +67,33 @@ impl Steps {
         image: &ImageRef,
         tags: &[String],
     ) -> Result<String, StepError> {
+        let id = self.image(image)?;
+        self.settings
+            .client
+            .add_tags(TaggedResource::Image, &id.to_string(), tags)
+            .await?;
+        Ok(String::new())
+    }
+
+    fn image(&self, image: &ImageRef) -> Result<u64, StepError> {
         let id = match image {
             ImageRef::Id(id) => Some(*id),
             ImageRef::Taken(step) => self.outputs.image(*step),
             ImageRef::Slug(_) => None,
         };
-        let id = id.ok_or_else(|| StepError::NotMade {
+        id.ok_or_else(|| StepError::NotMade {
             what: "the snapshot".to_owned(),
-        })?;
-        self.settings
-            .client
-            .add_tags(TaggedResource::Image, &id.to_string(), tags)
-            .await?;
+        })
+    }
+
+    /// Copies a snapshot to a further region.
+    pub(super) async fn transfer(
+        &self,
+        image: &ImageRef,
+        region: &str,
+    ) -> Result<String, StepError> {
+        let id = self.image(image)?;
+        self.settings.client.transfer_image(id, region).await?;
         Ok(String::new())
     }
 

@@ -97,6 +97,7 @@ impl Perform for Scripted {
                 help: None,
                 causes: vec![],
                 exit_status: None,
+                script: Vec::new(),
                 tail: vec![],
             }),
             Act::Panic => panic!("as the script says"),

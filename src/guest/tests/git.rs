@@ -171,16 +171,48 @@ async fn exactly_one_commit_is_brought_over() {
 }
 
 #[tokio::test]
-async fn submodules_are_named() {
+async fn submodules_come_with_it() {
     let rig = Rig::start().await;
     let (folder, ..) = repository(&rig);
+    let middle = rig.server.folder("middle");
+    git(&middle, &["init", "-q"]);
+    let inner = format!("../{}", folder.file_name().expect("a name"));
+    git(
+        &middle,
+        &["submodule", "--quiet", "add", folder.as_str(), "lib/inner"],
+    );
+    git(
+        &middle,
+        &[
+            "config",
+            "-f",
+            ".gitmodules",
+            "submodule.lib/inner.url",
+            &inner,
+        ],
+    );
+    git(&middle, &["commit", "-qam", "middle"]);
     let outer = rig.server.folder("outer");
     git(&outer, &["init", "-q"]);
     git(
         &outer,
-        &["submodule", "--quiet", "add", folder.as_str(), "lib/inner"],
+        &["submodule", "--quiet", "add", middle.as_str(), "middle"],
     );
-    git(&outer, &["commit", "-qm", "outer"]);
+    git(
+        &outer,
+        &["submodule", "--quiet", "add", folder.as_str(), "untold"],
+    );
+    git(
+        &outer,
+        &[
+            "config",
+            "-f",
+            ".gitmodules",
+            "--remove-section",
+            "submodule.untold",
+        ],
+    );
+    git(&outer, &["commit", "-qam", "outer"]);
     let commit = git(&outer, &["rev-parse", "HEAD"]);
     let cache = rig.server.home.join("cache");
     let into = rig.there.as_str();
@@ -188,5 +220,12 @@ async fn submodules_are_named() {
     let report = sync_git(&rig.session, &url, &commit, &rig.here, &cache, into)
         .await
         .expect("synced");
-    assert_eq!(report.left_out, ["lib/inner"]);
+    assert_eq!(report.left_out, ["untold"]);
+    let there = rig.there();
+    for file in [
+        "middle/lib/inner/main.py 644 two",
+        "middle/lib/inner/run.sh 755 run",
+    ] {
+        assert!(there.contains(&file.to_owned()), "{there:?}");
+    }
 }

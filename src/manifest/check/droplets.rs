@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::{Access, AfterRun, Droplet, Manifest, Source, VolumeMount};
+use super::super::schema::{Access, Droplet, Manifest, Source, VolumeMount};
 use super::super::wording::shown;
 use super::{MOST_DROPLETS, env, exactly_one, names, not_blank, paths, run, slug, snapshots};
 
@@ -31,13 +31,6 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         tags(&path.then("tags"), &droplet.tags, report);
         run::check(&path.then("run"), &droplet.run, report);
         needs(&path.then("needs"), &droplet.needs, report);
-        if let AfterRun::KeepOnFailure(_) = droplet.after_run {
-            report.not_yet(
-                &path.then("after_run"),
-                "`after_run: { keep: ... }`",
-                "write `after_run: destroy_on_success` and remove the droplet with `dewpoint destroy`",
-            );
-        }
     }
     let all = all_instances(manifest);
     let is_said = manifest

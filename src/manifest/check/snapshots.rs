@@ -7,6 +7,9 @@ use super::super::schema::{ImageSource, Manifest, Provision, Snapshot};
 use super::super::wording::shown;
 use super::{env, exactly_one, names, not_blank, paths, slug};
 
+/// In seconds: a build takes minutes, and its end must not be the next one's beginning.
+const SHORTEST_REFRESH: u64 = 3_600;
+
 pub(super) fn check(manifest: &Manifest, report: &mut Report) {
     for (name, snapshot) in &manifest.snapshots {
         let path = Path::of("snapshots").then(name.as_str());
@@ -26,11 +29,16 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
                     .help("write at least 1"),
             );
         }
-        if snapshot.refresh.is_some() {
-            report.not_yet(
+        if let Some(refresh) = snapshot.refresh
+            && refresh.0 < SHORTEST_REFRESH
+        {
+            report.value(
                 &path.then("refresh"),
-                "`refresh`",
-                "remove it; to build anew now, change the recipe, such as a comment in a `run`",
+                Problem::new(
+                    Kind::BadValue,
+                    "a snapshot that is rebuilt more often than hourly is never done",
+                )
+                .help("write at least 1h, such as `30d`"),
             );
         }
         regions(&path.then("regions"), snapshot, &manifest.region, report);
@@ -73,12 +81,14 @@ fn regions(path: &Path, snapshot: &Snapshot, region: &str, report: &mut Report) 
         return;
     }
     for (index, one) in regions.iter().enumerate() {
-        if one != region {
-            report.not_yet_value(
-                &path.then(index),
-                "a copy in another region than the manifest's",
-                "remove it; a manifest of its own for that region builds its own snapshot",
+        let path = path.then(index);
+        slug(&path, "a region", one, "sfo3", report);
+        if regions[..index].contains(one) {
+            let problem = Problem::new(
+                Kind::BadValue,
+                format!("`{}` stands in the list twice", shown(one)),
             );
+            report.value(&path, problem.help("remove one of them"));
         }
     }
 }

@@ -152,12 +152,12 @@ pub enum When {
 }
 
 /// What becomes of a droplet after its runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AfterRun {
     /// `keep`, `destroy` or `destroy_on_success`.
     Word(AfterRunWord),
-    /// Destroyed after a success; after a failure kept for a while. Not supported yet.
+    /// Destroyed after a success; after a failure kept for a while, with its deadline in its expiry tag.
     KeepOnFailure(KeepOnFailure),
 }
 

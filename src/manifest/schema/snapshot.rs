@@ -41,10 +41,11 @@ pub struct Snapshot {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub keep: u32,
-    /// Rebuild when older than this, even if the recipe is unchanged. Not supported yet.
+    /// Rebuild when older than this, even if the recipe is unchanged: at the next apply, with what is made from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Seconds>,
-    /// Regions that shall hold a copy; default the manifest's region. Others than that are not supported yet.
+    /// Regions that shall hold a copy, the manifest's among them; default that one alone. A copy that is there stays when
+    /// its region leaves the list: the API cannot remove one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<String>>,
 }

@@ -8,9 +8,9 @@ use crate::desired::{Desired, Droplet};
 use crate::plan::change::{Activity, ActivityRun, FieldChange};
 use crate::plan::compare::made;
 
-impl<'a> Draft<'a> {
+impl Draft<'_> {
     /// Notes what is done on a droplet, unless that is nothing.
-    pub(super) fn note_activity(&mut self, desired: &'a Desired, planned: &PlannedDroplet<'a>) {
+    pub(super) fn note_activity(&mut self, desired: &Desired, planned: &PlannedDroplet<'_>) {
         let droplet = planned.droplet;
         let single_use = planned.is_single_use();
         let nothing_runs = droplet.source.is_none() && droplet.runs.is_empty();
@@ -18,9 +18,12 @@ impl<'a> Draft<'a> {
             return;
         }
         let after_run = match planned.end {
-            End::Stays => "stays",
-            End::Destroyed => "is destroyed whatever happens",
-            End::DestroyedOnSuccess => "is destroyed if every run succeeded",
+            End::Stays => "stays".to_owned(),
+            End::Destroyed => "is destroyed whatever happens".to_owned(),
+            End::DestroyedOnSuccess(None) => "is destroyed if every run succeeded".to_owned(),
+            End::DestroyedOnSuccess(Some(keep)) => {
+                format!("is destroyed if every run succeeded, else kept for {keep}")
+            }
         };
         let fields = if single_use {
             described(desired, droplet)
@@ -43,7 +46,7 @@ impl<'a> Draft<'a> {
                     background: run.spec.background.as_ref().map(ready_text),
                 })
                 .collect(),
-            after_run: after_run.to_owned(),
+            after_run,
             fields,
         });
     }

@@ -10,6 +10,7 @@ use crate::plan::step::{
     CollectLog, DropletRef, DropletSpec, InventoryDroplet, NewDroplet, StepId, StepKind,
     TaggedResource, VolumeRef,
 };
+use crate::units::Seconds;
 
 /// The API makes at most this many droplets in one call.
 const PER_CREATE: usize = 10;
@@ -24,8 +25,8 @@ pub(in crate::plan) enum End {
     Stays,
     /// It is destroyed, whatever happened.
     Destroyed,
-    /// It is destroyed if every run succeeded.
-    DestroyedOnSuccess,
+    /// It is destroyed if every run succeeded; else it may have a deadline of its own.
+    DestroyedOnSuccess(Option<Seconds>),
 }
 
 /// A droplet as steps see it.
@@ -353,7 +354,7 @@ impl<'a> Draft<'a> {
                 }
                 None
             }
-            End::Destroyed | End::DestroyedOnSuccess => self.draw_end(planned, life, users),
+            End::Destroyed | End::DestroyedOnSuccess(_) => self.draw_end(planned, life, users),
         }
     }
 
@@ -513,8 +514,40 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Login, source, runs and artifacts of a droplet that is up: nothing else of it.
+    pub fn draw_run_alone(
+        &mut self,
+        desired: &Desired,
+        planned: &PlannedDroplet<'_>,
+        live: &LiveDroplet,
+    ) {
+        let nothing_runs = planned.droplet.source.is_none() && planned.droplet.runs.is_empty();
+        if nothing_runs {
+            return;
+        }
+        let connect = self.connect_known(live, &planned.droplet.address);
+        let mut life = Life {
+            reference: known(live),
+            all: vec![connect],
+            required: vec![connect],
+            ended: Vec::new(),
+            needed: Vec::new(),
+            needed_ended: Vec::new(),
+            connect: Some(connect),
+            prepared: None,
+            releases: Vec::new(),
+            work: Vec::new(),
+            backgrounds: Vec::new(),
+            mounts: Vec::new(),
+            event: None,
+        };
+        self.draw_runs(planned, &mut life);
+        self.draw_logs(planned, &mut life, &[]);
+        self.note_activity(desired, planned);
+    }
+
     /// Source, runs, artifacts.
-    fn draw_runs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life) {
+    fn draw_runs(&mut self, planned: &PlannedDroplet<'_>, life: &mut Life) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         if let Some(source) = &droplet.source {
@@ -651,7 +684,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Logs and artifacts of what runs in the background: they are whole when all else is done.
-    fn draw_logs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life, users: &[StepId]) {
+    fn draw_logs(&mut self, planned: &PlannedDroplet<'_>, life: &mut Life, users: &[StepId]) {
         let reason = "a log is brought back once nothing needs what writes it any more";
         let before: Vec<StepId> = life.work.iter().chain(users).copied().collect();
         for background in &life.backgrounds {

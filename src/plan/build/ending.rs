@@ -5,9 +5,37 @@
 
 use super::Draft;
 use super::droplet::{End, Life, PlannedDroplet};
-use crate::plan::step::{StepId, StepKind};
+use crate::address::Address;
+use crate::plan::step::{DropletRef, StepId, StepKind};
+use crate::units::Seconds;
 
 impl<'a> Draft<'a> {
+    /// What is done for a droplet that is still there after these steps, the last of which would
+    /// have destroyed it.
+    pub(super) fn draw_keeping(
+        &mut self,
+        address: &Address,
+        droplet: DropletRef,
+        keep: Option<Seconds>,
+        before: &[StepId],
+    ) {
+        let step = self.cleanup(
+            address,
+            StepKind::KeepDroplet {
+                droplet,
+                keep,
+                tag: self.environment_tag(),
+            },
+        );
+        for &before in before {
+            self.graph.after(
+                before,
+                step,
+                "whether it is kept shows once it could have been destroyed",
+            );
+        }
+    }
+
     /// Stop, unmount, detach, destroy; all of it once `users`, steps on other droplets that need what
     /// runs here, have ended. Returns the step that stops it, if one does.
     pub(super) fn draw_end(
@@ -19,10 +47,11 @@ impl<'a> Draft<'a> {
         let droplet = planned.droplet;
         let address = &droplet.address;
         let gate: &[StepId] = match planned.end {
-            End::DestroyedOnSuccess => &life.required,
+            End::DestroyedOnSuccess(_) => &life.required,
             End::Stays | End::Destroyed => &[],
         };
-        let always = planned.end != End::DestroyedOnSuccess;
+        // What a failure keeps is no clean-up: clean-up happens whatever failed.
+        let certain = gate.is_empty();
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
         before.extend_from_slice(users);
@@ -34,7 +63,7 @@ impl<'a> Draft<'a> {
                 StepKind::StopBackground {
                     droplet: life.reference.clone(),
                 },
-                always,
+                certain,
             );
             self.graph
                 .needs(connect, stop, "stopping what runs needs a login");
@@ -59,7 +88,7 @@ impl<'a> Draft<'a> {
                     droplet: life.reference.clone(),
                     path: mounted.path.clone(),
                 },
-                always,
+                certain,
             );
             self.graph
                 .needs(mounted.mount, unmount, "only what was mounted is unmounted");
@@ -74,7 +103,7 @@ impl<'a> Draft<'a> {
                     droplet: life.reference.clone(),
                     region: self.scope.region.clone(),
                 },
-                always,
+                certain,
             );
             if let Some(attach) = mounted.attach {
                 self.graph
@@ -104,12 +133,12 @@ impl<'a> Draft<'a> {
         let destroy = self.removing(
             address,
             StepKind::DestroyDroplet {
-                droplet: life.reference,
+                droplet: life.reference.clone(),
                 tag: self.environment_tag(),
             },
-            always,
+            certain,
         );
-        for step in before {
+        for &step in &before {
             self.graph.after(
                 step,
                 destroy,
@@ -122,6 +151,10 @@ impl<'a> Draft<'a> {
         }
         for &step in gate {
             self.graph.needs(step, destroy, gate_reason);
+        }
+        if let End::DestroyedOnSuccess(Some(keep)) = planned.end {
+            before.push(destroy);
+            self.draw_keeping(address, life.reference, Some(keep), &before);
         }
         for mount in &droplet.mounts {
             let let_go = self.let_go.entry(&mount.volume).or_default();

@@ -36,6 +36,8 @@ pub(super) struct Draft<'a> {
     pub scope: &'a Scope,
     pub owner: Owner,
     pub goal: Goal,
+    /// Whether builders stay when something went wrong on them.
+    pub keep_builder: bool,
     pub live: &'a Live,
     pub graph: Graph,
     pub changes: Vec<Change>,
@@ -112,6 +114,7 @@ impl<'a> Draft<'a> {
             scope,
             owner,
             goal,
+            keep_builder: false,
             live,
             graph: Graph::default(),
             changes: Vec::new(),

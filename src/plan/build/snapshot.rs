@@ -48,6 +48,12 @@ impl<'a> Draft<'a> {
                 (ImageRef::Taken(take), Some(tag), disk)
             }
         };
+        let copies = self.draw_transfers(verdict, &reference, counts);
+        // Droplets of this region wait for no other's copy.
+        let counts = copies
+            .iter()
+            .find(|(region, _)| **region == self.scope.region)
+            .map_or(counts, |(_, step)| Some(*step));
         for image in &verdict.prune {
             let step = self.step(
                 address,
@@ -61,6 +67,13 @@ impl<'a> Draft<'a> {
                     counts,
                     step,
                     "an old snapshot goes only once the new one counts",
+                );
+            }
+            for &(_, copy) in &copies {
+                self.graph.needs(
+                    copy,
+                    step,
+                    "an old snapshot goes only once the new one is wherever it shall be",
                 );
             }
         }
@@ -80,6 +93,35 @@ impl<'a> Draft<'a> {
                 min_disk_gib: min_disk,
             },
         );
+    }
+
+    /// Copies to further regions, with the regions' slugs.
+    fn draw_transfers<'v>(
+        &mut self,
+        verdict: &'v snapshot::Verdict<'a>,
+        image: &ImageRef,
+        counts: Option<StepId>,
+    ) -> Vec<(&'v String, StepId)> {
+        let mut copies = Vec::new();
+        for region in &verdict.transfers {
+            let step = self.step(
+                &verdict.snapshot.address,
+                StepKind::Transfer {
+                    image: image.clone(),
+                    region: region.clone(),
+                },
+            );
+            if let ImageRef::Taken(take) = image {
+                self.graph
+                    .needs(*take, step, "there must be a snapshot to copy");
+            }
+            if let Some(counts) = counts {
+                self.graph
+                    .needs(counts, step, "only a snapshot that counts is copied");
+            }
+            copies.push((region, step));
+        }
+        copies
     }
 
     fn draw_tag(&mut self, verdict: &snapshot::Verdict<'a>, image: ImageRef) -> StepId {
@@ -211,19 +253,32 @@ impl<'a> Draft<'a> {
         self.graph
             .needs(take, tag, "there must be a snapshot to tag");
         chain.extend([off, take, tag]);
-        let destroy = self.cleanup(
+        let keep = self.keep_builder;
+        let destroy = self.removing(
             address,
             StepKind::DestroyDroplet {
-                droplet,
+                droplet: droplet.clone(),
                 tag: self.environment_tag(),
             },
+            !keep,
         );
-        for step in chain {
+        if keep {
+            self.graph.needs(
+                tag,
+                destroy,
+                "`--keep-builder`: one whose snapshot does not come about stays",
+            );
+        }
+        for &step in &chain {
             self.graph.after(
                 step,
                 destroy,
                 "the builder goes once its snapshot is tagged, or cannot be taken any more",
             );
+        }
+        if keep {
+            chain.push(destroy);
+            self.draw_keeping(address, droplet, None, &chain);
         }
         self.destroys.push(destroy);
         (take, tag)
@@ -243,8 +298,25 @@ impl<'a> Draft<'a> {
                     made("builder", &snapshot.size),
                 ];
                 fields.extend((1..).zip(&snapshot.provision).map(described));
+                fields.extend(
+                    verdict
+                        .transfers
+                        .iter()
+                        .map(|region| made("region", region)),
+                );
                 fields.extend(verdict.prune.iter().map(|image| lost("prune", &image.name)));
                 let reasons = match (verdict.before, verdict.upstream) {
+                    (Some(before), _) if verdict.aged => because(
+                        Cause::Age,
+                        format!(
+                            "`{}` is older than `refresh: {}`",
+                            before.name,
+                            snapshot
+                                .refresh
+                                .map(|age| age.to_string())
+                                .unwrap_or_default()
+                        ),
+                    ),
                     (Some(_), true) => because(
                         Cause::Upstream,
                         "the snapshot it is made from is built anew",
@@ -270,6 +342,18 @@ impl<'a> Draft<'a> {
                         "an earlier run took it and could not tag it any more",
                     );
                     fields.push(made("tags", snapshot.tags.join(", ")));
+                }
+                if !verdict.transfers.is_empty() {
+                    reasons.extend(because(
+                        Cause::Manifest,
+                        format!("it is to be in {} too", verdict.transfers.join(", ")),
+                    ));
+                    fields.extend(
+                        verdict
+                            .transfers
+                            .iter()
+                            .map(|region| made("region", region)),
+                    );
                 }
                 if !verdict.prune.is_empty() {
                     reasons.extend(because(

@@ -821,3 +821,137 @@ fn droplets_of_one_shape_are_made_together() {
         "the one that is there is the first of them"
     );
 }
+
+/// A day, in seconds.
+const DAY: i64 = 24 * 3_600;
+
+/// The same, with every snapshot made so many days ago.
+fn aged(live: &Live, days: i64) -> Live {
+    let mut live = live.clone();
+    for image in &mut live.images {
+        image.created_at = super::NOW - days * DAY;
+    }
+    live
+}
+
+#[test]
+fn a_snapshot_is_built_anew_when_it_is_too_old() {
+    let yaml = KEPT.replace(
+        "size: s-1vcpu-1gb, provision",
+        "refresh: 30d, keep: 2, size: s-1vcpu-1gb, provision",
+    );
+    let young = aged(&kept(), 29);
+    assert!(
+        !plan(&desired(&yaml), &young, Goal::Apply)
+            .expect("a plan")
+            .has_changes()
+    );
+    let old = aged(&kept(), 31);
+    let text = changes(&yaml, &old);
+    assert!(
+        text.contains("`app-base-034c92e01a97` is older than `refresh: 30d`"),
+        "{text}"
+    );
+    assert!(text.contains("-/+ droplet.web"), "{text}");
+    // Done, there is nothing to do: the older one is the second that is kept.
+    let mut live = applied(&yaml, &old);
+    assert_eq!(live.images.len(), 2);
+    live.images[1].created_at = super::NOW;
+    let text = changes(&yaml, &live);
+    assert_eq!(text, "");
+    // A run that ended before the droplet was replaced is finished by the next one.
+    let mut between = live.clone();
+    between.droplets[0].image_id = live.images[0].id;
+    let text = changes(&yaml, &between);
+    assert!(text.contains("-/+ droplet.web"), "{text}");
+    // So is one that was taken anew and not tagged any more.
+    let mut untagged = live.clone();
+    untagged.images[1].tags.clear();
+    let text = changes(&yaml, &untagged);
+    assert!(text.contains("snapshot.base tag snapshot"), "{text}");
+    assert!(!text.contains("take snapshot"), "{text}");
+    // Without the wish for age, a further copy of the same recipe is of no use.
+    let once = yaml.replace("refresh: 30d, ", "");
+    assert!(
+        changes(&once, &live).contains("prune"),
+        "{}",
+        changes(&once, &live)
+    );
+}
+
+#[test]
+fn what_is_made_from_an_aged_snapshot_is_built_anew_too() {
+    let yaml = KEPT.replace(
+        "size: s-1vcpu-1gb, provision: [{ run: \"true\" }] }",
+        "refresh: 30d, size: s-1vcpu-1gb }\n  top: { from: { snapshot: base }, size: s-1vcpu-1gb, provision: [{ run: \"true\" }] }",
+    ).replace("image: { snapshot: base }", "image: { snapshot: top }");
+    let mut live = aged(&applied(&yaml, &nothing()), 31);
+    let text = changes(&yaml, &live);
+    assert!(
+        text.contains("the snapshot it is made from is built anew"),
+        "{text}"
+    );
+    // A run that ended in between: the lower layer is new, the upper one is not.
+    for image in &mut live.images {
+        if image.name.starts_with("app-base-") {
+            image.created_at = super::NOW - DAY;
+        }
+    }
+    let text = changes(&yaml, &live);
+    assert!(text.contains("+/- snapshot.top"), "{text}");
+    assert!(!text.contains("snapshot.base create"), "{text}");
+    let mut done = applied(&yaml, &live);
+    for image in &mut done.images {
+        if image.name.starts_with("app-top-") {
+            image.created_at = super::NOW;
+        }
+    }
+    assert_eq!(changes(&yaml, &done), "");
+}
+
+#[test]
+fn a_snapshot_is_copied_to_further_regions_and_nobody_waits_for_it() {
+    let yaml = KEPT.replace(
+        "size: s-1vcpu-1gb, provision",
+        "regions: [sfo3, nyc3], size: s-1vcpu-1gb, provision",
+    );
+    let empty = nothing();
+    let first = plan(&desired(&yaml), &empty, Goal::Apply).expect("a plan");
+    let position = |title: &str| {
+        let step = first.steps.iter().find(|step| step.kind.title() == title);
+        step.expect(title).id
+    };
+    let copy = position("transfer to sfo3");
+    assert!(first.edges.iter().all(|edge| edge.from != copy));
+    let live = applied(&yaml, &empty);
+    assert_eq!(live.images[0].regions, ["nyc3", "sfo3"]);
+    assert_eq!(changes(&yaml, &live), "");
+
+    // One more region is a change in place.
+    let mut here = live.clone();
+    here.images[0].regions.pop();
+    insta::assert_snapshot!(changes(&yaml, &here), @r"
+    ~ snapshot.base (app-base-034c92e01a97) it is to be in sfo3 too
+        region: () -> sfo3
+    1 snapshot.base transfer to sfo3 <- []
+    ");
+    // One that is elsewhere alone is copied here first, and droplets wait for that.
+    let mut there = live.clone();
+    there.images[0].regions = vec!["sfo3".to_owned()];
+    there.droplets.clear();
+    for volume in &mut there.volumes {
+        volume.droplet_ids.clear();
+    }
+    let text = changes(&yaml, &there);
+    assert!(text.contains("snapshot.base transfer to nyc3"), "{text}");
+    let again = plan(&desired(&yaml), &there, Goal::Apply).expect("a plan");
+    let waits = again.edges.iter().any(|edge| {
+        let title = |id| again.step(id).expect("a step").kind.title();
+        title(edge.from) == "transfer to nyc3" && title(edge.to) == "create droplet"
+    });
+    assert!(waits, "{text}");
+    // A region that is not there is refused before anything is made.
+    let mars = desired(&yaml.replace("sfo3", "mars1"));
+    let refused = refused(plan(&mars, &empty, Goal::Apply));
+    assert!(refused.contains("no region `mars1`"), "{refused}");
+}

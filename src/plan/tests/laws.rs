@@ -24,7 +24,12 @@ fn manifests() -> impl Strategy<Value = String> {
                 Just("    count: 12\n"),
                 Just("    matrix: { v: [a, b-c, \"3.12\"] }\n")
             ],
-            prop_oneof![Just("keep"), Just("destroy"), Just("destroy_on_success")],
+            prop_oneof![
+                Just("keep"),
+                Just("destroy"),
+                Just("destroy_on_success"),
+                Just("{ keep: 30m }")
+            ],
             prop_oneof![Just(""), Just("    tags: [team]\n")],
             0..4_usize,
             0..3_usize,
@@ -57,17 +62,19 @@ fn manifests() -> impl Strategy<Value = String> {
         1..3_u32,
         any::<bool>(),
         any::<bool>(),
+        1..3_u32,
     )
-        .prop_map(|(which, web, api, recipe, keep, walled, waits)| {
+        .prop_map(|(which, web, api, recipe, keep, walled, waits, copies)| {
             let api = if waits && which.len() == 2 { format!("{api}    needs: [web]\n") } else { api };
             let droplets: String = which
                 .into_iter()
                 .map(|at| if at == 0 { web.as_str() } else { api.as_str() })
                 .collect();
             let droplets = if droplets.is_empty() { "  {}\n".to_owned() } else { droplets };
+            let copies = if copies == 1 { "" } else { "    regions: [sfo3, nyc3]\n" };
             let firewall = if walled { "" } else { "firewall: none\n" };
             format!(
-                "version: 1\nproject: app\nregion: nyc3\n{firewall}snapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    keep: {keep}\n    provision: [{{ run: echo {recipe} }}]\n  top: {{ from: {{ snapshot: base }}, size: s-1vcpu-1gb }}\nvolumes:\n  data: {{ size: 1GiB }}\n  scratch: {{ size: 2GiB, scope: environment, filesystem: xfs }}\ndroplets:\n{droplets}"
+                "version: 1\nproject: app\nregion: nyc3\n{firewall}snapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    keep: {keep}\n{copies}    provision: [{{ run: echo {recipe} }}]\n  top: {{ from: {{ snapshot: base }}, size: s-1vcpu-1gb }}\nvolumes:\n  data: {{ size: 1GiB }}\n  scratch: {{ size: 2GiB, scope: environment, filesystem: xfs }}\ndroplets:\n{droplets}"
             )
         })
 }

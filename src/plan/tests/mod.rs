@@ -67,6 +67,7 @@ fn options(goal: Goal) -> Options {
     Options {
         goal,
         unprotect: Vec::new(),
+        keep_builder: false,
     }
 }
 

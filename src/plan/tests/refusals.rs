@@ -137,7 +137,7 @@ fn sizes_regions_and_accounts() {
     let elsewhere = PLAIN.replace("nyc3", "mars1").replace("s-1vcpu-1gb", "s-9");
     insta::assert_snapshot!(check(&elsewhere, &nothing()), @r"
     there is no region `mars1` [dewpoint::plan::region]
-      help: use one of nyc3
+      help: use one of nyc3, sfo3
     droplet.web: there is no size `s-9` [dewpoint::plan::size]
       help: use a size that the account is offered, such as s-1vcpu-1gb
     ");
@@ -180,7 +180,7 @@ droplets:
     elsewhere.droplets.clear();
     insta::assert_snapshot!(check(&yaml.replace("s-1vcpu-1gb", "s-2vcpu-4gb"), &elsewhere), @r"
     snapshot.base: `app-base-a30b5779b328` is in sfo3, not in nyc3 [dewpoint::plan::region]
-      help: set `region` to where it is, or delete it there so that it is built here
+      help: add `regions: [nyc3]` so that it is copied here, or set `region` to where it is
     ");
 }
 
@@ -208,6 +208,7 @@ fn what_is_protected() {
     let unprotected = Options {
         goal: Goal::Apply,
         unprotect: unprotect.to_vec(),
+        keep_builder: false,
     };
     let _ = crate::plan::plan(&desired(&other_size), &live, &unprotected, NOW).expect("a plan");
 }

@@ -39,11 +39,13 @@ pub(super) fn nothing() -> Live {
                 size("s-1vcpu-1gb", 25, "0.00893", "6"),
                 size("s-2vcpu-4gb", 80, "0.03571", "24"),
             ],
-            regions: vec![RegionOffer {
-                slug: REGION.to_owned(),
-                available: true,
-                features: vec!["storage".to_owned()],
-            }],
+            regions: [REGION, "sfo3"]
+                .map(|slug| RegionOffer {
+                    slug: slug.to_owned(),
+                    available: true,
+                    features: vec!["storage".to_owned(), "image_transfer".to_owned()],
+                })
+                .to_vec(),
             ..Catalog::default()
         },
         ..Live::default()
@@ -355,6 +357,7 @@ impl World {
                 let id = self.droplet(droplet).ok_or("there is no such droplet")?;
                 self.live_droplet(id)?;
             }
+            StepKind::KeepDroplet { .. } => {}
             StepKind::PowerOff { droplet } => {
                 let id = self.droplet(droplet).ok_or("there is no such droplet")?;
                 self.live_droplet(id)?.status = DropletStatus::Off;
@@ -389,6 +392,19 @@ impl World {
                 };
                 let image = self.live.images.iter_mut().find(|image| image.id == id);
                 image.ok_or("there is no such image")?.tags.clone_from(tags);
+            }
+            StepKind::Transfer { image, region } => {
+                let id = match image {
+                    ImageRef::Id(id) => *id,
+                    ImageRef::Taken(step) => *self.images.get(&step.0).ok_or("not taken")?,
+                    ImageRef::Slug(_) => return Err("a public image is everywhere".to_owned()),
+                };
+                let image = self.live.images.iter_mut().find(|image| image.id == id);
+                let regions = &mut image.ok_or("there is no such image")?.regions;
+                if regions.contains(region) {
+                    return Err("it is there already".to_owned());
+                }
+                regions.push(region.clone());
             }
             StepKind::Prune { id, .. } => self.live.images.retain(|image| image.id != *id),
             StepKind::Attach {

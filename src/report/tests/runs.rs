@@ -119,6 +119,7 @@ fn tests_failed() -> Failure {
         help: None,
         causes: vec![],
         exit_status: Some(1),
+        script: Vec::new(),
         tail: vec![
             "test_greeting FAILED".to_owned(),
             "\u{1b}[31mE  AssertionError: 1 != 2\u{1b}[0m".to_owned(),
@@ -135,6 +136,7 @@ fn sync_failed() -> Failure {
         help: Some("apply again".to_owned()),
         causes: vec!["broken pipe".to_owned()],
         exit_status: None,
+        script: Vec::new(),
         tail: vec![],
     }
 }
@@ -243,6 +245,7 @@ fn the_end_of_a_run_whose_tests_failed() {
 
     Runs:
       droplet.runner[1]  tests     75 s  FAILED: exit status 1
+                         log: .dewpoint/runs/01M0/shop-main-runner-1/tests.log
 
     error: droplet.runner[1] run tests [dewpoint::run::exit]
       exit status 1
