@@ -414,6 +414,8 @@ fn a_terminal_is_told_the_end_of_the_output_and_long_lines_hang() {
 
     Runs:
       droplet.runner[1]  tests     75 s  FAILED: exit status 1
+                         log:
+                             .dewpoint/runs/01M0/shop-main-runner-1/tests.log
 
     error: droplet.runner[1] run tests [dewpoint::run::exit]
       exit status 1
