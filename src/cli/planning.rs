@@ -16,6 +16,7 @@ use crate::desired::{self, SshKey};
 use crate::digest::Digest;
 use crate::guest::{self, Identity, UserKey};
 use crate::live::Live;
+use crate::live::ownership::Owner;
 use crate::manifest::Manifest;
 use crate::plan::{self, Goal, Plan, Refusals};
 
@@ -88,7 +89,11 @@ pub async fn make(
                 Ok(plan) => plan.public_images(),
                 Err(_) => desired.public_images(),
             };
-            if !slugs.is_empty() {
+            if planned.is_err() {
+                let owner = owner(&loaded);
+                cloud.client.look_up_holders(&owner, &mut live).await?;
+            }
+            if planned.is_err() || !slugs.is_empty() {
                 let catalog = &mut live.catalog;
                 cloud.client.look_up_images(&slugs, catalog).await?;
                 planned = plan::plan(&desired, &live, &options, now);
@@ -117,10 +122,15 @@ pub async fn make(
             };
             let observing = cloud::observe(&cloud.client, &query);
             let what = format!("an answer from {}", cloud.endpoint);
-            let live = waiting(context, &what, observing).await?;
+            let mut live = waiting(context, &what, observing).await?;
             let scope = desired::scope(&loaded.manifest);
             let whole_project = goal == Goal::DestroyProject;
-            let plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            let mut plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            if plan.is_err() {
+                let owner = owner(&loaded);
+                cloud.client.look_up_holders(&owner, &mut live).await?;
+                plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;
             let plan = plan?;
             Ok(Planned {
@@ -197,6 +207,10 @@ fn known(
         });
     }
     Ok(())
+}
+
+fn owner(loaded: &Loaded) -> Owner {
+    Owner::new(&loaded.manifest.project, &loaded.manifest.environment)
 }
 
 fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {
