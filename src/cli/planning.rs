@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::execute::error::StepError;
 use crate::guest::{self, Identity, UserKey};
 use crate::live::Live;
+use crate::live::ownership::Owner;
 use crate::manifest::Manifest;
 use crate::plan::{self, Goal, Plan, Refusals, Selection};
 
@@ -102,7 +103,11 @@ pub async fn make(
                 Ok(plan) => plan.public_images(),
                 Err(_) => desired.public_images(),
             };
-            if !slugs.is_empty() {
+            if planned.is_err() {
+                let owner = owner(&loaded);
+                cloud.client.look_up_holders(&owner, &mut live).await?;
+            }
+            if planned.is_err() || !slugs.is_empty() {
                 let catalog = &mut live.catalog;
                 cloud.client.look_up_images(&slugs, catalog).await?;
                 planned = plan::plan(&desired, &live, &options, now);
@@ -131,10 +136,15 @@ pub async fn make(
             };
             let observing = cloud::observe(&cloud.client, &query);
             let what = format!("an answer from {}", cloud.endpoint);
-            let live = waiting(context, &what, observing).await?;
+            let mut live = waiting(context, &what, observing).await?;
             let scope = desired::scope(&loaded.manifest);
             let whole_project = goal == Goal::DestroyProject;
-            let plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            let mut plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            if plan.is_err() {
+                let owner = owner(&loaded);
+                cloud.client.look_up_holders(&owner, &mut live).await?;
+                plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;
             let plan = plan?;
             Ok(Planned {
@@ -266,6 +276,10 @@ pub async fn make_run(
         live,
         plan,
     })
+}
+
+fn owner(loaded: &Loaded) -> Owner {
+    Owner::new(&loaded.manifest.project, &loaded.manifest.environment)
 }
 
 fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {

@@ -9,7 +9,8 @@ use super::droplets::Droplet;
 use super::error::CloudError;
 use super::images::Image;
 use super::volumes::Volume;
-use crate::live::{Live, LiveDroplet, LiveFirewall, LiveSshKey, ownership};
+use crate::live::ownership::{self, Owner};
+use crate::live::{Live, LiveDroplet, LiveFirewall, LiveSshKey};
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Query {
 }
 
 /// Reads the account: at most 8 calls, and one more for each further 200 of a kind. For a destroy
-/// two or three more, and one for each droplet of others that has a volume of the project.
+/// two or three more.
 ///
 /// Listed are the droplets that bear the environment's tag (for a destroy also those whose name
 /// begins as ours do), and all volumes, private images and firewalls, which the API cannot filter.
@@ -74,27 +75,29 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
     live.images.sort_by_key(|image| image.id);
     live.firewalls.sort_by(|a, b| a.id.cmp(&b.id));
     live.ssh_keys.sort_by_key(|key| key.id);
-    live.holders = holders(client, query, &live).await?;
     Ok(live)
 }
 
-/// Those that are not listed and have a volume of the project: rarely any, and then a word about
-/// who it is saves a search.
-async fn holders(
-    client: &Client,
-    query: &Query,
-    live: &Live,
-) -> Result<Vec<LiveDroplet>, CloudError> {
-    let project = ownership::project_tag(&query.project);
-    let ids: BTreeSet<u64> = live
-        .volumes
-        .iter()
-        .filter(|volume| volume.tags.contains(&project))
-        .flat_map(|volume| volume.droplet_ids.iter().copied())
-        .filter(|id| live.droplets.iter().all(|droplet| droplet.id != *id))
-        .collect();
-    let found = try_join_all(ids.into_iter().map(|id| client.droplet(id))).await?;
-    self::live(found.into_iter().flatten().collect())
+impl Client {
+    /// Looks up the droplets of others that have a volume of the project, one call each, for a
+    /// refusal to tell them by name. Volumes of other environments are not asked about.
+    ///
+    /// # Errors
+    /// When the API cannot be read.
+    pub async fn look_up_holders(&self, owner: &Owner, live: &mut Live) -> Result<(), CloudError> {
+        let ids: BTreeSet<u64> = live
+            .volumes
+            .iter()
+            .filter(|volume| {
+                owner.in_project(&volume.tags) && owner.other_environment(&volume.tags).is_none()
+            })
+            .flat_map(|volume| volume.droplet_ids.iter().copied())
+            .filter(|id| live.droplets.iter().all(|droplet| droplet.id != *id))
+            .collect();
+        let found = try_join_all(ids.into_iter().map(|id| self.droplet(id))).await?;
+        live.holders = self::live(found.into_iter().flatten().collect())?;
+        Ok(())
+    }
 }
 
 /// By tag; for a destroy also the ghosts: a droplet that is being destroyed has lost its tags.

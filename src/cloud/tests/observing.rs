@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::server::{Reply, Seen, Server, droplet, not_found, ok, page_of, refuse, volume};
 use crate::cloud::{CloudError, Query, observe};
+use crate::live::ownership::Owner;
 
 fn query(for_destroy: bool, ssh_key: Option<&str>) -> Query {
     Query {
@@ -41,7 +42,7 @@ fn account(seen: &Seen, droplets: usize) -> Reply {
         "/v2/volumes" => page_of(
             seen,
             "volumes",
-            &[volume("v2", "b", &[]), volume("v1", "a", &[])],
+            &[volume("v2", "b", &[]), volume("v1", "a", &[7])],
         ),
         "/v2/images" => {
             assert_eq!(seen.query["private"], "true");
@@ -108,7 +109,7 @@ async fn an_account_is_read_in_eight_calls_and_one_for_each_further_page() {
 }
 
 #[tokio::test]
-async fn who_else_holds_a_volume_of_the_project_is_asked() {
+async fn who_else_holds_a_volume_of_the_project_is_asked_for_a_refusal_alone() {
     let server = Server::start(|seen| match seen.path.as_str() {
         "/v2/volumes" => {
             let mut held = volume("v1", "p-a", &[7]);
@@ -117,7 +118,9 @@ async fn who_else_holds_a_volume_of_the_project_is_asked() {
             gone["tags"] = json!(["dewpoint", "dewpoint:p"]);
             let mut theirs = volume("v3", "c", &[9]);
             theirs["tags"] = json!([]);
-            page_of(seen, "volumes", &[held, gone, theirs])
+            let mut other = volume("v4", "p-other-c", &[10]);
+            other["tags"] = json!(["dewpoint", "dewpoint:p", "dewpoint:p:other"]);
+            page_of(seen, "volumes", &[held, gone, theirs, other])
         }
         "/v2/droplets/7" => ok(json!({ "droplet": droplet(7, "p-other-w", true) })),
         "/v2/droplets/8" => not_found(),
@@ -125,9 +128,14 @@ async fn who_else_holds_a_volume_of_the_project_is_asked() {
     })
     .await;
     let client = server.client();
-    let live = observe(&client, &query(false, Some("aa:bb")))
+    let mut live = observe(&client, &query(false, Some("aa:bb")))
         .await
         .expect("an account");
+    assert_eq!(client.calls(), 8);
+    client
+        .look_up_holders(&Owner::new("p", "e"), &mut live)
+        .await
+        .expect("an answer");
     let holders: Vec<&str> = live.holders.iter().map(|d| d.name.as_str()).collect();
     assert_eq!(holders, ["p-other-w"]);
     assert_eq!(client.calls(), 10);
