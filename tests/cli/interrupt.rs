@@ -61,7 +61,7 @@ droplets:
         assert_eq!(test.wait().expect("ended").code(), Some(code), "{rest}");
         workspace.assert_empty();
         // What there was of artifacts was brought back before the droplets went.
-        for droplet in ["stop-main-box-1", "stop-main-box-2"] {
+        for droplet in ["stop-main-box", "stop-main-box-2"] {
             let run = std::fs::read_dir(workspace.path(".dewpoint/runs"))
                 .expect("runs")
                 .map(|run| run.expect("an entry").path())

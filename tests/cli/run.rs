@@ -45,7 +45,7 @@ fn run_syncs_and_runs_and_does_nothing_else() {
     let ran = workspace
         .local(&["run", "droplet.box[*]"])
         .expect(0)
-        .says("judged on again-main-box-1")
+        .says("judged on again-main-box\n")
         .says("judged on again-main-box-2")
         .says("| two");
     assert!(!ran.err.contains("| one"), "{}", ran.all());
