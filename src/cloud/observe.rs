@@ -1,6 +1,8 @@
 //! Reads the state of an account in as few calls as the API allows, all at once.
 
-use futures_util::future::{try_join, try_join5};
+use std::collections::BTreeSet;
+
+use futures_util::future::{try_join, try_join_all, try_join5};
 
 use super::client::Client;
 use super::droplets::Droplet;
@@ -23,8 +25,8 @@ pub struct Query {
     pub for_destroy: bool,
 }
 
-/// Reads the account: at most 8 calls, and one more for each further 200 of a kind. For a destroy
-/// two or three more.
+/// Reads the account: at most 8 calls, and one more for each further 200 of a kind, and one for each
+/// volume of the project that another environment holds. For a destroy two or three more.
 ///
 /// Listed are the droplets that bear the environment's tag (for a destroy also those whose name
 /// begins as ours do), and all volumes, private images and firewalls, which the API cannot filter.
@@ -52,6 +54,7 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
     let mut live = Live {
         account,
         droplets,
+        holders: Vec::new(),
         volumes: volumes
             .into_iter()
             .map(Volume::into_live)
@@ -71,7 +74,38 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
     live.images.sort_by_key(|image| image.id);
     live.firewalls.sort_by(|a, b| a.id.cmp(&b.id));
     live.ssh_keys.sort_by_key(|key| key.id);
+    live.holders = holders(client, query, &live).await?;
     Ok(live)
+}
+
+/// Who else holds volumes of the project: mostly nobody. A droplet that is gone holds nothing.
+async fn holders(
+    client: &Client,
+    query: &Query,
+    live: &Live,
+) -> Result<Vec<LiveDroplet>, CloudError> {
+    if query.for_destroy {
+        // All of the project's droplets are listed.
+        return Ok(Vec::new());
+    }
+    let owner = ownership::Owner::new(&query.project, &query.environment);
+    let unknown: BTreeSet<u64> = live
+        .volumes
+        .iter()
+        .filter(|volume| owner.in_project_only(&volume.tags))
+        .flat_map(|volume| volume.droplet_ids.iter().copied())
+        .filter(|id| {
+            live.droplets
+                .binary_search_by_key(id, |droplet| droplet.id)
+                .is_err()
+        })
+        .collect();
+    let found = try_join_all(unknown.into_iter().map(|id| client.droplet(id))).await?;
+    found
+        .into_iter()
+        .flatten()
+        .map(Droplet::into_live)
+        .collect()
 }
 
 /// By tag; for a destroy also the ghosts: a droplet that is being destroyed has lost its tags.

@@ -11,6 +11,9 @@ pub struct Live {
     pub account: Account,
     /// Droplets that bear the environment's tag or whose name could be ours.
     pub droplets: Vec<LiveDroplet>,
+    /// Droplets of others that hold a volume of the project.
+    #[serde(default)]
+    pub holders: Vec<LiveDroplet>,
     /// Every volume of the account.
     pub volumes: Vec<LiveVolume>,
     /// Every private image of the account (snapshots of droplets).

@@ -142,6 +142,8 @@ impl<'a> Checker<'a> {
                 StepKind::DestroyDroplet { .. }
                     | StepKind::DeleteVolume { .. }
                     | StepKind::DeleteFirewall { .. }
+                    | StepKind::Unmount { .. }
+                    | StepKind::Detach { .. }
             );
             let (droplet, volume, image, firewall) = references(&step.kind);
             if let Some(DropletRef::Created { step: by, name }) = droplet {
@@ -183,7 +185,6 @@ impl<'a> Checker<'a> {
                 self.wrong(step.id, format!("it could run before its {what} is made"));
             }
         } else {
-            // Detaching and unmounting need the attaching and mounting, which need the rest.
             self.needs(step, by, what);
         }
     }
@@ -236,6 +237,9 @@ impl<'a> Checker<'a> {
         // Where each volume is, with the step that last moved it.
         let mut at: BTreeMap<VolumeKey<'a>, (Option<DropletKey<'a>>, Option<StepId>)> =
             BTreeMap::new();
+        // What freed it before it was attached where it is: an attaching that is skipped says
+        // nothing about that.
+        let mut freed: BTreeMap<VolumeKey<'a>, StepId> = BTreeMap::new();
         for volume in &self.live.volumes {
             if let Some(&droplet) = volume.droplet_ids.first() {
                 let here = Some(DropletKey::Known(droplet));
@@ -260,6 +264,9 @@ impl<'a> Checker<'a> {
                         );
                         self.wrong(step.id, text);
                     }
+                    if let Some(moved) = moved {
+                        freed.insert(VolumeKey::of(volume), moved);
+                    }
                     let here = Some(DropletKey::of(droplet));
                     at.insert(VolumeKey::of(volume), (here, Some(step.id)));
                 }
@@ -275,6 +282,15 @@ impl<'a> Checker<'a> {
                     {
                         let text =
                             format!("it could run before step {}, which attaches", moved.0 + 1);
+                        self.wrong(step.id, text);
+                    }
+                    if let Some(freed) = freed.remove(&VolumeKey::of(volume))
+                        && !self.comes_before(freed, step.id, true)
+                    {
+                        let text = format!(
+                            "it does not need step {}, which frees its volume",
+                            freed.0 + 1
+                        );
                         self.wrong(step.id, text);
                     }
                     at.insert(VolumeKey::of(volume), (None, Some(step.id)));

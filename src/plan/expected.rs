@@ -9,6 +9,9 @@ use super::step::StepKind;
 /// A script: nobody knows. Its timeout bounds it.
 const SCRIPT: u64 = 60;
 
+/// From the request to make a droplet to its first login.
+pub(super) const TO_BE_MADE: u64 = 55;
+
 /// How long a step is expected to take, in seconds.
 pub(super) fn seconds(kind: &StepKind) -> u64 {
     use crate::desired::spec::ProvisionStep;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::{Draft, End, PlannedDroplet, empty_tags, streamed};
+use super::build::{Draft, End, PlannedDroplet, Taker, empty_tags, streamed};
 use super::census::Census;
 use super::change::Cause;
 use super::compare::{firewall, snapshot, ssh_key, volume};
@@ -123,6 +123,22 @@ pub(super) fn plan(
             removed.insert(live.id, step);
         }
     }
+    let first = |verdict: &DropletVerdict<'_>| -> Vec<StepId> {
+        verdict
+            .remove
+            .iter()
+            .filter_map(|(live, _)| removed.get(&live.id).copied())
+            .collect()
+    };
+    let takers: Vec<Taker<'_>> = droplets
+        .iter()
+        .map(|verdict| Taker {
+            droplet: verdict.droplet,
+            live: verdict.live.map(|live| live.id),
+            first: first(verdict),
+        })
+        .collect();
+    draft.decide_turns(&takers);
     release_moved_volumes(desired, &droplets, &mut draft);
     for volume in &doomed_volumes {
         let address = volume_address(&desired.scope, &volume.name);
@@ -153,11 +169,7 @@ pub(super) fn plan(
         .map(|verdict| {
             up.add(&verdict.droplet.size, verdict.end == End::Stays);
             PlannedDroplet {
-                first: verdict
-                    .remove
-                    .iter()
-                    .filter_map(|(live, _)| removed.get(&live.id).copied())
-                    .collect(),
+                first: first(&verdict),
                 droplet: verdict.droplet,
                 live: verdict.live,
                 end: verdict.end,
@@ -197,7 +209,7 @@ fn doomed_volumes<'a>(desired: &Desired, live: &'a Live, draft: &Draft<'_>) -> V
     doomed
 }
 
-/// Detaches volumes from droplets that stay and no longer mount them.
+/// Detaches volumes from droplets that stay and no longer mount them, or whose turn comes later.
 fn release_moved_volumes<'a>(
     desired: &'a Desired,
     droplets: &[DropletVerdict<'a>],
@@ -214,6 +226,11 @@ fn release_moved_volumes<'a>(
             .droplet
             .mounts
             .iter()
+            .filter(|mount| {
+                draft
+                    .turns
+                    .is_first(&mount.volume, &verdict.droplet.address)
+            })
             .filter_map(|mount| names.get(&Address::Volume(mount.volume.clone())).copied())
             .collect();
         let moved: Vec<_> = draft
@@ -236,18 +253,17 @@ fn check_attachments<'a>(
     census: &Census<'a>,
     draft: &mut Draft<'a>,
 ) {
-    let mut mounted: BTreeMap<&str, Option<u64>> = BTreeMap::new();
-    for verdict in droplets {
-        for mount in &verdict.droplet.mounts {
-            mounted.insert(&mount.volume, verdict.live.map(|live| live.id));
-        }
-    }
+    let mounted: BTreeSet<&str> = droplets
+        .iter()
+        .flat_map(|verdict| &verdict.droplet.mounts)
+        .map(|mount| mount.volume.as_str())
+        .collect();
     let ours: BTreeSet<u64> = droplets
         .iter()
         .filter_map(|verdict| verdict.live.map(|live| live.id))
         .collect();
     for (name, planned) in &draft.volumes {
-        let (Some(user), Some(live)) = (mounted.get(name), planned.live) else {
+        let Some(live) = planned.live.filter(|_| mounted.contains(name)) else {
             continue;
         };
         for &holder in draft
@@ -257,7 +273,7 @@ fn check_attachments<'a>(
             .into_iter()
             .flatten()
         {
-            if *user == Some(holder) || removed.contains_key(&holder) || ours.contains(&holder) {
+            if removed.contains_key(&holder) || ours.contains(&holder) {
                 continue;
             }
             if census.ghosts.iter().any(|ghost| ghost.id == holder) {
@@ -266,17 +282,47 @@ fn check_attachments<'a>(
                 ));
                 continue;
             }
+            let (reason, help) = held_by(holder, draft);
             draft.refusals.push(Refusal {
                 address: Some(planned.volume.address.clone()),
                 kind: RefusalKind::AttachedElsewhere,
-                reason: format!(
-                    "it is attached to droplet {holder}, which is not of this environment"
-                ),
-                help: "detach it there first; if that droplet was just destroyed, try again in half a minute"
-                    .to_owned(),
+                reason,
+                help,
             });
         }
     }
+}
+
+/// Who holds a volume, since when, until when; and the way out.
+fn held_by(holder: u64, draft: &Draft<'_>) -> (String, String) {
+    let known = draft.live.holders.iter().chain(&draft.live.droplets);
+    let Some(droplet) = known.into_iter().find(|known| known.id == holder) else {
+        return (
+            format!("it is attached to droplet {holder}, which is not of this environment"),
+            "detach it there first; if that droplet was just destroyed, try again in half a minute"
+                .to_owned(),
+        );
+    };
+    let mut reason = format!("it is attached to droplet `{}`", droplet.name);
+    let environment = draft.owner.other_environment(&droplet.tags);
+    let environment = environment.and_then(|tag| tag.rsplit(':').next());
+    if let Some(environment) = environment {
+        reason.push_str(&format!(" of environment {environment}"));
+    }
+    if let Ok(made) = jiff::Timestamp::from_second(droplet.created_at) {
+        reason.push_str(&format!(", which was made at {made}"));
+    }
+    let expires = ownership::expires_of(&droplet.tags);
+    if let Some(expires) = expires.and_then(|at| jiff::Timestamp::from_second(at).ok()) {
+        reason.push_str(&format!(" and expires at {expires}"));
+    }
+    let help = match environment {
+        Some(environment) => format!(
+            "wait until it is done, or empty it with `dewpoint destroy --env {environment}`; with `access: clone` no environment waits for another"
+        ),
+        None => "detach it there first".to_owned(),
+    };
+    (reason, help)
 }
 
 /// Every tag that a create or an update of this plan names.

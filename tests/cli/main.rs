@@ -9,6 +9,7 @@ mod fleet;
 mod interrupt;
 mod quickstart;
 mod secrets;
+mod shared_volume;
 mod spec;
 mod workspace;
 

@@ -41,7 +41,7 @@ fn account(seen: &Seen, droplets: usize) -> Reply {
         "/v2/volumes" => page_of(
             seen,
             "volumes",
-            &[volume("v2", "b", &[]), volume("v1", "a", &[7])],
+            &[volume("v2", "b", &[]), volume("v1", "a", &[])],
         ),
         "/v2/images" => {
             assert_eq!(seen.query["private"], "true");
@@ -105,6 +105,32 @@ async fn an_account_is_read_in_eight_calls_and_one_for_each_further_page() {
         assert_eq!(size.price_hourly.0.to_string(), "0.00893");
         assert_eq!(size.regions, ["nyc3", "sfo3"]);
     }
+}
+
+#[tokio::test]
+async fn who_else_holds_a_volume_of_the_project_is_asked() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/v2/volumes" => {
+            let mut held = volume("v1", "p-a", &[7]);
+            held["tags"] = json!(["dewpoint", "dewpoint:p"]);
+            let mut gone = volume("v2", "p-b", &[8]);
+            gone["tags"] = json!(["dewpoint", "dewpoint:p"]);
+            let mut theirs = volume("v3", "c", &[9]);
+            theirs["tags"] = json!([]);
+            page_of(seen, "volumes", &[held, gone, theirs])
+        }
+        "/v2/droplets/7" => ok(json!({ "droplet": droplet(7, "p-other-w", true) })),
+        "/v2/droplets/8" => not_found(),
+        _ => account(seen, 2),
+    })
+    .await;
+    let client = server.client();
+    let live = observe(&client, &query(false, Some("aa:bb")))
+        .await
+        .expect("an account");
+    let holders: Vec<&str> = live.holders.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(holders, ["p-other-w"]);
+    assert_eq!(client.calls(), 10);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ cases! {
 
     // What is not there yet.
     not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    was: w\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\n  e: { existing: my-old-volume }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    run:\n      - { name: serve, command: serve, background: true, ready: { tcp: 80 } }\n    after_run: { keep: 30m }\n  f: { image: x, size: y, needs: [d] }\n");
-    one_volume_on_several_droplets: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }] }\n");
+    turns_with_nothing_to_do: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }] }\n");
 
     // Places.
     after_text_that_is_not_ascii: "version: 1\nproject: app # 日本語\nregion: nyc3\nvariables:\n  é: { default: ünïcödé, descripton: \"日本\" }\ndroplets: { tests: { image: x, size: y, env: { A: \"日本語 ${var.ab}\" } } }\n";

@@ -45,7 +45,7 @@ impl PlannedDroplet<'_> {
 }
 
 /// What happened to a droplet so far, as the steps that are drawn.
-pub(super) struct Life {
+pub(super) struct Life<'a> {
     pub reference: DropletRef,
     /// Everything on it, in order.
     pub all: Vec<StepId>,
@@ -54,19 +54,27 @@ pub(super) struct Life {
     /// What must only have ended before the next run.
     pub ended: Vec<StepId>,
     /// What was mounted.
-    pub mounts: Vec<Mounted>,
+    pub mounts: Vec<Mounted<'a>>,
     /// The latest event.
     pub event: Option<StepId>,
 }
 
 /// A volume that is mounted on a droplet.
-pub(super) struct Mounted {
+pub(super) struct Mounted<'a> {
+    /// The volume's name in the manifest.
+    pub name: &'a str,
     pub volume: VolumeRef,
     pub path: String,
+    /// The step that makes or grows the volume.
+    pub made: Option<StepId>,
+    /// Steps that take it from whoever had it before.
+    pub freed: Vec<StepId>,
     /// The step that attaches it, if it is not attached already.
     pub attach: Option<StepId>,
     /// The step that mounts it.
     pub mount: StepId,
+    /// Whether another droplet has it after this one.
+    pub hands_on: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -79,9 +87,12 @@ impl<'a> Draft<'a> {
         expiry: &str,
     ) {
         let created = self.draw_creates(desired, droplets, expiry);
-        for (planned, created) in droplets.iter().zip(created) {
-            self.draw_life(planned, created);
-            self.note_activity(desired, planned);
+        // What takes turns is drawn in turn: a step is drawn after what it waits for.
+        let mut order: Vec<usize> = (0..droplets.len()).collect();
+        order.sort_by_key(|&at| self.turns.place(&droplets[at].droplet.address));
+        for at in order {
+            self.draw_life(&droplets[at], created[at]);
+            self.note_activity(desired, &droplets[at]);
         }
     }
 
@@ -194,6 +205,9 @@ impl<'a> Draft<'a> {
         self.draw_retagging(planned);
         self.draw_mounts(planned, created, &mut life);
         self.draw_runs(planned, &mut life);
+        if planned.end != End::Destroyed {
+            self.draw_hand_over(planned, &mut life);
+        }
         match planned.end {
             End::Stays => {
                 if let Some(live) = planned.live {
@@ -232,7 +246,7 @@ impl<'a> Draft<'a> {
         &mut self,
         planned: &PlannedDroplet<'a>,
         created: Option<StepId>,
-        life: &mut Life,
+        life: &mut Life<'a>,
     ) {
         let droplet = planned.droplet;
         let address = &droplet.address;
@@ -240,12 +254,14 @@ impl<'a> Draft<'a> {
         let goes = planned.live.is_some() && planned.end != End::Stays;
         let works = droplet.source.is_some()
             || !droplet.runs.is_empty()
-            || (goes && !droplet.mounts.is_empty());
+            || (goes && !droplet.mounts.is_empty())
+            || droplet
+                .mounts
+                .iter()
+                .any(|mount| self.turns.is_shared(&mount.volume));
         let is_attached = |draft: &Self, volume: &str| {
-            let live = planned.live?;
-            let id = draft.volumes.get(volume)?.live?.id.as_str();
-            let droplets = draft.attached.droplets.get(id)?;
-            droplets.contains(&live.id).then_some(())
+            let live = planned.live;
+            live.is_some_and(|live| draft.is_attached_to(volume, live.id))
         };
         // What is attached already is only mounted again when something is to be done there, in
         // case the droplet was started anew, or when it grew.
@@ -254,7 +270,7 @@ impl<'a> Draft<'a> {
             .iter()
             .filter(|mount| {
                 works
-                    || is_attached(self, &mount.volume).is_none()
+                    || !is_attached(self, &mount.volume)
                     || self
                         .volumes
                         .get(mount.volume.as_str())
@@ -289,7 +305,12 @@ impl<'a> Draft<'a> {
             let Some(volume) = self.volumes.get(mount.volume.as_str()).cloned() else {
                 continue;
             };
-            let attach = is_attached(self, &mount.volume).is_none().then(|| {
+            let freed = volume
+                .live
+                .and_then(|live| self.freed.get(live.id.as_str()).copied());
+            let handed = self.handed.get(mount.volume.as_str()).copied();
+            let freed: Vec<StepId> = freed.into_iter().chain(handed).collect();
+            let attach = (!is_attached(self, &mount.volume)).then(|| {
                 let attach = self.step(
                     address,
                     StepKind::Attach {
@@ -310,10 +331,7 @@ impl<'a> Draft<'a> {
                         "there must be a volume of that size to attach",
                     );
                 }
-                let freed = volume
-                    .live
-                    .and_then(|live| self.freed.get(live.id.as_str()).copied());
-                if let Some(freed) = freed {
+                for &freed in &freed {
                     self.graph.needs(
                         freed,
                         attach,
@@ -352,10 +370,14 @@ impl<'a> Draft<'a> {
             life.all.push(step);
             life.required.push(step);
             life.mounts.push(Mounted {
+                name: &mount.volume,
                 volume: volume.reference,
                 path: mount.path.clone(),
+                made: volume.made,
+                freed,
                 attach,
                 mount: step,
+                hands_on: self.hands_on(&mount.volume, droplet),
             });
         }
         if let (Some(live), Some(event)) = (planned.live, life.event) {
@@ -364,7 +386,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Source, runs, artifacts.
-    fn draw_runs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life) {
+    fn draw_runs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life<'a>) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         if let Some(source) = &droplet.source {

@@ -6,7 +6,7 @@ use crate::plan::step::{StepId, StepKind};
 
 impl<'a> Draft<'a> {
     /// Unmount, detach, destroy.
-    pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life) {
+    pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life<'a>) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         let gate: &[StepId] = match planned.end {
@@ -25,8 +25,11 @@ impl<'a> Draft<'a> {
                     path: mounted.path.clone(),
                 },
             );
-            self.graph
-                .needs(mounted.mount, unmount, "only what was mounted is unmounted");
+            // Whoever is next gets its turn also when this droplet could not have its own.
+            if !mounted.hands_on {
+                self.graph
+                    .needs(mounted.mount, unmount, "only what was mounted is unmounted");
+            }
             for &step in &before {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
@@ -39,7 +42,7 @@ impl<'a> Draft<'a> {
                     region: self.scope.region.clone(),
                 },
             );
-            if let Some(attach) = mounted.attach {
+            if let Some(attach) = mounted.attach.filter(|_| !mounted.hands_on) {
                 self.graph
                     .needs(attach, detach, "only what was attached is detached");
             }
@@ -63,6 +66,9 @@ impl<'a> Draft<'a> {
             event = Some(detach);
             before.extend([unmount, detach]);
             detaches.push(detach);
+            if mounted.hands_on {
+                self.hand_on(mounted, detach);
+            }
         }
         let destroy = self.cleanup(
             address,

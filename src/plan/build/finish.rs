@@ -131,6 +131,8 @@ fn live_digest(live: &crate::live::Live) -> Digest {
     let Live {
         account,
         droplets,
+        // Only for messages: what they hold tells its volume.
+        holders: _,
         volumes,
         images,
         firewalls,

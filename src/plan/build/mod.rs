@@ -10,6 +10,7 @@ mod finish;
 mod foundation;
 mod removal;
 mod snapshot;
+mod turns;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use activity::described;
 pub(super) use droplet::{End, PlannedDroplet};
 pub(super) use finish::{empty_tags, streamed};
+pub(super) use turns::{Taker, Turns};
 
 use super::Goal;
 use super::change::{Action, Activity, Cause, Change, FieldChange, Reason};
@@ -57,6 +59,10 @@ pub(super) struct Draft<'a> {
     pub releases: BTreeMap<u64, Vec<StepId>>,
     /// Steps after which a droplet of this plan no longer holds a volume, by its name in the manifest.
     pub let_go: BTreeMap<&'a str, Vec<StepId>>,
+    /// Who has a volume that several droplets mount when.
+    pub turns: Turns<'a>,
+    /// The latest step that hands a volume on, by its name in the manifest.
+    pub handed: BTreeMap<&'a str, StepId>,
     /// Logins to droplets that exist, by their id.
     pub connects: BTreeMap<u64, StepId>,
     /// The latest event of droplets that exist: one event per droplet at a time.
@@ -125,6 +131,8 @@ impl<'a> Draft<'a> {
             freed: BTreeMap::new(),
             releases: BTreeMap::new(),
             let_go: BTreeMap::new(),
+            turns: Turns::default(),
+            handed: BTreeMap::new(),
             connects: BTreeMap::new(),
             events: BTreeMap::new(),
             destroys: Vec::new(),

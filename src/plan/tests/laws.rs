@@ -37,10 +37,9 @@ fn manifests() -> impl Strategy<Value = String> {
                     .map(|(i, more)| format!("{{ name: r{i}, command: \"true\", {more} }}"))
                     .collect::<Vec<_>>()
                     .join(", ");
-                // A volume is mounted by one droplet alone.
                 let volumes = ["data", "scratch"]
                     .iter()
-                    .take(if many.is_empty() && name == "web" { mounts } else { 0 })
+                    .take(mounts)
                     .map(|volume| format!("{{ volume: {volume}, mount: /mnt/{volume} }}"))
                     .collect::<Vec<_>>()
                     .join(", ");

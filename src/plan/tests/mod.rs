@@ -3,6 +3,7 @@
 mod golden;
 mod laws;
 mod refusals;
+mod turns;
 mod world;
 
 use std::collections::BTreeMap;

@@ -224,3 +224,15 @@ fn prices_of_a_plan() {
     assert_eq!(plan.cost.monthly_kept, money("7"));
     assert_eq!(plan.cost.expected_once, money("0.01"));
 }
+
+#[test]
+fn a_volume_that_another_environment_holds() {
+    let other = PLAIN.replace("project: app", "project: app\nenvironment: pr-1");
+    let mut live = applied(&other, &nothing());
+    live.holders = std::mem::take(&mut live.droplets);
+    live.holders[0].created_at = NOW - 600;
+    insta::assert_snapshot!(check(PLAIN, &live), @r"
+    volume.data: it is attached to droplet `app-pr-1-web` of environment pr-1, which was made at 2026-09-21T14:03:20Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
+      help: wait until it is done, or empty it with `dewpoint destroy --env pr-1`; with `access: clone` no environment waits for another
+    ");
+}

@@ -1,0 +1,78 @@
+//! One volume, several droplets, one after the other.
+
+use crate::guests;
+use crate::workspace::Workspace;
+
+#[test]
+fn three_droplets_in_turn_see_what_the_one_before_wrote() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::example("shared-volume");
+    let first = workspace.local(&["apply", "--yes"]).expect(0);
+    let first = first.says("volume.data is handed on in turn");
+    for line in ["1 page by a", "2 pages by a b", "3 pages by a b c"] {
+        assert!(
+            first.err.contains(line),
+            "`{line}` is missing:\n{}",
+            first.all()
+        );
+    }
+    // One attachment at a time, each ended before the next: the cloud would have refused the rest.
+    let moves = actions(&workspace);
+    assert_eq!(
+        moves,
+        ["attach", "detach", "attach", "detach", "attach"],
+        "{}",
+        first.all()
+    );
+    let volume = &workspace.list("volumes")[0];
+    assert_eq!(volume["droplet_ids"].as_array().map(Vec::len), Some(1));
+
+    // Whoever has it begins the next time.
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.")
+        .says("handed on in turn: droplet.");
+    let second = workspace.local(&["apply", "--yes"]).expect(0);
+    assert!(second.err.contains("6 pages by"), "{}", second.all());
+
+    // Another environment is told who has it, and nothing is made for it.
+    let before = workspace.names("droplets");
+    workspace
+        .local(&["apply", "--yes", "--env", "pr-1"])
+        .expect(1)
+        .says("of environment main")
+        .says("expires at")
+        .says("destroy --env main");
+    assert_eq!(workspace.names("droplets"), before);
+
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+/// What was done to volumes, in order.
+fn actions(workspace: &Workspace) -> Vec<String> {
+    workspace
+        .requests()
+        .iter()
+        .filter(|request| {
+            request["method"] == "POST"
+                && request["path"].as_str().is_some_and(|path| {
+                    path.starts_with("/v2/volumes/") && path.ends_with("/actions")
+                })
+        })
+        .map(|request| {
+            let text = request.to_string();
+            if text.contains("detach") {
+                "detach"
+            } else {
+                "attach"
+            }
+            .to_owned()
+        })
+        .collect()
+}
