@@ -361,10 +361,12 @@ impl<'a> Checker<'a> {
                 (_, _, Some((TaggedResource::Volume, id))) => Some(id),
                 _ => None,
             };
+            // Someone's own may be used; that nobody else has it meanwhile is another rule.
+            let is_used = matches!(step.kind, StepKind::Attach { .. } | StepKind::Detach { .. });
             if let Some(id) = volume {
                 let ours = volumes
                     .get(id)
-                    .is_some_and(|volume| self.owner.in_project(&volume.tags));
+                    .is_some_and(|volume| is_used || self.owner.in_project(&volume.tags));
                 if !ours {
                     self.wrong(step.id, format!("volume {id} is not ours"));
                 }

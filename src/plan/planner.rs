@@ -84,7 +84,7 @@ pub(super) fn plan(
     for verdict in volumes {
         let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
         if stays {
-            kept.volumes.push(verdict.volume.size);
+            kept.volumes.extend(verdict.volume.size);
         }
         draft.draw_volume(verdict);
     }

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-pub use crate::desired::spec::{FirewallSpec, ProvisionStep, RunSpec, SourceSpec, VolumeSpec};
+pub use crate::desired::spec::{
+    FirewallSpec, ProvisionStep, RunSpec, SourceSpec, VolumeSpec, VolumeUse,
+};
 use crate::manifest::schema::{Filesystem, HostKeyPolicy};
 use crate::units::Gib;
 
@@ -307,6 +309,9 @@ pub enum StepKind {
         filesystem: Filesystem,
         /// Where it is mounted.
         path: String,
+        /// What may be done to it first.
+        #[serde(default)]
+        usage: VolumeUse,
     },
     /// Brings the source onto the droplet.
     Sync {

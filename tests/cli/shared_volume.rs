@@ -76,3 +76,68 @@ fn actions(workspace: &Workspace) -> Vec<String> {
         })
         .collect()
 }
+
+#[test]
+fn someone_s_own_volume_is_used_and_left_as_it_was() {
+    if !guests() {
+        return;
+    }
+    let manifest = r#"
+version: 1
+project: guest
+region: nyc3
+volumes:
+  data: { existing: old-data }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    run: [{ name: look, command: "cat /mnt/data/word" }]
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.up(&[]);
+    workspace
+        .local(&["plan"])
+        .expect(1)
+        .says("no volume `old-data`");
+    let new = serde_json::json!({"name": "old-data", "region": "nyc3", "size_gigabytes": 1, "tags": ["theirs"]});
+    let (status, made) = workspace.call("POST", "/v2/volumes", Some(&new));
+    assert_eq!(status, 201, "{made}");
+
+    // A blank one is not formatted.
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(1)
+        .says("nothing (it is blank)");
+    workspace.local(&["destroy", "--yes"]).expect(0);
+
+    // One that its owner has formatted and filled.
+    let filled = manifest
+        .replace("project: guest", "project: old")
+        .replace("{ existing: old-data }", "{ size: 1GiB }")
+        .replace(
+            "cat /mnt/data/word",
+            "echo hello from the owner >/mnt/data/word",
+        )
+        .replace("    run:", "    after_run: destroy\n    run:");
+    let (status, _) = workspace.call("DELETE", "/v2/volumes?name=old-data&region=nyc3", None);
+    assert_eq!(status, 204);
+    workspace.write("owner.yaml", &filled);
+    workspace
+        .local(&["apply", "--yes", "-f", "owner.yaml"])
+        .expect(0);
+    let before = workspace.list("volumes");
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("hello from the owner");
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    assert_eq!(workspace.list("volumes"), before);
+}

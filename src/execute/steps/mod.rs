@@ -195,9 +195,10 @@ impl Perform for Steps {
                 volume_name,
                 filesystem,
                 path,
+                usage,
             } => {
-                self.mount(droplet, volume_name, *filesystem, path, reporter)
-                    .await
+                let what = (*filesystem, *usage);
+                self.mount(droplet, volume_name, what, path, reporter).await
             }
             StepKind::Unmount { droplet, path } => self.unmount(droplet, path, reporter).await,
             StepKind::Detach {

@@ -3,7 +3,8 @@
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::Manifest;
+use super::super::schema::{Manifest, Scope};
+use super::super::wording::shown;
 use super::{exactly_one, names};
 
 /// The largest volume DigitalOcean makes: 16 TiB.
@@ -31,6 +32,19 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
                 .help("use several volumes"),
             );
         }
+        if let Some(existing) = &volume.existing {
+            existing_name(&path.then("existing"), existing, report);
+            if volume.scope == Scope::Environment {
+                report.value(
+                    &path.then("scope"),
+                    Problem::new(
+                        Kind::BadValue,
+                        "an `existing` volume goes with no environment",
+                    )
+                    .help("remove `scope`: the volume is used, and never deleted"),
+                );
+            }
+        }
         for (key, is_given, help) in [
             (
                 "populate",
@@ -42,15 +56,28 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
                 volume.was.is_some(),
                 "remove it and keep the volume's name",
             ),
-            (
-                "existing",
-                volume.existing.is_some(),
-                "write `size` for a volume of the project's own",
-            ),
         ] {
             if is_given {
                 report.not_yet(&path.then(key), &format!("`{key}`"), help);
             }
         }
+    }
+}
+
+fn existing_name(path: &Path, name: &str, report: &mut Report) {
+    let is_name = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !is_name {
+        report.value(
+            path,
+            Problem::new(
+                Kind::BadName,
+                format!("`{}` cannot be the name of a volume", shown(name)),
+            )
+            .help("write the name it has on DigitalOcean: at most 64 of `a-z`, `0-9` and `-`, a letter first"),
+        );
     }
 }

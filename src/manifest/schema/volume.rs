@@ -25,7 +25,7 @@ pub struct Volume {
     /// The name it had before: it is renamed, never made anew. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,
-    /// Name of a volume on DigitalOcean that is used and never changed. Not supported yet.
+    /// Name of a volume on DigitalOcean that is used and never changed: not formatted, grown, tagged or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<String>,
 }

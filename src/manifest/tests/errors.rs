@@ -89,7 +89,7 @@ cases! {
     script_with_unknown_variable: head("variables: { a: { default: b } }\nsnapshots:\n  s:\n    from: x\n    size: y\n    provision:\n      - run: |\n          set -e\n          echo \"${HOME} $${var.x} é ${var.b} ${var.a}\"\n");
 
     // What is not there yet.
-    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    was: w\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\n  e: { existing: my-old-volume }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    run:\n      - { name: serve, command: serve, background: true, ready: { tcp: 80 } }\n    after_run: { keep: 30m }\n  f: { image: x, size: y, needs: [d] }\n");
+    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    was: w\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    run:\n      - { name: serve, command: serve, background: true, ready: { tcp: 80 } }\n    after_run: { keep: 30m }\n  f: { image: x, size: y, needs: [d] }\n");
     turns_with_nothing_to_do: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }] }\n");
 
     // Places.

@@ -6,7 +6,7 @@ use super::{Draft, known};
 use crate::desired::{Desired, Droplet, Image};
 use crate::live::LiveDroplet;
 use crate::plan::step::{
-    DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef,
+    DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef, VolumeUse,
 };
 
 /// The API makes at most this many droplets in one call.
@@ -353,6 +353,10 @@ impl<'a> Draft<'a> {
                     volume_name: volume.volume.name.clone(),
                     filesystem: volume.volume.filesystem,
                     path: mount.path.clone(),
+                    usage: match volume.volume.size {
+                        Some(_) => VolumeUse::Own,
+                        None => VolumeUse::Existing,
+                    },
                 },
             );
             self.graph.needs(connect, step, "mounting needs a login");

@@ -51,7 +51,7 @@ pub(super) struct Draft<'a> {
     pub firewall: Option<StepId>,
     /// The step that registers the key.
     pub key: Option<StepId>,
-    /// Droplets by volume and volumes by droplet, as they are now; of volumes that are ours.
+    /// Droplets by volume and volumes by droplet, as they are now; of volumes that are ours or used.
     pub attached: Attached<'a>,
     /// Steps that detach a volume from where it is, by its id.
     pub freed: BTreeMap<&'a str, StepId>,
@@ -79,7 +79,7 @@ pub(super) struct Draft<'a> {
     pub borne: BTreeSet<String>,
 }
 
-/// Which volumes of ours are attached where.
+/// Which volumes of ours, or that the manifest uses, are attached where.
 #[derive(Debug, Default)]
 pub(super) struct Attached<'a> {
     pub droplets: BTreeMap<&'a str, BTreeSet<u64>>,
@@ -112,7 +112,7 @@ pub(super) struct PlannedImage<'a> {
 impl<'a> Draft<'a> {
     pub fn new(scope: &'a Scope, live: &'a Live, goal: Goal) -> Self {
         let owner = Owner::new(&scope.project, &scope.environment);
-        let attached = Attached::of(live, &owner);
+        let attached = Attached::of(live, scope, &owner);
         Self {
             scope,
             owner,
@@ -200,11 +200,14 @@ impl<'a> Draft<'a> {
 }
 
 impl<'a> Attached<'a> {
-    fn of(live: &'a Live, owner: &Owner) -> Self {
+    fn of(live: &'a Live, scope: &Scope, owner: &Owner) -> Self {
         let ours: BTreeMap<&str, &LiveVolume> = live
             .volumes
             .iter()
-            .filter(|volume| compare::volume::is_ours(owner, volume))
+            .filter(|volume| {
+                compare::volume::is_ours(owner, volume)
+                    || (scope.existing.contains(&volume.name) && volume.region == scope.region)
+            })
             .map(|volume| (volume.id.as_str(), volume))
             .collect();
         let mut attached = Self::default();

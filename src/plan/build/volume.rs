@@ -29,13 +29,17 @@ impl<'a> Draft<'a> {
         }
         let address = &volume.address;
         let Some(live) = live else {
+            let Some(size) = volume.size else {
+                // Someone's own that is not there: refused already.
+                return;
+            };
             let step = self.step(
                 address,
                 StepKind::CreateVolume {
                     spec: VolumeSpec {
                         name: volume.name.clone(),
                         region: self.scope.region.clone(),
-                        size: volume.size,
+                        size,
                         tags: volume.tags.clone(),
                     },
                 },
@@ -56,12 +60,9 @@ impl<'a> Draft<'a> {
             );
             if !goes {
                 let fields = vec![
-                    made("size", volume.size.to_string()),
+                    made("size", size.to_string()),
                     made("filesystem", volume::word(volume.filesystem)),
-                    made(
-                        "price",
-                        format!("{}/month", cost::volume_monthly(volume.size)),
-                    ),
+                    made("price", format!("{}/month", cost::volume_monthly(size))),
                 ];
                 self.change(
                     address,
@@ -130,6 +131,12 @@ impl<'a> Draft<'a> {
                     "`test` empties the environment when it is done",
                 ),
             )
+        } else if volume.size.is_none() {
+            let reasons = because(
+                Cause::Manifest,
+                "someone's own: it is used, and never changed",
+            );
+            (Action::Keep, reasons)
         } else if fields.is_empty() {
             (Action::Keep, Vec::new())
         } else if grow.is_some() {

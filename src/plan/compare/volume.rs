@@ -63,6 +63,10 @@ pub(in crate::plan) fn compare<'a>(
         add: Vec::new(),
         fields: Vec::new(),
     };
+    let region = &desired.scope.region;
+    let Some(size) = size else {
+        return compare_existing(volume, region, by_name, refusals);
+    };
     let mut refuse = |kind, reason, help| {
         refusals.push(Refusal {
             address: Some(address.clone()),
@@ -71,7 +75,6 @@ pub(in crate::plan) fn compare<'a>(
             help,
         });
     };
-    let region = &desired.scope.region;
     let owned = |live: &LiveVolume| match scope {
         Scope::Project => owner.in_project_only(&live.tags),
         Scope::Environment => owner.in_environment(&live.tags),
@@ -176,6 +179,49 @@ pub(in crate::plan) fn compare<'a>(
         grow,
         add,
         fields,
+    }
+}
+
+/// Someone's own volume: it must be there, and nothing of it is compared.
+fn compare_existing<'a>(
+    volume: &'a Volume,
+    region: &str,
+    by_name: &ByName<'a>,
+    refusals: &mut Vec<Refusal>,
+) -> Verdict<'a> {
+    let name = &volume.name;
+    let named = by_name.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+    let live = named.iter().copied().find(|live| live.region == region);
+    if live.is_none() {
+        let (kind, reason, help) = match named.first() {
+            Some(elsewhere) => (
+                RefusalKind::Region,
+                format!(
+                    "`{name}` is in {}, and a volume cannot move to {region}",
+                    elsewhere.region
+                ),
+                format!("set `region: {}`, or name a volume in {region}", elsewhere.region),
+            ),
+            None => (
+                RefusalKind::Missing,
+                format!("the account has no volume `{name}`"),
+                "correct the name after `existing`, or write `size` for a volume of the project's own"
+                    .to_owned(),
+            ),
+        };
+        refusals.push(Refusal {
+            address: Some(volume.address.clone()),
+            kind,
+            reason,
+            help,
+        });
+    }
+    Verdict {
+        volume,
+        live,
+        grow: None,
+        add: Vec::new(),
+        fields: Vec::new(),
     }
 }
 

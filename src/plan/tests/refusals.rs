@@ -236,3 +236,36 @@ fn a_volume_that_another_environment_holds() {
       help: wait until it is done, or empty it with `dewpoint destroy --env pr-1`; with `access: clone` no environment waits for another
     ");
 }
+
+#[test]
+fn someone_s_own_volume_is_used_where_it_is_and_never_changed() {
+    let yaml = PLAIN.replace("{ size: 10GiB }", "{ existing: old-data }");
+    insta::assert_snapshot!(check(&yaml, &nothing()), @r"
+    volume.data: the account has no volume `old-data` [dewpoint::plan::missing]
+      help: correct the name after `existing`, or write `size` for a volume of the project's own
+    ");
+    let mut live = nothing();
+    live.volumes.push(crate::live::LiveVolume {
+        id: "v-1".to_owned(),
+        name: "old-data".to_owned(),
+        region: "sfo3".to_owned(),
+        size_gib: 5,
+        droplet_ids: Vec::new(),
+        tags: vec!["theirs".to_owned()],
+        created_at: 0,
+    });
+    insta::assert_snapshot!(check(&yaml, &live), @r"
+    volume.data: `old-data` is in sfo3, and a volume cannot move to nyc3 [dewpoint::plan::region]
+      help: set `region: sfo3`, or name a volume in nyc3
+    ");
+    live.volumes[0].region = "nyc3".to_owned();
+    let before = live.volumes.clone();
+    let live = applied(&yaml, &live);
+    assert_eq!(live.volumes[0].droplet_ids, [live.droplets[0].id]);
+    let again = plan(&desired(&yaml), &live, Goal::Apply).expect("a plan");
+    assert!(!again.has_changes(), "{}", text(&again));
+    let gone = destroy(&scope(&yaml), &live, true, &[]).expect("a plan");
+    assert_checked(&gone, &live);
+    let live = super::world::World::execute(&gone, &live);
+    assert_eq!(live.volumes, before);
+}

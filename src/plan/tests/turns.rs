@@ -87,12 +87,11 @@ fn who_has_the_volume_comes_first_next_time() {
     insta::assert_snapshot!(moves(&again), @r"
     run r droplet.early
     detach droplet.early
-    attach droplet.some
-    run r droplet.some
-    detach droplet.some
     attach droplet.late
     run r droplet.late
     detach droplet.late
+    attach droplet.some
+    run r droplet.some
     ");
     let live = World::execute(&again, &live);
     let holder = live.volumes[0].droplet_ids[0];
