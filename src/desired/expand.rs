@@ -66,6 +66,15 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
                 )
             })
             .collect(),
+        was: manifest
+            .volumes
+            .iter()
+            .filter_map(|(name, volume)| {
+                let was = volume.was.as_ref()?;
+                let now = volume_name(manifest, name, volume);
+                Some((now, volume_name(manifest, was, volume)))
+            })
+            .collect(),
         existing: manifest
             .volumes
             .values()

@@ -105,6 +105,8 @@ pub struct Scope {
     pub volumes: BTreeMap<String, Address>,
     /// Of those, names of volumes that are someone's own.
     pub existing: BTreeSet<String>,
+    /// What volumes were called before they were renamed, by what they would be called now.
+    pub was: BTreeMap<String, String>,
     /// Names of the manifest's snapshots.
     pub snapshots: BTreeSet<String>,
 }

@@ -17,6 +17,7 @@ mod graph;
 mod planner;
 mod preflight;
 mod protect;
+mod renames;
 pub mod step;
 mod teardown;
 
@@ -56,7 +57,13 @@ impl Default for Options {
 /// # Errors
 /// Everything that stands in the way, at once.
 pub fn plan(desired: &Desired, live: &Live, options: &Options, now: i64) -> Result<Plan, Refusals> {
-    planner::plan(desired, live, options, now)
+    let renames = renames::Renames::find(&desired.scope, live);
+    Refusals::or(renames.refusals.clone(), ())?;
+    if renames.is_empty() {
+        planner::plan(desired, live, options, now)
+    } else {
+        planner::plan(&renames.desired(desired), live, options, now)
+    }
 }
 
 /// Plans the way to an empty environment, or an empty project, from what exists alone.
@@ -69,7 +76,13 @@ pub fn destroy(
     whole_project: bool,
     unprotect: &[Address],
 ) -> Result<Plan, Refusals> {
-    teardown::destroy(scope, live, whole_project, unprotect)
+    // What a manifest calls two things does not keep either from being destroyed.
+    let renames = renames::Renames::find(scope, live);
+    if renames.is_empty() {
+        teardown::destroy(scope, live, whole_project, unprotect)
+    } else {
+        teardown::destroy(&renames.scope(scope), live, whole_project, unprotect)
+    }
 }
 
 /// What a plan is made to reach.

@@ -141,3 +141,50 @@ droplets:
         .expect(0);
     assert_eq!(workspace.list("volumes"), before);
 }
+
+#[test]
+fn a_renamed_volume_keeps_what_it_holds() {
+    if !guests() {
+        return;
+    }
+    let manifest = r#"
+version: 1
+project: rename
+region: nyc3
+volumes:
+  old: { size: 1GiB }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: old, mount: /mnt/data }]
+    run: [{ name: use, command: "echo more >>/mnt/data/log; wc -l </mnt/data/log" }]
+    after_run: destroy
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let new = manifest.replace("volume: old", "volume: new");
+    workspace.write(
+        "dewpoint.yaml",
+        &new.replace("old: { size: 1GiB }", "new: { size: 1GiB, was: old }"),
+    );
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("it is renamed")
+        .says("| 2");
+    workspace.write(
+        "dewpoint.yaml",
+        &new.replace("old: { size: 1GiB }", "new: { size: 1GiB }"),
+    );
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace.local(&["apply", "--yes"]).expect(0).says("| 3");
+    assert_eq!(workspace.names("volumes"), ["rename-old"]);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}

@@ -45,18 +45,14 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
                 );
             }
         }
-        for (key, is_given, help) in [
-            (
-                "populate",
-                volume.populate.is_some(),
-                "remove it; fill the volume in a droplet's `run` step, which finds the data there the next time",
-            ),
-            (
-                "was",
-                volume.was.is_some(),
-                "remove it and keep the volume's name",
-            ),
-        ] {
+        if let Some(was) = &volume.was {
+            check_was(&path.then("was"), name, was, manifest, report);
+        }
+        for (key, is_given, help) in [(
+            "populate",
+            volume.populate.is_some(),
+            "remove it; fill the volume in a droplet's `run` step, which finds the data there the next time",
+        )] {
             if is_given {
                 report.not_yet(&path.then(key), &format!("`{key}`"), help);
             }
@@ -80,4 +76,37 @@ fn existing_name(path: &Path, name: &str, report: &mut Report) {
             .help("write the name it has on DigitalOcean: at most 64 of `a-z`, `0-9` and `-`, a letter first"),
         );
     }
+}
+
+fn check_was(path: &Path, name: &str, was: &str, manifest: &Manifest, report: &mut Report) {
+    let is_existing = |name: &str| {
+        let volume = manifest.volumes.get(name);
+        volume.is_some_and(|volume| volume.existing.is_some())
+    };
+    let is_name = !was.is_empty()
+        && was
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let (kind, message, help) = if is_existing(name) {
+        (
+            Kind::BadValue,
+            "an `existing` volume has no other name".to_owned(),
+            "remove `was`",
+        )
+    } else if !is_name {
+        (
+            Kind::BadName,
+            format!("`{}` cannot have been the name of a volume", shown(was)),
+            "write the name it had in this manifest",
+        )
+    } else if manifest.volumes.contains_key(was) {
+        (
+            Kind::NotUnique,
+            format!("`{was}` is another volume of this manifest"),
+            "write the name it had before, which nothing has any more",
+        )
+    } else {
+        return;
+    };
+    report.value(path, Problem::new(kind, message).help(help));
 }

@@ -21,6 +21,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub grow: Option<Gib>,
     /// Tags it gets, sorted.
     pub add: Vec<String>,
+    /// Names it no longer has, as tags, sorted.
+    pub remove: Vec<String>,
     /// What differs.
     pub fields: Vec<FieldChange>,
 }
@@ -61,6 +63,7 @@ pub(in crate::plan) fn compare<'a>(
         live: None,
         grow: None,
         add: Vec::new(),
+        remove: Vec::new(),
         fields: Vec::new(),
     };
     let region = &desired.scope.region;
@@ -170,14 +173,21 @@ pub(in crate::plan) fn compare<'a>(
         .filter(|tag| !live_tags.contains(tag))
         .cloned()
         .collect();
-    if !add.is_empty() {
-        fields.push(in_place("tags", None, add.join(", ")));
+    let remove: Vec<String> = live_tags
+        .iter()
+        .filter(|tag| ownership::is_name_tag(tag) && !tags.contains(tag))
+        .cloned()
+        .collect();
+    if !add.is_empty() || !remove.is_empty() {
+        let list = |tags: &[String]| (!tags.is_empty()).then(|| tags.join(", "));
+        fields.push(in_place("tags", list(&remove), list(&add)));
     }
     Verdict {
         volume,
         live: Some(live),
         grow,
         add,
+        remove,
         fields,
     }
 }
@@ -221,6 +231,7 @@ fn compare_existing<'a>(
         live,
         grow: None,
         add: Vec::new(),
+        remove: Vec::new(),
         fields: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 mod golden;
 mod laws;
 mod refusals;
+mod renames;
 mod turns;
 mod world;
 
