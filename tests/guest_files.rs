@@ -100,6 +100,7 @@ impl Rig {
                 "#cloud-config\nssh_keys:\n  ed25519_private: |\n{pem}"
             )),
             address,
+            private: None,
         };
         self.host.boot(spec).await.expect("a guest");
         let target = Target {

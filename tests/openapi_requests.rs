@@ -182,6 +182,8 @@ every_call! {
     Call::DropletActions { .. } => [Call::DropletActions { id: 3_164_444 }],
     Call::DropletSnapshots { .. } => [Call::DropletSnapshots { id: 3_164_444 }],
     Call::PrivateImages => [Call::PrivateImages],
+    Call::Distributions => [Call::Distributions],
+    Call::PublicImage { .. } => [Call::PublicImage { slug: text("ubuntu-24-04-x64") }],
     Call::Image { .. } => [Call::Image { id: 7_555_620 }],
     Call::DeleteImage { .. } => [Call::DeleteImage { id: 7_555_620 }],
     Call::Actions => [Call::Actions],

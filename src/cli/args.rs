@@ -51,7 +51,7 @@ pub struct Global {
         hide_env_values = true
     )]
     pub environment: Option<String>,
-    /// Value of a variable; can be given several times.
+    /// Value of a variable; can be given several times [env: DEWPOINT_VAR_<NAME>, in capitals too].
     #[arg(long = "var", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub variables: Vec<(String, String)>,
     /// YAML file of variables: a map of names to values.
@@ -81,7 +81,7 @@ pub struct Global {
     /// Only results and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// More detail on standard error; twice for API calls.
+    /// List the calls to the API on standard error; twice for more of each.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -158,8 +158,12 @@ pub enum Command {
         /// For which shell.
         shell: clap_complete::Shell,
     },
-    /// Print the man page.
-    Man,
+    /// Print the man page, or that of a command.
+    Man {
+        /// Of which command, such as `apply` or `local up`.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
 }
 
 /// Options of `init`.
@@ -182,6 +186,12 @@ pub struct Plan {
     /// Show the plan that `destroy` would carry out.
     #[arg(long)]
     pub destroy: bool,
+    /// With --destroy: also the project's volumes and snapshots, as `destroy --project` would.
+    #[arg(long, requires = "destroy")]
+    pub project: bool,
+    /// Plan as if this protected address might be destroyed or replaced; can be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub unprotect: Vec<String>,
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,
@@ -221,6 +231,9 @@ pub struct Apply {
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub struct Test {
+    /// Has no effect: `test` never asks.
+    #[arg(short, long, visible_alias = "auto-approve")]
+    pub yes: bool,
     /// Destroy or replace this protected address all the same; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,

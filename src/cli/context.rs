@@ -31,6 +31,8 @@ pub struct Loaded {
     pub name: String,
     /// The folder that paths in it are relative to.
     pub base: Utf8PathBuf,
+    /// Its text, for problems that only show outside it.
+    pub text: Vec<u8>,
 }
 
 impl Loaded {
@@ -67,6 +69,8 @@ impl Loaded {
     pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a str {
         std::env::current_dir()
             .ok()
+            // From the root every path would only lose its slash.
+            .filter(|here| here.parent().is_some())
             .and_then(|here| path.as_std_path().strip_prefix(here).ok()?.to_str())
             .unwrap_or(path.as_str())
     }
@@ -135,6 +139,7 @@ impl Context {
             manifest,
             name,
             base,
+            text: bytes,
         })
     }
 

@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 use super::args::Global;
 use super::env_vars;
 use super::error::CliError;
+use super::terminal::tell;
 use crate::cloud::{Client, Config};
 use crate::local::guests::Tier;
 use crate::local::{LocalError, service};
@@ -24,6 +25,8 @@ pub struct Cloud {
     pub ssh_port: u16,
     /// What it is called in plans.
     pub place: String,
+    /// What it is called in short, with its address where that is not the usual one.
+    pub endpoint: String,
     /// Why nothing can log in to its droplets; empty when it can.
     pub no_guests: Vec<String>,
 }
@@ -65,9 +68,18 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         let folder = local_folder(global)?;
         let endpoint =
             blocking(move || service::up(&folder, &service::UpOptions::default())).await?;
+        if let Some(reason) = &endpoint.restarted {
+            tell(&format!("note: {reason}"));
+        }
         let guests = match (&endpoint.tier, &endpoint.base) {
             (Tier::Api, _) => "guests: none, only the API".to_owned(),
-            (tier, Some(base)) => format!("guests: {tier}; every public image is {base}"),
+            (tier, Some(base)) => {
+                let lacks: String = endpoint
+                    .reasons
+                    .iter()
+                    .fold(String::new(), |text, lack| text + "; " + lack);
+                format!("guests: {tier}; every public image is {base}{lacks}")
+            }
             (tier, None) => format!("guests: {tier}"),
         };
         return Ok(Cloud {
@@ -78,6 +90,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             })?,
             ssh_port: endpoint.ssh_port,
             place: format!("the local cloud ({guests})"),
+            endpoint: "the local cloud".to_owned(),
             no_guests: match endpoint.tier {
                 Tier::Api => endpoint.reasons,
                 Tier::Namespaces => Vec::new(),
@@ -103,6 +116,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             parallelism,
         })?,
         ssh_port: SSH_PORT,
+        endpoint: place.clone(),
         place,
         no_guests: Vec::new(),
     })

@@ -4,6 +4,8 @@ use camino::Utf8PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::address::Address;
+
 /// What went wrong before, around or after planning and executing.
 #[derive(Debug, Error, Diagnostic)]
 pub enum CliError {
@@ -136,6 +138,56 @@ pub enum CliError {
     )]
     NoTerminal,
 
+    /// Nobody to ask whether the local cloud may go.
+    #[error("deleting the local cloud needs approval, and there is no terminal to ask on")]
+    #[diagnostic(
+        code(dewpoint::cli::no_terminal),
+        help("look at what it holds with `dewpoint local status`, then add `--yes`")
+    )]
+    NoTerminalForReset,
+
+    /// A man page of what is no command.
+    #[error("`{word}` is no command of dewpoint")]
+    #[diagnostic(
+        code(dewpoint::cli::no_command),
+        help(
+            "`dewpoint --help` lists the commands; write `dewpoint man local up` for those of `local`"
+        )
+    )]
+    NoCommand {
+        /// What was given.
+        word: String,
+    },
+
+    /// A secret so short that it is part of ordinary words and numbers.
+    #[error(
+        "these secrets have values shorter than {least} characters: {names}; nothing was changed"
+    )]
+    #[diagnostic(
+        code(dewpoint::cli::short_secret),
+        help(
+            "what is so short cannot be hidden in output without mangling it: use a longer value, or hand it over in `env` if it is no secret"
+        )
+    )]
+    ShortSecret {
+        /// Which ones.
+        names: String,
+        /// How long one must be.
+        least: usize,
+    },
+
+    /// An option's value is an address of nothing.
+    #[error(
+        "`--unprotect {given}`: there is no such address in the manifest or the plan; nothing was changed"
+    )]
+    #[diagnostic(code(dewpoint::cli::unknown_address), help("{hint}"))]
+    UnknownAddress {
+        /// What was given.
+        given: Address,
+        /// The nearest there is.
+        hint: String,
+    },
+
     /// The answer was not `yes`.
     #[error("not approved; nothing was changed")]
     #[diagnostic(
@@ -190,5 +242,16 @@ pub enum CliError {
         /// Why.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The plan breaks a rule that every plan keeps.
+    #[error("this plan is not safe to carry out: {violations}")]
+    #[diagnostic(
+        code(dewpoint::cli::bad_plan),
+        help("nothing was changed; this is a fault of dewpoint: report it with the manifest")
+    )]
+    BadPlan {
+        /// Which rules, and where.
+        violations: String,
     },
 }

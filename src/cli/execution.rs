@@ -11,6 +11,7 @@ use crate::execute::lock::Lock;
 use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
 use crate::guest;
 use crate::manifest::Manifest;
+use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::Goal;
 use crate::report::json_lines::JsonLines;
 use crate::report::junit::JUnit;
@@ -29,10 +30,45 @@ pub struct Ended {
     pub exit: Exit,
 }
 
+/// Shorter values are part of ordinary words and numbers: hiding them would mangle all output.
+const SHORTEST_SECRET: usize = 6;
+
+/// Names of the manifest's secrets that the caller's environment does not set, each with whose it
+/// is.
+#[must_use]
+pub fn unset_secrets(manifest: &Manifest) -> Vec<String> {
+    let mut unset = Vec::new();
+    for (droplet, spec) in &manifest.droplets {
+        for name in &spec.secrets {
+            if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
+                unset.push(format!("{name} (of droplet.{droplet})"));
+            }
+        }
+    }
+    unset
+}
+
+/// Refuses secrets that cannot be hidden.
+fn refuse_short(secrets: &BTreeMap<String, Secret<String>>) -> Result<(), CliError> {
+    let names: Vec<&str> = secrets
+        .iter()
+        // Exposed to be measured.
+        .filter(|(_, value)| value.expose().trim().chars().count() < SHORTEST_SECRET)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::ShortSecret {
+        names: names.join(", "),
+        least: SHORTEST_SECRET,
+    })
+}
+
 /// The secrets the manifest's droplets ask for, from the caller's environment.
 ///
 /// # Errors
-/// When one is not set: said before anything is planned.
+/// When one is not set, or too short to be hidden: said before anything is planned.
 pub fn secrets(
     manifest: &Manifest,
     goal: Goal,
@@ -53,6 +89,7 @@ pub fn secrets(
         }
     }
     if missing.is_empty() {
+        refuse_short(&secrets)?;
         Ok(secrets)
     } else {
         missing.dedup();
@@ -104,7 +141,16 @@ pub async fn execute(
         .join(ulid::Ulid::generate().to_string());
     let host_key = match &identity {
         Some(identity) => {
-            Some(guest::derive_host_key(identity, &plan.project, &plan.environment).await?)
+            match guest::derive_host_key(identity, &plan.project, &plan.environment).await {
+                Ok(key) => Some(key),
+                // Needed only to log in to droplets that are checked by it, and to make such; a
+                // destroy does without, only less gently.
+                Err(error) if !needs_host_key(&loaded.manifest, plan.goal) => {
+                    tracing::info!(%error, "going on without the environment's host key");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         None => None,
     };
@@ -132,6 +178,7 @@ pub async fn execute(
             palette: context.terminal.out,
             run_folder: loaded.relative(&run_folder),
             flags: &context.flags(),
+            width: context.terminal.out_folds.then_some(context.terminal.width),
         },
     );
     let exit = match outcome.ending {
@@ -140,8 +187,14 @@ pub async fn execute(
         Ending::Failed => Exit::Error,
         Ending::Interrupted(Signal::Int) => Exit::Interrupted,
         Ending::Interrupted(Signal::Term) => Exit::Terminated,
+        Ending::Interrupted(Signal::Hup) => Exit::HungUp,
     };
     Ok(Ended { text, exit })
+}
+
+/// Whether a plan cannot be carried out without the environment's host key.
+fn needs_host_key(manifest: &Manifest, goal: Goal) -> bool {
+    matches!(goal, Goal::Apply | Goal::Test) && manifest.ssh.host_key == HostKeyPolicy::Derived
 }
 
 fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {

@@ -17,6 +17,8 @@ pub enum Exit {
     Interrupted,
     /// SIGTERM ended it, after cleaning up: 143.
     Terminated,
+    /// SIGHUP ended it, after cleaning up: 129.
+    HungUp,
 }
 
 impl From<Exit> for ExitCode {
@@ -28,6 +30,7 @@ impl From<Exit> for ExitCode {
             Exit::RunFailed => 3,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
+            Exit::HungUp => 129,
         })
     }
 }

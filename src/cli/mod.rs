@@ -11,9 +11,12 @@ pub mod env_vars;
 pub mod error;
 pub mod execution;
 pub mod exit;
+pub mod local_files;
 pub mod planning;
+mod problem;
 pub mod terminal;
 pub mod variables;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -62,7 +65,7 @@ pub fn serve() -> ExitCode {
     match crate::local::service::serve(std::env::args_os().skip(2)) {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
-            terminal::tell(&format!("{:?}", miette::Report::new(error)));
+            terminal::tell(&crate::local::service::last_words(&error));
             Exit::Error.into()
         }
     }
@@ -72,9 +75,9 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
     match command {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
-        Command::Schema => Ok(commands::texts::schema()),
-        Command::Completions { shell } => Ok(commands::texts::completions(*shell)),
-        Command::Man => commands::texts::man(),
+        Command::Schema => commands::texts::schema(),
+        Command::Completions { shell } => commands::texts::completions(*shell),
+        Command::Man { command } => commands::texts::man(command),
         Command::Plan(options) => wait(commands::plan::run(context, options)),
         Command::Apply(options) => wait(commands::apply::apply(context, options)),
         Command::Test(options) => wait(commands::apply::test(context, options)),
@@ -107,5 +110,9 @@ fn start_log(global: &args::Global, terminal: Terminal) {
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_ansi(terminal.err_coloured)
+        .without_time()
+        .with_target(false)
+        // It would be told on standard error, and a closed one ends the program by a panic.
+        .log_internal_errors(false)
         .init();
 }

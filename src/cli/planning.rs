@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
 use super::context::{Context, Loaded};
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
+use super::local_files;
+use super::waiting::waiting;
 use crate::address::Address;
 use crate::cloud::{self, Query};
 use crate::desired::{self, SshKey};
@@ -15,7 +17,7 @@ use crate::digest::Digest;
 use crate::guest::{self, Identity, UserKey};
 use crate::live::Live;
 use crate::manifest::Manifest;
-use crate::plan::{self, Goal, Plan};
+use crate::plan::{self, Goal, Plan, Refusals};
 
 /// A plan, and what it takes to carry it out.
 #[derive(Debug)]
@@ -43,7 +45,17 @@ pub async fn make(
     unprotect: &[String],
 ) -> miette::Result<Planned> {
     let unprotect = addresses(unprotect)?;
-    let cloud = endpoint::open(&context.global).await?;
+    if matches!(goal, Goal::Apply | Goal::Test) {
+        local_files::check(&loaded)?;
+    }
+    let opening = endpoint::open(&context.global);
+    let cloud = waiting(context, "the local cloud to start", opening).await?;
+    let sources = if desired::reads(&loaded.manifest).git.is_empty() {
+        ""
+    } else {
+        " and from the manifest's git sources"
+    };
+    let what = format!("an answer from {}{sources}", cloud.endpoint);
     let now = jiff::Timestamp::now().as_second();
     match goal {
         Goal::Apply | Goal::Test => {
@@ -59,14 +71,33 @@ pub async fn make(
                 ssh_key: Some(key.fingerprint.clone()),
                 for_destroy: goal == Goal::Test,
             };
-            let (inputs, live) = tokio::join!(
-                read_inputs(&loaded, key),
-                cloud::observe(&cloud.client, &query)
-            );
-            let (inputs, live) = (inputs?, live?);
+            let reading = async {
+                tokio::join!(
+                    read_inputs(&loaded, key),
+                    cloud::observe(&cloud.client, &query)
+                )
+            };
+            let (inputs, live) = waiting(context, &what, reading).await;
+            let (inputs, mut live) = (inputs?, live?);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
             let options = plan::Options { goal, unprotect };
-            let plan = plan::plan(&desired, &live, &options, now)?;
+            let mut planned = plan::plan(&desired, &live, &options, now);
+            // Only a plan says which images something is made from; one that is refused for other
+            // reasons is to be refused for these too.
+            let slugs = match &planned {
+                Ok(plan) => plan.public_images(),
+                Err(_) => desired.public_images(),
+            };
+            if !slugs.is_empty() {
+                let catalog = &mut live.catalog;
+                cloud.client.look_up_images(&slugs, catalog).await?;
+                planned = plan::plan(&desired, &live, &options, now);
+            }
+            known(&options.unprotect, &loaded.manifest, planned.as_ref())?;
+            let mut plan = planned?;
+            if goal == Goal::Test {
+                note_kept(&mut plan);
+            }
             Ok(Planned {
                 loaded,
                 cloud,
@@ -80,13 +111,18 @@ pub async fn make(
             let query = Query {
                 project: loaded.manifest.project.clone(),
                 environment: loaded.manifest.environment.clone(),
-                ssh_key: identity.as_ref().map(Identity::md5_fingerprint),
+                // By name, not by this machine's key: another machine may have made one too.
+                ssh_key: None,
                 for_destroy: true,
             };
-            let live = cloud::observe(&cloud.client, &query).await?;
+            let observing = cloud::observe(&cloud.client, &query);
+            let what = format!("an answer from {}", cloud.endpoint);
+            let live = waiting(context, &what, observing).await?;
             let scope = desired::scope(&loaded.manifest);
             let whole_project = goal == Goal::DestroyProject;
-            let plan = plan::destroy(&scope, &live, whole_project, &unprotect)?;
+            let plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+            known(&unprotect, &loaded.manifest, plan.as_ref())?;
+            let plan = plan?;
             Ok(Planned {
                 loaded,
                 cloud,
@@ -96,6 +132,71 @@ pub async fn make(
             })
         }
     }
+}
+
+/// Says of a test that droplets which stood before it go with it.
+fn note_kept(plan: &mut Plan) {
+    let mut kept = plan
+        .changes
+        .iter()
+        .filter(|change| change.id.is_some() && matches!(change.address, Address::Droplet { .. }));
+    let Some(first) = kept.next() else { return };
+    let (others, go) = match kept.count() {
+        0 => (String::new(), "it is"),
+        more => (format!(" and {more} more"), "they are"),
+    };
+    plan.notices.push(format!(
+        "droplets stand in this environment already ({}{others}): {go} destroyed by this test, too; `--env NAME` tests beside them",
+        first.name
+    ));
+}
+
+/// Refuses an address that neither the manifest nor the plan has: a slip in a word that lifts
+/// protection must not pass.
+fn known(
+    given: &[Address],
+    manifest: &Manifest,
+    plan: Result<&Plan, &Refusals>,
+) -> Result<(), CliError> {
+    let mut addresses: Vec<Address> = match plan {
+        Ok(plan) => plan.changes.iter().map(|c| c.address.clone()).collect(),
+        Err(refusals) => {
+            let refusals = refusals.refusals.iter();
+            refusals.filter_map(|r| r.address.clone()).collect()
+        }
+    };
+    addresses.extend([Address::SshKey, Address::Firewall]);
+    addresses.extend(manifest.volumes.keys().cloned().map(Address::Volume));
+    addresses.extend(manifest.snapshots.keys().cloned().map(Address::Snapshot));
+    addresses.extend(manifest.droplets.keys().map(|name| Address::droplet(name)));
+    for given in given {
+        let is_known = addresses.iter().any(|address| {
+            address == given
+                // An instance that a count no longer makes.
+                || matches!((address, given), (
+                    Address::Droplet { name, .. },
+                    Address::Droplet { name: other, .. },
+                ) if name == other)
+        });
+        if is_known {
+            continue;
+        }
+        let text = given.to_string();
+        let nearest = addresses
+            .iter()
+            .map(ToString::to_string)
+            .min_by_key(|address| (strsim::damerau_levenshtein(address, &text), address.clone()));
+        return Err(CliError::UnknownAddress {
+            given: given.clone(),
+            hint: match nearest {
+                Some(nearest) => {
+                    format!("the nearest there is: `{nearest}`; `dewpoint plan` shows them all")
+                }
+                None => "`dewpoint plan` shows all addresses".to_owned(),
+            },
+        });
+    }
+    Ok(())
 }
 
 fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {
@@ -132,10 +233,7 @@ fn user_key(loaded: &Loaded) -> UserKey {
     match loaded.manifest.ssh.key.as_str() {
         "agent" => UserKey::Agent,
         "generated" => UserKey::File(generated_key(loaded)),
-        path => UserKey::File(match (path.strip_prefix("~/"), std::env::var("HOME")) {
-            (Some(rest), Ok(home)) => Utf8Path::new(&home).join(rest),
-            _ => loaded.base.join(path),
-        }),
+        path => UserKey::File(local_files::key_path(&loaded.base, path)),
     }
 }
 

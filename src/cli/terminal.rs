@@ -5,6 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use super::args::{Colour, Global};
 use super::env_vars;
 use super::error::CliError;
+use super::problem::Problem;
 use crate::report::style::Palette;
 
 /// What the streams are.
@@ -20,6 +21,10 @@ pub struct Terminal {
     pub moves: bool,
     /// Width of the screen in characters.
     pub width: usize,
+    /// Whether standard output is a terminal: what is longer than its width goes on in the next line.
+    pub out_folds: bool,
+    /// The same of standard error.
+    pub err_folds: bool,
     /// Whether a person can be asked.
     pub can_ask: bool,
 }
@@ -38,16 +43,24 @@ impl Terminal {
             Colour::Auto => is_terminal && !no_colour && !dumb,
         };
         let err_is_terminal = std::io::stderr().is_terminal();
-        let width = rustix::termios::tcgetwinsize(std::io::stderr())
-            .or_else(|_| rustix::termios::tcgetwinsize(std::io::stdout()))
-            .map_or(100, |size| usize::from(size.ws_col))
+        let out_is_terminal = std::io::stdout().is_terminal();
+        let width = rustix::termios::tcgetwinsize(std::io::stdout())
+            .or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr()))
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            // A terminal that does not know its size says 0.
+            .filter(|columns| *columns > 0)
+            .unwrap_or(100)
             .clamp(40, 200);
         Self {
-            out: Palette::new(colour(std::io::stdout().is_terminal())),
+            out: Palette::new(colour(out_is_terminal)),
             err: Palette::new(colour(err_is_terminal)),
             err_coloured: colour(err_is_terminal),
-            moves: err_is_terminal && !ci && !dumb,
+            // Lines of the log would tear a moving view.
+            moves: err_is_terminal && !ci && !dumb && global.verbose == 0,
             width,
+            out_folds: out_is_terminal,
+            err_folds: err_is_terminal,
             can_ask: std::io::stdin().is_terminal() && err_is_terminal,
         }
     }
@@ -65,26 +78,26 @@ impl Terminal {
             });
         // A second call would keep the first style: there is only one.
         let _ = miette::set_hook(Box::new(move |_| {
-            Box::new(
-                miette::MietteHandlerOpts::new()
+            Box::new(Problem {
+                pointing: miette::MietteHandlerOpts::new()
                     .color(self.err_coloured)
                     .unicode(unicode)
                     .width(self.width)
                     .terminal_links(false)
                     .context_lines(1)
                     .build(),
-            )
+                palette: self.err,
+                width: self.err_folds.then_some(self.width),
+            })
         }));
     }
 
-    /// Asks for approval; only the word `yes` approves.
+    /// Asks for approval; only the word `yes` approves. Whether there is anybody to ask is the
+    /// caller's to look at.
     ///
     /// # Errors
-    /// When nobody can be asked, or the answer is another.
+    /// When the answer is another.
     pub fn approve(&self, question: &str) -> Result<(), CliError> {
-        if !self.can_ask {
-            return Err(CliError::NoTerminal);
-        }
         let mut err = std::io::stderr();
         let asked = write!(err, "\n{question}\n  Only `yes` approves: ").and_then(|()| err.flush());
         let mut answer = String::new();
@@ -95,12 +108,21 @@ impl Terminal {
     }
 }
 
-/// Writes a result to standard output. A reader that went away early is content with what it has.
-pub fn print(text: &str) {
-    // Nothing sensible can be done about a closed pipe, and it is no error (`| head`).
-    let _ = std::io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| std::io::stdout().flush());
+/// Writes a result to standard output. A reader that went away early is content with what it has
+/// (`| head`).
+///
+/// # Errors
+/// When it cannot be written for another reason, such as a full disk: a result that is not there
+/// must not look like a success.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Write {
+            path: "standard output".to_owned(),
+            cause,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a message to standard error.

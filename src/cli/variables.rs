@@ -9,7 +9,8 @@ use super::error::CliError;
 /// Where the value of a variable was given; decides what an unknown name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// `DEWPOINT_VAR_NAME`: may belong to another manifest.
+    /// `DEWPOINT_VAR_NAME`: may belong to another manifest. The name is written as the manifest
+    /// declares it, or in capitals with `_` for `-`.
     Environment,
     /// `--var` or `--var-file`: means this manifest.
     Given,

@@ -70,6 +70,7 @@ impl Client {
         let mut catalog = Catalog {
             sizes: sizes.into_iter().map(size).collect(),
             regions: regions.into_iter().map(region).collect(),
+            ..Catalog::default()
         };
         catalog.sizes.sort_by(|a, b| a.slug.cmp(&b.slug));
         catalog.regions.sort_by(|a, b| a.slug.cmp(&b.slug));

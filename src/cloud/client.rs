@@ -160,7 +160,22 @@ impl Client {
     }
 
     pub(super) fn tell(&self, notice: ClientNotice) {
-        tracing::debug!(?notice, "cloud");
+        match &notice {
+            ClientNotice::Retry {
+                call,
+                attempt,
+                wait,
+                reason,
+            } => {
+                tracing::debug!("{call}: {reason}; try {attempt} in {} ms", wait.as_millis());
+            }
+            ClientNotice::RateLimited { call, wait } => {
+                tracing::debug!(
+                    "{call}: held back by the rate limit for {} ms",
+                    wait.as_millis()
+                );
+            }
+        }
         let observer = self
             .inner
             .observer
@@ -308,16 +323,41 @@ impl Client {
             sleep_until(until).await;
         }
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
         let outcome = self.inner.transport.send(request).await;
+        log(request, &outcome, begun.elapsed());
         if let Ok(answer) = &outcome {
             self.inner.answered.store(true, Ordering::Relaxed);
             // The limits of one operation may stand in the same headers: not learnt from those.
             if request.limit == Limit::Token {
                 self.inner.rate.learn(answer.header("ratelimit-limit"));
             }
-            tracing::trace!(call = request.label(), status = answer.status, "answered");
         }
         outcome
+    }
+}
+
+/// One line a call: method, path, status, time. In detail also the query and the answer's size and
+/// id; never a header of the request or a body: they hold the token and user data.
+fn log(request: &Request, outcome: &Result<Answer, super::transport::Fault>, took: Duration) {
+    let (call, ms) = (request.label(), took.as_millis());
+    match outcome {
+        Ok(answer) => {
+            tracing::info!("{call} {} {ms} ms", answer.status);
+            let query: Vec<String> = request
+                .query
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            tracing::debug!(
+                "  query [{}], answer {} bytes, request id {}, {} calls left",
+                query.join("&"),
+                answer.body.len(),
+                answer.header("x-request-id").unwrap_or("-"),
+                answer.header("ratelimit-remaining").unwrap_or("-"),
+            );
+        }
+        Err(_) => tracing::info!("{call} no answer {ms} ms"),
     }
 }
 

@@ -18,6 +18,9 @@ use super::wait::SharedPoll;
 use super::wire;
 use crate::live::LiveDroplet;
 
+/// The call that makes droplets, as errors name it.
+const CREATE: &str = "POST /v2/droplets";
+
 /// The most names the API takes in one create.
 pub(super) const BATCH: usize = 10;
 
@@ -71,6 +74,8 @@ impl Client {
         }
         let mut actions = Vec::new();
         let mut patience = Patience::new(self, self.timing().fault_deadline);
+        // Once an answer was lost, no later error says that nothing was made.
+        let mut lost = false;
         loop {
             let missing: Vec<String> = new
                 .names
@@ -92,17 +97,15 @@ impl Client {
                 Err(
                     error @ (CloudError::OutcomeUnknown { .. } | CloudError::Unreadable { .. }),
                 ) => {
-                    in_doubt = true;
-                    self.look_for(new, &mut there).await?;
+                    (in_doubt, lost) = (true, true);
+                    let looked = self.look_for(new, &mut there).await;
+                    looked.map_err(|error| error.after_lost_answer(CREATE))?;
                     let all = there.len() == new.names.len();
-                    if !all
-                        && !patience
-                            .pause("POST /v2/droplets", &error.to_string())
-                            .await
-                    {
-                        return Err(error);
+                    if !all && !patience.pause(CREATE, &error.to_string()).await {
+                        return Err(error.after_lost_answer(CREATE));
                     }
                 }
+                Err(error) if lost => return Err(error.after_lost_answer(CREATE)),
                 Err(error) => return Err(error),
             }
         }
@@ -116,9 +119,12 @@ impl Client {
             .collect();
         let ready = self
             .wait_until_ready(&new.env_tag, accepted, &actions)
-            .await?;
+            .await
+            .map_err(CloudError::of_a_look)?;
         let kept = if in_doubt {
-            self.drop_duplicates(new, ready).await?
+            self.drop_duplicates(new, ready)
+                .await
+                .map_err(CloudError::of_a_look)?
         } else {
             ready
         };

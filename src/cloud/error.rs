@@ -221,16 +221,20 @@ pub enum CloudError {
     },
 
     /// A volume is attached to another droplet than the one it shall go to.
-    #[error("volume {volume} is attached to droplet {other} already")]
+    #[error("volume {volume} is attached to droplet {holder} already")]
     #[diagnostic(
         code(dewpoint::cloud::attached_elsewhere),
-        help("wait until that droplet is done with it, or detach it there")
+        help(
+            "wait until that droplet is done with it, or detach it there; with `scope: environment` each environment has a volume of its own"
+        )
     )]
     AttachedElsewhere {
-        /// The volume's id.
+        /// The volume's name.
         volume: String,
         /// The droplet that has it.
         other: u64,
+        /// Its name, or its id when it has none any more.
+        holder: String,
     },
 
     /// Tags were accepted but are not on the resource.
@@ -343,6 +347,55 @@ impl CloudError {
     #[must_use]
     pub fn is_unprocessable(&self) -> bool {
         self.status() == Some(422)
+    }
+
+    /// As the error of a create of which an earlier try may have been carried out: whatever came of
+    /// the later ones, nobody knows what came of that.
+    pub(super) fn after_lost_answer(self, call: &str) -> Self {
+        match self {
+            Self::OutcomeUnknown { .. } => self,
+            other => Self::OutcomeUnknown {
+                call: call.to_owned(),
+                cause: Box::new(other),
+            },
+        }
+    }
+
+    /// As the error of a look at something that was accepted: that it failed says nothing of it.
+    pub(super) fn of_a_look(self) -> Self {
+        match self {
+            Self::PollFailed { .. } | Self::TimedOut { .. } | Self::Vanished { .. } => self,
+            other => Self::PollFailed {
+                cause: std::sync::Arc::new(other),
+            },
+        }
+    }
+
+    /// Whether it is certain that the create that failed so makes nothing any more: it was refused,
+    /// never sent, or given up.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.status < 500,
+            Self::Unexpected { status, .. } => *status < 500,
+            Self::Unreachable { .. }
+            | Self::Vanished { .. }
+            | Self::NameTaken { .. }
+            | Self::TooSoon { .. }
+            | Self::BatchSize(_)
+            | Self::BadToken { .. }
+            | Self::BadEndpoint { .. }
+            | Self::Client { .. } => true,
+            Self::Broken { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Unreadable { .. }
+            | Self::HiddenTags { .. }
+            | Self::ActionFailed { .. }
+            | Self::TimedOut { .. }
+            | Self::PollFailed { .. }
+            | Self::AttachedElsewhere { .. }
+            | Self::TagsNotApplied { .. } => false,
+        }
     }
 
     /// Whether the request may or may not have been carried out.

@@ -114,29 +114,48 @@ impl Client {
     /// When the API refuses: its tags must exist beforehand.
     pub async fn create_firewall(&self, spec: &FirewallSpec) -> Result<LiveFirewall, CloudError> {
         let call = Call::CreateFirewall(spec.clone());
+        const CREATE: &str = "POST /v2/firewalls";
         let mut patience = Patience::new(self, self.timing().fault_deadline);
+        // Once an answer was lost, no later error says that nothing was made.
+        let mut lost = false;
+        let told = |error: CloudError, lost: bool| {
+            if lost {
+                error.after_lost_answer(CREATE)
+            } else {
+                error
+            }
+        };
         loop {
             let error = match self.read::<Firewall>(&call, "firewall").await {
                 Ok(firewall) => return Ok(firewall.into()),
                 Err(error) if error.is_conflict() || is_in_doubt(&error) => error,
-                Err(error) => return Err(error),
+                Err(error) => return Err(told(error, lost)),
             };
-            let there = self
-                .firewalls()
-                .await?
+            lost |= !error.is_conflict();
+            let there = self.firewalls().await;
+            let there = there
+                .map_err(|error| told(error, lost))?
                 .into_iter()
-                .find(|f| f.name == spec.name);
+                .find(|firewall| firewall.name == spec.name);
             if let Some(firewall) = there {
-                return self.update_firewall(&firewall.id, spec).await;
+                let updated = self.update_firewall(&firewall.id, spec).await;
+                return updated.map_err(|error| told(error, lost));
             }
             // Names are unique, so asking again cannot make two.
-            if !patience
-                .pause("POST /v2/firewalls", &error.to_string())
-                .await
-            {
-                return Err(error);
+            if !patience.pause(CREATE, &error.to_string()).await {
+                return Err(told(error, lost));
             }
         }
+    }
+
+    /// The firewall of exactly that name.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub async fn find_firewall(&self, name: &str) -> Result<Option<LiveFirewall>, CloudError> {
+        let found = self.firewalls().await?;
+        let found = found.into_iter().find(|firewall| firewall.name == name);
+        Ok(found.map(LiveFirewall::from))
     }
 
     /// Replaces a firewall's rules and tags.

@@ -3,6 +3,9 @@
 //! The action that takes a snapshot never tells the image's id, and names are not unique: the image
 //! is found by its builder and its exact name.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::actions::{Action, Progress};
@@ -12,7 +15,7 @@ use super::request::Call;
 use super::retry::Lag;
 use super::volumes::is_in_doubt;
 use super::wire;
-use crate::live::LiveImage;
+use crate::live::{Catalog, ImageOffer, LiveImage};
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Image {
@@ -20,6 +23,8 @@ pub(super) struct Image {
     id: u64,
     #[serde(default, deserialize_with = "wire::or_default")]
     name: String,
+    #[serde(default, deserialize_with = "wire::present")]
+    slug: Option<String>,
     #[serde(default, deserialize_with = "wire::or_default")]
     status: String,
     #[serde(default, deserialize_with = "wire::or_default")]
@@ -44,6 +49,15 @@ struct Taken {
 }
 
 impl Image {
+    fn into_offer(mut self) -> ImageOffer {
+        self.regions.sort();
+        ImageOffer {
+            min_disk_gib: self.min_disk_size,
+            regions: self.regions,
+            status: self.status,
+        }
+    }
+
     pub fn into_live(mut self) -> Result<LiveImage, CloudError> {
         self.regions.sort();
         Ok(LiveImage {
@@ -60,6 +74,33 @@ impl Image {
 }
 
 impl Client {
+    /// Looks for public images by slug, one call each, and notes them in the catalogue; when one is
+    /// not there, what distributions there are too.
+    ///
+    /// # Errors
+    /// When the API cannot be read.
+    pub async fn look_up_images(
+        &self,
+        slugs: &BTreeSet<String>,
+        catalog: &mut Catalog,
+    ) -> Result<(), CloudError> {
+        let found = try_join_all(slugs.iter().map(async |slug| {
+            let call = Call::PublicImage { slug: slug.clone() };
+            let image: Option<Image> = self.find(&call, "image").await?;
+            Ok::<_, CloudError>((slug.clone(), image.map(Image::into_offer)))
+        }))
+        .await?;
+        let is_missing = found.iter().any(|(_, image)| image.is_none());
+        catalog.images.extend(found);
+        if is_missing {
+            let all: Vec<Image> = self.list(&Call::Distributions, "images").await?;
+            catalog.distributions = all.into_iter().filter_map(|image| image.slug).collect();
+            catalog.distributions.sort();
+            catalog.distributions.dedup();
+        }
+        Ok(())
+    }
+
     pub(super) async fn private_images(&self) -> Result<Vec<Image>, CloudError> {
         self.list(&Call::PrivateImages, "images").await
     }

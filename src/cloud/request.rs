@@ -135,6 +135,10 @@ pub enum Call {
         id: u64,
     },
     PrivateImages,
+    Distributions,
+    PublicImage {
+        slug: String,
+    },
     Image {
         id: u64,
     },
@@ -376,6 +380,8 @@ impl Call {
             Self::DropletActions { id } => Request::list(droplet_actions(*id)),
             Self::DropletSnapshots { id } => Request::list(format!("/v2/droplets/{id}/snapshots")),
             Self::PrivateImages => Request::list("/v2/images").with("private", true),
+            Self::Distributions => Request::list("/v2/images").with("type", "distribution"),
+            Self::PublicImage { slug } => Request::get(format!("/v2/images/{}", segment(slug))),
             Self::Image { id } => Request::get(format!("/v2/images/{id}")),
             Self::DeleteImage { id } => Request::delete(format!("/v2/images/{id}")),
             Self::Actions => Request::list("/v2/actions"),

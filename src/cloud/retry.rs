@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::error::{CloudError, Refusal};
+use super::error::{Cause, CloudError, Refusal};
 use super::request::Request;
 use super::timing::Timing;
 use super::transport::{Answer, Fault};
@@ -62,14 +62,23 @@ pub(super) fn error_of(request: &Request, outcome: Result<Answer, Fault>) -> Clo
     match outcome {
         Err(Fault::NeverSent(error)) => CloudError::Unreachable {
             call,
-            cause: error.into(),
+            cause: innermost(&error),
         },
         Err(Fault::Broken(error)) => CloudError::Broken {
             call,
-            cause: error.into(),
+            cause: innermost(&error),
         },
         Ok(answer) => refusal(call, &answer),
     }
+}
+
+/// The innermost cause alone: the layers around it each say once more that something failed.
+fn innermost(error: &reqwest::Error) -> Cause {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(cause) = inner.source() {
+        inner = cause;
+    }
+    inner.to_string().into()
 }
 
 /// The API's own error bodies; tags answer in the second form.

@@ -88,7 +88,17 @@ impl Client {
     }
 
     async fn new_volume(&self, call: &Call, spec: &VolumeSpec) -> Result<LiveVolume, CloudError> {
+        const CREATE: &str = "POST /v2/volumes";
         let mut patience = Patience::new(self, self.timing().fault_deadline);
+        // Once an answer was lost, no later error says that nothing was made.
+        let mut lost = false;
+        let told = |error: CloudError, lost: bool| {
+            if lost {
+                error.after_lost_answer(CREATE)
+            } else {
+                error
+            }
+        };
         loop {
             let error = match self.read::<Volume>(call, "volume").await {
                 Ok(mut volume) => {
@@ -100,13 +110,15 @@ impl Client {
             };
             let taken = error.is_conflict();
             if !taken && !is_in_doubt(&error) {
-                return Err(error);
+                return Err(told(error, lost));
             }
+            lost |= !taken;
             let named = Call::VolumesNamed {
                 name: spec.name.clone(),
                 region: spec.region.clone(),
             };
-            let found = self.list::<Volume>(&named, "volumes").await?;
+            let found = self.list::<Volume>(&named, "volumes").await;
+            let found = found.map_err(|error| told(error, lost))?;
             if let Some(volume) = found
                 .into_iter()
                 .find(|volume| volume.name == spec.name && volume.region.slug == spec.region)
@@ -121,8 +133,8 @@ impl Client {
                 });
             }
             // Names are unique, so asking again cannot make two.
-            if !patience.pause("POST /v2/volumes", &error.to_string()).await {
-                return Err(error);
+            if !patience.pause(CREATE, &error.to_string()).await {
+                return Err(told(error, lost));
             }
         }
     }
@@ -174,18 +186,34 @@ impl Client {
                 .act_on_volume(&call, volume, "attach volume", |seen| {
                     match seen.droplet_ids.iter().find(|id| **id != droplet) {
                         Some(other) => Err(CloudError::AttachedElsewhere {
-                            volume: volume.to_owned(),
+                            volume: seen.name.clone(),
                             other: *other,
+                            holder: other.to_string(),
                         }),
                         None => Ok(seen.droplet_ids.contains(&droplet)),
                     }
                 })
                 .await;
-            let Err(error @ CloudError::AttachedElsewhere { other, .. }) = done else {
+            let Err(CloudError::AttachedElsewhere {
+                volume,
+                other,
+                mut holder,
+            }) = done
+            else {
                 return done;
             };
+            let named = self.droplet(other).await?;
+            let is_there = named.is_some();
+            if let Some(droplet) = named {
+                holder = droplet.into_live()?.name;
+            }
+            let error = CloudError::AttachedElsewhere {
+                volume,
+                other,
+                holder,
+            };
             // A volume outlives its droplet's attachment by some seconds: that one passes.
-            if self.droplet(other).await?.is_some()
+            if is_there
                 || !patience
                     .pause(&call.request().label(), &error.to_string())
                     .await

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::spec::{RunSpec, SourceSpec};
+use super::spec::{BackgroundSpec, ProbeSpec, ReadySpec, RunSpec, SourceSpec};
 use super::{
     Desired, DesiredError, Droplet, Image, Inputs, Mount, Run, Scope, ScopeDroplet, firewall,
     git_read, names, snapshots, user_data, volumes,
@@ -13,11 +13,14 @@ use crate::address::{Address, Instance};
 use crate::digest::Digest;
 use crate::live::ownership;
 use crate::manifest::Manifest;
+use crate::manifest::http_target;
 use crate::manifest::schema::{self, AfterRun, AfterRunWord, HostKeyPolicy, ImageSource, When};
 use crate::units::Seconds;
 
 /// How long a run step may take when the manifest does not say.
 const RUN_TIMEOUT: Seconds = Seconds(60 * 60);
+/// How long a background step may take to be ready when the manifest does not say.
+const READY_TIMEOUT: Seconds = Seconds(60);
 
 pub(super) fn scope(manifest: &Manifest) -> Scope {
     let project = &manifest.project;
@@ -43,6 +46,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
                         instance,
                     },
                     mounts: mounts.clone(),
+                    has_background: droplet.run.iter().any(|run| run.background),
                 },
             );
         }
@@ -268,6 +272,7 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
                 tags: tags.clone(),
                 mounts: mounts.clone(),
                 source: source.clone(),
+                needs: sorted(droplet.needs.clone()),
                 after_run,
             });
         }
@@ -357,7 +362,16 @@ fn runs(
                 retries: run.retries,
                 allow_failure: run.allow_failure,
                 once: None,
+                background: None,
             };
+            if run.background {
+                let ready = run.ready.as_ref().and_then(ready_spec);
+                spec.timeout = ready.as_ref().map_or(READY_TIMEOUT, |ready| ready.timeout);
+                spec.background = Some(BackgroundSpec {
+                    definition: definition(&spec, source),
+                    ready,
+                });
+            }
             if run.when == When::Once {
                 // What it does, not how patiently: the same command with more retries has run.
                 let what = Digest::of(&(&spec.name, &spec.command, &spec.env, &spec.cwd));
@@ -369,6 +383,37 @@ fn runs(
             }
         })
         .collect()
+}
+
+/// All that makes a background step what it is; when it counts as ready is no part of that.
+fn definition(spec: &RunSpec, source: Option<&SourceSpec>) -> Digest {
+    let commit = match source {
+        Some(SourceSpec::Git { url, commit, .. }) => Some((url, commit)),
+        Some(SourceSpec::Path { .. }) | None => None,
+    };
+    Digest::of(&(&spec.command, &spec.env, &spec.secrets, &spec.cwd, commit))
+}
+
+/// When a background step is ready; `None` for a manifest that its own checks refuse.
+fn ready_spec(ready: &schema::Ready) -> Option<ReadySpec> {
+    let probe = match (ready.tcp, &ready.http, &ready.command) {
+        (Some(port), None, None) => ProbeSpec::Tcp { port },
+        (None, Some(url), None) => {
+            let target = http_target(url)?;
+            ProbeSpec::Http {
+                url: url.clone(),
+                own_port: target.is_local.then_some(target.port),
+            }
+        }
+        (None, None, Some(script)) => ProbeSpec::Command {
+            script: script.clone(),
+        },
+        _ => return None,
+    };
+    Some(ReadySpec {
+        probe,
+        timeout: ready.timeout.unwrap_or(READY_TIMEOUT),
+    })
 }
 
 /// `DEWPOINT_MATRIX_<KEY>`: upper case, and `_` for what a variable's name cannot have.

@@ -118,6 +118,8 @@ pub struct ScopeDroplet {
     pub address: Address,
     /// Where its volumes are mounted: paths by the volumes' names on DigitalOcean.
     pub mounts: BTreeMap<String, String>,
+    /// Whether it has background steps, which are stopped before its volumes leave it.
+    pub has_background: bool,
 }
 
 impl Scope {
@@ -164,6 +166,20 @@ pub struct Volume {
     pub scope: schema::Scope,
     /// Its tags, sorted.
     pub tags: Vec<String>,
+}
+
+impl Desired {
+    /// Slugs of all public images that snapshots and droplets are made from.
+    #[must_use]
+    pub fn public_images(&self) -> BTreeSet<String> {
+        let snapshots = self.snapshots.iter().map(|snapshot| &snapshot.from);
+        let droplets = self.droplets.iter().map(|droplet| &droplet.image);
+        let slug = |image: &Image| match image {
+            Image::Slug(slug) => Some(slug.clone()),
+            Image::Id(_) | Image::Snapshot(_) => None,
+        };
+        snapshots.chain(droplets).filter_map(slug).collect()
+    }
 }
 
 /// What a droplet or builder is made from.
@@ -244,6 +260,9 @@ pub struct Droplet {
     pub source: Option<SourceSpec>,
     /// What runs on it, in order.
     pub runs: Vec<Run>,
+    /// Droplets of the manifest, by their names there, whose runs must be done or whose background
+    /// steps must be ready before its own runs; sorted.
+    pub needs: Vec<String>,
     /// What becomes of it after its runs.
     pub after_run: AfterRunWord,
 }

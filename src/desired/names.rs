@@ -17,6 +17,9 @@ pub fn environment(project: &str, environment: &str) -> String {
 }
 
 /// The name of a droplet. One that would be too long is cut and told apart by a digest.
+///
+/// The first of several is called like an only one, so that raising `count` adds droplets and
+/// lowering it removes some, and the first stays what it is.
 #[must_use]
 pub fn droplet(
     project: &str,
@@ -26,7 +29,7 @@ pub fn droplet(
 ) -> String {
     let base = format!("{project}-{environment}-{}", host_part(name));
     let full = match instance {
-        None => base,
+        None | Some(Instance::Index(1)) => base,
         Some(Instance::Index(index)) => format!("{base}-{index}"),
         Some(Instance::Matrix(pairs)) => format!("{base}-{}", matrix(pairs)),
     };
@@ -157,6 +160,11 @@ mod tests {
         assert_eq!(
             droplet("app", "main", "runner", Some(&second)),
             "app-main-runner-2"
+        );
+        let first = Instance::Index(1);
+        assert_eq!(
+            droplet("app", "main", "runner", Some(&first)),
+            droplet("app", "main", "runner", None)
         );
         assert_eq!(of_matrix(&[("python", "3.12")]), "app-main-runner-3.12");
         assert_eq!(

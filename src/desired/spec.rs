@@ -141,4 +141,64 @@ pub struct RunSpec {
     pub allow_failure: bool,
     /// Digest under which its success is remembered on the droplet, when it runs only once.
     pub once: Option<String>,
+    /// How it runs on while others run; none for a step that is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<BackgroundSpec>,
+}
+
+/// How a run step runs on while others run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackgroundSpec {
+    /// Digest of all that makes it what it is, the commit of a git source among it: one that runs
+    /// already is left alone as long as this and the files of its source are the same.
+    #[schemars(with = "String")]
+    pub definition: Digest,
+    /// When it counts as ready; without it, as soon as it runs.
+    pub ready: Option<ReadySpec>,
+}
+
+/// When a background step counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReadySpec {
+    /// What is asked.
+    pub probe: ProbeSpec,
+    /// How long it may take.
+    pub timeout: Seconds,
+}
+
+/// What tells that a background step is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeSpec {
+    /// The step's own processes listen on this port.
+    Tcp {
+        /// Which port.
+        port: u16,
+    },
+    /// An address answers with a success.
+    Http {
+        /// The address.
+        url: String,
+        /// The port on which the step's own processes must listen for that, when the address is on
+        /// the droplet itself.
+        own_port: Option<u16>,
+    },
+    /// A command succeeds.
+    Command {
+        /// A script, run as the step's own is.
+        script: String,
+    },
+}
+
+impl std::fmt::Display for ProbeSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { port } => write!(f, "it listens on port {port}"),
+            Self::Http { url, .. } => write!(f, "{url} answers"),
+            Self::Command { script } => {
+                let first = script.lines().next().unwrap_or_default();
+                write!(f, "`{first}` succeeds")
+            }
+        }
+    }
 }

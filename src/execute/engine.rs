@@ -282,6 +282,7 @@ impl<'a, P: Perform> Engine<'a, P> {
 
     fn interrupt(&mut self, signal: Signal, times: u32) {
         self.signal.get_or_insert(signal);
+        self.feed.hurry();
         self.tell(EventKind::Interrupted {
             signal: signal.name().to_owned(),
             times,

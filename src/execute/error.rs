@@ -78,6 +78,20 @@ pub enum StepError {
         name: String,
     },
 
+    /// A log that was brought back cannot be written.
+    #[error("cannot write {path}")]
+    #[diagnostic(
+        code(dewpoint::execute::write_log),
+        help("make room on the disk, or make the folder writable")
+    )]
+    WriteLog {
+        /// Which one.
+        path: camino::Utf8PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
     /// The private key cannot be removed.
     #[error("cannot remove the private key {path}")]
     #[diagnostic(code(dewpoint::execute::forget_key), help("remove it yourself"))]

@@ -8,6 +8,9 @@ use crate::address::Address;
 use crate::plan::{Goal, StepId};
 use crate::units::Money;
 
+/// What a run step says that had nothing to do, for `when: once` is satisfied.
+pub const DONE_BEFORE: &str = "has succeeded before";
+
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

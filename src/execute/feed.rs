@@ -1,7 +1,7 @@
 //! What steps tell the engine while they run, in the order they tell it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -30,6 +30,7 @@ pub struct Feed {
     sender: mpsc::UnboundedSender<Message>,
     backlog: Arc<Backlog>,
     redactor: Arc<Redactor>,
+    hurried: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +54,7 @@ pub(super) fn feed(redactor: Redactor) -> (Feed, Inbox) {
         sender,
         backlog: Arc::clone(&backlog),
         redactor: Arc::new(redactor),
+        hurried: Arc::default(),
     };
     (feed, Inbox { receiver, backlog })
 }
@@ -87,6 +89,11 @@ impl Feed {
             wait_ms: milliseconds(wait),
             reason: self.redactor.redact(reason),
         }));
+    }
+
+    /// From here on time is short: whoever interrupted the run may end it soon.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
     }
 
     /// The reporter of one step.
@@ -181,6 +188,12 @@ impl Reporter {
     /// Ends once the step is asked to come to an end of its own, for the run was interrupted.
     pub async fn cancelled(&self) {
         self.cancel.cancelled().await;
+    }
+
+    /// Whether the run was interrupted, so that what is only tidy has to wait for no one.
+    #[must_use]
+    pub fn is_hurried(&self) -> bool {
+        self.feed.hurried.load(Ordering::Acquire)
     }
 
     pub(super) fn feed(&self) -> &Feed {

@@ -11,6 +11,8 @@ pub enum Signal {
     Int,
     /// SIGTERM: the machine or the CI system wants an end.
     Term,
+    /// SIGHUP: the terminal was closed, or the connection to it was lost.
+    Hup,
 }
 
 impl Signal {
@@ -20,6 +22,7 @@ impl Signal {
         match self {
             Self::Int => "SIGINT",
             Self::Term => "SIGTERM",
+            Self::Hup => "SIGHUP",
         }
     }
 
@@ -29,6 +32,7 @@ impl Signal {
         match self {
             Self::Int => 130,
             Self::Term => 143,
+            Self::Hup => 129,
         }
     }
 }
@@ -55,8 +59,9 @@ impl Interrupts {
         (sender, Self { signals })
     }
 
-    /// They come from the operating system. From here on SIGINT and SIGTERM no longer end the
-    /// process by themselves.
+    /// They come from the operating system. From here on SIGINT, SIGTERM and SIGHUP no longer end
+    /// the process by themselves. A SIGHUP that whoever started it had it ignore (`nohup`) stays
+    /// ignored.
     ///
     /// # Errors
     /// When the operating system does not let them be caught.
@@ -64,12 +69,22 @@ impl Interrupts {
         use tokio::signal::unix::{SignalKind, signal};
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
+        let mut hup = if ignores_hangups() {
+            None
+        } else {
+            Some(signal(SignalKind::hangup())?)
+        };
         let (sender, interrupts) = Self::channel();
         tokio::spawn(async move {
+            let hung_up = async |hup: &mut Option<tokio::signal::unix::Signal>| match hup {
+                Some(hup) => hup.recv().await,
+                None => std::future::pending().await,
+            };
             loop {
                 let signal = tokio::select! {
                     Some(()) = int.recv() => Signal::Int,
                     Some(()) = term.recv() => Signal::Term,
+                    Some(()) = hung_up(&mut hup) => Signal::Hup,
                     () = sender.closed() => return,
                 };
                 if sender.send(signal).is_err() {
@@ -89,6 +104,17 @@ impl Interrupts {
     }
 }
 
+/// Whether this process was started to outlive its terminal. Where nothing tells, it was not.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal 1 is the lowest bit.
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Whether a step may be given up in its midst: work on a droplet, which ends with the connection,
 /// and waits for what the next plan finds by itself. Others are let finish: what they were about to
 /// make has to be known, to be removed.
@@ -101,6 +127,9 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::Attach { .. }
         | StepKind::Mount { .. }
         | StepKind::Sync { .. }
+        | StepKind::Gather { .. }
+        | StepKind::Prepare { .. }
+        | StepKind::StopBackground { .. }
         | StepKind::Run { .. }
         | StepKind::Collect { .. }
         | StepKind::Unmount { .. }

@@ -215,6 +215,8 @@ fn log_name(step: &Step) -> (String, String) {
         StepKind::Connect { droplet, .. }
         | StepKind::PowerOff { droplet }
         | StepKind::Mount { droplet, .. }
+        | StepKind::Prepare { droplet, .. }
+        | StepKind::StopBackground { droplet }
         | StepKind::Sync { droplet, .. }
         | StepKind::Collect { droplet, .. }
         | StepKind::Unmount { droplet, .. } => (droplet.name().to_owned(), step.kind.title()),

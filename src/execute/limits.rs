@@ -44,7 +44,10 @@ impl Limit {
             | StepKind::DestroyDroplet { .. } => Self::Api,
             StepKind::Connect { .. } => Self::Handshakes,
             StepKind::Sync { .. } | StepKind::Collect { .. } => Self::Transfers,
-            StepKind::Provision { .. }
+            StepKind::Gather { .. }
+            | StepKind::Prepare { .. }
+            | StepKind::StopBackground { .. }
+            | StepKind::Provision { .. }
             | StepKind::PowerOff { .. }
             | StepKind::Mount { .. }
             | StepKind::Unmount { .. }

@@ -9,6 +9,7 @@
 mod engine;
 pub mod error;
 pub mod event;
+mod exposed;
 mod feed;
 pub mod interrupt;
 pub mod journal;

@@ -1,8 +1,8 @@
 //! What steps learned that later steps of the plan refer to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::plan::StepId;
 
@@ -11,6 +11,7 @@ use crate::plan::StepId;
 pub(super) struct MadeDroplet {
     pub(super) id: u64,
     pub(super) address: Option<Ipv4Addr>,
+    pub(super) private: Option<Ipv4Addr>,
 }
 
 /// What steps learned. Shared by all of them.
@@ -25,6 +26,8 @@ struct Known {
     volumes: BTreeMap<StepId, String>,
     images: BTreeMap<StepId, u64>,
     firewalls: BTreeMap<StepId, String>,
+    inventories: BTreeMap<StepId, Arc<(String, String)>>,
+    changed_sources: BTreeSet<String>,
 }
 
 impl Outputs {
@@ -70,6 +73,25 @@ impl Outputs {
 
     pub(super) fn image(&self, step: StepId) -> Option<u64> {
         self.known().images.get(&step).copied()
+    }
+
+    /// The inventory, and the lines of `/etc/hosts`.
+    pub(super) fn gathered(&self, step: StepId, inventory: String, hosts: String) {
+        let texts = Arc::new((inventory, hosts));
+        self.known().inventories.insert(step, texts);
+    }
+
+    pub(super) fn inventory(&self, step: StepId) -> Option<Arc<(String, String)>> {
+        self.known().inventories.get(&step).cloned()
+    }
+
+    /// Files of a droplet's source were sent or deleted.
+    pub(super) fn changed_source(&self, droplet: &str) {
+        self.known().changed_sources.insert(droplet.to_owned());
+    }
+
+    pub(super) fn is_source_changed(&self, droplet: &str) -> bool {
+        self.known().changed_sources.contains(droplet)
     }
 
     pub(super) fn made_firewall(&self, step: StepId, id: String) {

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 use super::event::{Event, EventKind, Failure};
 use crate::address::Address;
+use crate::desired::names;
 use crate::live::Live;
 use crate::plan::{Action, Plan, StepKind};
 use crate::units::Money;
@@ -104,6 +105,13 @@ impl Standing {
                 Address::SshKey => Sort::SshKey,
                 Address::Firewall => Sort::Firewall,
                 Address::Volume(_) => Sort::Volume,
+                // A builder that an earlier run left bears its snapshot's address.
+                Address::Snapshot(snapshot)
+                    if change.name
+                        == names::builder(&plan.project, &plan.environment, snapshot) =>
+                {
+                    Sort::Droplet
+                }
                 Address::Snapshot(_) => Sort::Snapshot,
                 Address::Droplet { .. } => Sort::Droplet,
             };
@@ -207,6 +215,9 @@ impl Standing {
             | StepKind::Attach { .. }
             | StepKind::Mount { .. }
             | StepKind::Sync { .. }
+            | StepKind::Gather { .. }
+            | StepKind::Prepare { .. }
+            | StepKind::StopBackground { .. }
             | StepKind::Run { .. }
             | StepKind::Collect { .. }
             | StepKind::Unmount { .. }

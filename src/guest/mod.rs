@@ -18,6 +18,7 @@
 //!
 //! **Invariant:** nothing a droplet sends is written outside the folder it is meant for.
 
+mod background;
 mod collect;
 mod connect;
 mod copy;
@@ -41,6 +42,7 @@ pub(crate) mod tests;
 mod tree;
 mod unpack;
 
+pub use background::{Began, Look, Probe, Standing, Start, Watch, write_inventory};
 pub use collect::{CollectReport, collect};
 pub use connect::{Session, Target};
 pub use copy::{copy_digest, copy_to};

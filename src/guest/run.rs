@@ -164,7 +164,7 @@ impl<'a> Streams<'a> {
 
 /// The command line: takes the program of this length from its input and becomes it. The program
 /// is whole or not run at all, should the connection break while it is sent.
-fn loader(length: usize) -> String {
+pub(super) fn loader(length: usize) -> String {
     let script = format!(
         "program=$(head -c {length}; echo x); program=${{program%x}}\n\
          [ \"$(printf %s \"$program\" | wc -c)\" -eq {length} ] || exit 255\n\

@@ -102,7 +102,7 @@ pub(super) fn mount_volume_in(
         root,
         device_seconds,
     } = places;
-    let device = quote(&format!("{root}/dev/disk/by-id/scsi-0DO_Volume_{volume}"));
+    let device = quote(&format!("{root}{BY_VOLUME}{volume}"));
     format!(
         r#"set -u
 device={device}
@@ -224,7 +224,11 @@ unmount() {
   done
 }"#;
 
-/// Flushes and unmounts what is mounted at a path; nothing mounted there is success.
+/// Where a volume's device is found by the volume's name.
+pub(super) const BY_VOLUME: &str = "/dev/disk/by-id/scsi-0DO_Volume_";
+
+/// Flushes and unmounts what is mounted at a path, or from a device wherever that is mounted;
+/// nothing mounted is success.
 #[must_use]
 pub fn unmount(path: &str) -> String {
     unmount_in(path, Places::REAL)
@@ -232,17 +236,26 @@ pub fn unmount(path: &str) -> String {
 
 pub(super) fn unmount_in(path: &str, places: Places<'_>) -> String {
     let root = places.root;
+    // Submounts come after what they lie on, so the last is taken first.
+    let (number, of_it) = if path.starts_with(BY_VOLUME) {
+        (
+            "number=$((0x$(stat -L -c %t -- \"$path\"))):$((0x$(stat -L -c %T -- \"$path\")))",
+            "$3 == number",
+        )
+    } else {
+        ("number=", "$5 == path")
+    };
     format!(
         r#"set -u
 mounts={root}/proc/self/mountinfo
 {FUNCTIONS}
-path=$(readlink -f -- {path}) || exit 0
-for round in 1 2 3 4 5; do
-  [ -n "$(awk -v path="$path" '$5 == path' "$mounts")" ] || exit 0
-  unmount "$path" || exit {BUSY}
-done
-echo 'it is still mounted'
-exit {BUSY}"#,
+path=$(readlink -e -- {path}) || exit 0
+{number}
+while place=$(awk -v path="$path" -v number="$number" '{of_it} {{ place = $5 }} END {{ print place }}' "$mounts"); [ -n "$place" ]; do
+  rounds=$((${{rounds:-0}} + 1))
+  if [ "$rounds" -gt 20 ]; then echo 'it is still mounted'; exit {BUSY}; fi
+  unmount "$place" || exit {BUSY}
+done"#,
         path = quote(&format!("{root}{path}")),
     )
 }
@@ -288,6 +301,45 @@ exec poweroff"#,
         user = quote(user),
     )
 }
+
+/// Writes the inventory, of which so many bytes come first on standard input, and then the lines
+/// that name droplets in /etc/hosts, between marks. Lines beyond the marks are left alone, and a
+/// file that has the right ones already is not written.
+pub(super) fn write_inventory(length: usize) -> String {
+    write_inventory_in(length, Places::REAL)
+}
+
+pub(super) fn write_inventory_in(length: usize, places: Places<'_>) -> String {
+    let root = places.root;
+    format!(
+        r#"set -eu
+umask 022
+folder={root}/run/dewpoint; hosts={root}/etc/hosts
+mkdir -p "$folder"
+head -c {length} >"$folder/inventory.new"
+[ "$(wc -c <"$folder/inventory.new")" -eq {length} ]
+chmod 0644 "$folder/inventory.new"
+cat >"$folder/hosts.block"
+touch "$hosts"
+{{
+  awk -v begin='{HOSTS_BEGIN}' -v end='{HOSTS_END}' '
+    $0 == begin {{ inside = 1 }}
+    !inside {{ print }}
+    $0 == end {{ inside = 0 }}' "$hosts"
+  echo '{HOSTS_BEGIN}'
+  cat "$folder/hosts.block"
+  echo '{HOSTS_END}'
+}} >"$folder/hosts.new"
+# Written in place: it may be a mount.
+cmp -s "$folder/hosts.new" "$hosts" || cat "$folder/hosts.new" >"$hosts"
+rm -f "$folder/hosts.new" "$folder/hosts.block"
+mv -f "$folder/inventory.new" "$folder/inventory.json""#
+    )
+}
+
+/// The lines in /etc/hosts between which names of droplets stand.
+const HOSTS_BEGIN: &str = "# begin dewpoint: written before runs, do not edit";
+const HOSTS_END: &str = "# end dewpoint";
 
 /// Exits 0 if what this digest stands for has succeeded on the droplet before, else 1.
 #[must_use]

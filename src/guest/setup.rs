@@ -137,12 +137,18 @@ pub(super) fn mounted(
     }))
 }
 
-/// Flushes and unmounts what is mounted at a path. Nothing mounted there is success.
+/// Flushes and unmounts what is mounted at a path, or from a volume's device
+/// (`/dev/disk/by-id/scsi-0DO_Volume_NAME`) wherever that is mounted. Nothing mounted is success.
 ///
 /// # Errors
 /// [`GuestError::Busy`], naming the processes that hold on.
 pub async fn unmount(session: &Session, path: &str) -> Result<(), GuestError> {
-    check_mount(path)?;
+    let is_volume = path
+        .strip_prefix(scripts::BY_VOLUME)
+        .is_some_and(|name| !name.is_empty() && name.chars().all(is_of_volume_name));
+    if !is_volume {
+        check_mount(path)?;
+    }
     let doing = format!("unmounting {path}");
     let script = scripts::as_root(&scripts::unmount(path));
     let said = ours(session, &script, &doing, UNMOUNT_LIMIT).await?;
@@ -226,6 +232,11 @@ pub async fn mark_run_once(session: &Session, digest: &Digest) -> Result<(), Gue
         .sh_ok(&script, "remembering a run", tokio::io::empty())
         .await
         .map(drop)
+}
+
+/// The alphabet of volumes' names.
+const fn is_of_volume_name(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 
 /// A mount's path: it stands unquoted in the kernel's table of mounts.

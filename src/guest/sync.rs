@@ -129,6 +129,8 @@ struct Known {
     /// Paths that do not look as they did after the last sync.
     drifted: BTreeSet<String>,
     is_unfinished: bool,
+    /// There is no folder: it is made, even if nothing is in it.
+    is_gone: bool,
 }
 
 impl Known {
@@ -146,7 +148,11 @@ impl Known {
                 "the answer is not that of a sync",
             ));
         }
-        known.is_unfinished = parts.next() == Some("unfinished");
+        match parts.next() {
+            Some("unfinished") => known.is_unfinished = true,
+            Some("gone") => known.is_gone = true,
+            _ => {}
+        }
         // `MODE SIZE TIME PATH`, up to an empty one.
         for part in parts.by_ref().take_while(|part| !part.is_empty()) {
             known
@@ -287,7 +293,7 @@ impl Change {
     }
 
     fn is_nothing(&self, known: &Known, packed: &Packed) -> bool {
-        self.is_same && packed.entries.is_empty() && !known.is_unfinished
+        self.is_same && packed.entries.is_empty() && !known.is_unfinished && !known.is_gone
     }
 }
 
@@ -298,9 +304,18 @@ if [ -z "$state" ]; then
 fi
 "#;
 
+/// The file that remembers what was sent to a folder, as a word for sh that has [`STATE_FOLDER`].
+pub(super) fn memory_of(into: &str) -> String {
+    format!("\"$state/sync/{}/sent\"", memory_name(into))
+}
+
+fn memory_name(into: &str) -> String {
+    hex::encode(&Sha256::digest(into.as_bytes())[..16])
+}
+
 /// What both scripts begin with: `$into`, and `$s`, the folder of what is remembered of it.
 fn preamble(into: &str) -> String {
-    let name = hex::encode(&Sha256::digest(into.as_bytes())[..16]);
+    let name = memory_name(into);
     format!(
         "set -eu\nLC_ALL=C; export LC_ALL\numask 022\n{STATE_FOLDER}s=$state/sync/{name}\ninto={}\n",
         quote(into)
@@ -329,14 +344,14 @@ fn look_script(into: &str) -> String {
     if [ -e "$s/unfinished" ]; then
       printf 'unfinished\0\0'
     else
-      printf 'finished\0'
+      if [ -d "$into" ]; then printf 'finished\0'; else printf 'gone\0'; fi
       looks "$s/sent" >"$s/now"
       sort -z "$s/seen" "$s/now" | uniq -zu
       printf '\0'
     fi
     cat "$s/sent"
   else
-    printf 'finished\0\0'
+    printf 'gone\0\0'
   fi
 }} | gzip -1"#,
         preamble = preamble(into)

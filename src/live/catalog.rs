@@ -1,5 +1,7 @@
 //! What the account can have, and for how much.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::units::Money;
@@ -11,6 +13,21 @@ pub struct Catalog {
     pub sizes: Vec<SizeOffer>,
     /// Every region, sorted by slug; empty when nobody asked.
     pub regions: Vec<RegionOffer>,
+    /// Public images by slug, as far as somebody asked; none where there is none of that slug.
+    pub images: BTreeMap<String, Option<ImageOffer>>,
+    /// Slugs of all distributions, sorted; empty unless one that was asked for is not there.
+    pub distributions: Vec<String>,
+}
+
+/// A public image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageOffer {
+    /// Disk in GiB that a droplet needs to be made from it.
+    pub min_disk_gib: u32,
+    /// Slugs of the regions that have it, sorted.
+    pub regions: Vec<String>,
+    /// `available` when droplets can be made from it.
+    pub status: String,
 }
 
 /// A droplet size.

@@ -9,7 +9,7 @@ pub mod catalog;
 pub mod ownership;
 mod resources;
 
-pub use catalog::{Catalog, RegionOffer, SizeOffer};
+pub use catalog::{Catalog, ImageOffer, RegionOffer, SizeOffer};
 pub use resources::{
     Account, DropletStatus, FirewallRule, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey,
     LiveVolume, LiveVolumeSnapshot,

@@ -70,7 +70,8 @@ pub struct Owner {
 /// Whose a droplet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// The environment's: it bears its tag.
+    /// The environment's: it bears its tag; or our exact name and the project's tag, and that of no
+    /// environment, for someone has taken it away.
     Ours,
     /// It bears our name and no tags: a DELETE strips them before the droplet is gone, so it is
     /// being destroyed, or its destruction failed.
@@ -92,7 +93,7 @@ impl Owner {
     /// Whose a droplet is; `is_our_name` says whether its name is exactly one of ours.
     #[must_use]
     pub fn droplet(&self, tags: &[String], is_our_name: bool) -> Whose {
-        if tags.contains(&self.environment_tag) {
+        if tags.contains(&self.environment_tag) || (is_our_name && self.in_project_only(tags)) {
             Whose::Ours
         } else if is_our_name && tags.is_empty() {
             Whose::Ghost
@@ -158,6 +159,11 @@ mod tests {
         assert_eq!(owner.droplet(&[], true), Whose::Ghost);
         assert_eq!(owner.droplet(&[], false), Whose::Foreign);
         assert_eq!(owner.droplet(&tags(&["web"]), true), Whose::Foreign);
+        let robbed = tags(&["dewpoint", "dewpoint:app"]);
+        assert_eq!(owner.droplet(&robbed, true), Whose::Ours);
+        assert_eq!(owner.droplet(&robbed, false), Whose::Foreign);
+        let other = tags(&["dewpoint:app", "dewpoint:app:pr-1"]);
+        assert_eq!(owner.droplet(&other, true), Whose::Foreign);
         assert!(owner.in_project_only(&tags(&["dewpoint:app"])));
         assert!(!owner.in_project_only(&ours));
         let other = tags(&["dewpoint:app", "dewpoint:app:pr-1"]);

@@ -11,8 +11,7 @@ pub struct Live {
     pub account: Account,
     /// Droplets that bear the environment's tag or whose name could be ours.
     pub droplets: Vec<LiveDroplet>,
-    /// Droplets of others that hold a volume of the project.
-    #[serde(default)]
+    /// Droplets of others that volumes of the project are attached to.
     pub holders: Vec<LiveDroplet>,
     /// Every volume of the account.
     pub volumes: Vec<LiveVolume>,

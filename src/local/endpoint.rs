@@ -1,5 +1,7 @@
 //! Where a running local cloud is, and what it is.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::guests::{Probe, Tier};
@@ -24,6 +26,10 @@ pub struct Endpoint {
     pub pid: u32,
     /// The version of dewpoint that serves.
     pub version: String,
+    /// Which build of it: size and time of the program's file.
+    pub build: String,
+    /// Why another service was stopped for this one just now, if one was.
+    pub restarted: Option<String>,
 }
 
 /// The same as it is written to `endpoint.json`, which only its owner may read.
@@ -38,6 +44,9 @@ pub(super) struct Written {
     pub(super) base: Option<String>,
     pub(super) pid: u32,
     pub(super) version: String,
+    /// Versions before this was written are another build in any case.
+    #[serde(default)]
+    pub(super) build: String,
 }
 
 impl Written {
@@ -52,6 +61,7 @@ impl Written {
             base: probe.base.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: build_of(Path::new("/proc/self/exe")),
         }
     }
 
@@ -65,6 +75,21 @@ impl Written {
             base: self.base,
             pid: self.pid,
             version: self.version,
+            build: self.build,
+            restarted: None,
         }
     }
+}
+
+/// Tells one build of a program from another; empty where that cannot be found out.
+pub(super) fn build_of(program: &Path) -> String {
+    let Ok(data) = std::fs::metadata(program) else {
+        return String::new();
+    };
+    let changed = data
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |time| time.as_nanos());
+    format!("{:x}-{changed:x}", data.len())
 }

@@ -22,6 +22,19 @@ pub enum LocalError {
         #[source]
         cause: std::io::Error,
     },
+    /// The system refused something that has nothing to do with a folder.
+    #[error("{what}")]
+    #[diagnostic(
+        code(dewpoint::local::system),
+        help("see what the system says above; nothing of the local cloud's state has changed")
+    )]
+    System {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The folder holds something else.
     #[error("{folder} is not a local cloud's state folder")]
     #[diagnostic(
@@ -41,30 +54,20 @@ pub enum LocalError {
     NoHome,
     /// The service came up and ended.
     #[error("the local cloud did not start: {said}")]
-    #[diagnostic(code(dewpoint::local::did_not_start), help("look at {log}"))]
+    #[diagnostic(code(dewpoint::local::did_not_start), help("{help}"))]
     DidNotStart {
-        /// The end of its log.
+        /// Why, as it said itself.
         said: String,
-        /// Where its log is.
-        log: Utf8PathBuf,
-    },
-    /// The service does not answer.
-    #[error("the local cloud in {folder} runs as process {pid} but does not answer")]
-    #[diagnostic(
-        code(dewpoint::local::no_answer),
-        help("look at cloud.log in that folder; `dewpoint local down` ends it")
-    )]
-    NoAnswer {
-        /// Which folder.
-        folder: Utf8PathBuf,
-        /// Which process.
-        pid: u32,
+        /// What to do about it.
+        help: String,
     },
     /// The service does not end.
     #[error("the local cloud in {folder} does not end")]
     #[diagnostic(
         code(dewpoint::local::does_not_end),
-        help("look at cloud.log in that folder, then end its process yourself")
+        help(
+            "look at cloud.log in that folder; serve.lock there holds the id of the process to end"
+        )
     )]
     DoesNotEnd {
         /// Which folder.
@@ -84,7 +87,9 @@ pub enum LocalError {
     #[error("the local cloud's state in {file} cannot be read")]
     #[diagnostic(
         code(dewpoint::local::bad_state),
-        help("start anew with `dewpoint local reset`, which deletes all of it")
+        help(
+            "start anew with `dewpoint local reset`, which deletes everything the local cloud holds"
+        )
     )]
     BadState {
         /// Which file.
@@ -97,9 +102,22 @@ pub enum LocalError {
     #[error("the local cloud cannot prepare guests")]
     #[diagnostic(
         code(dewpoint::local::guests),
-        help("use the tier `api`, without guests, with `--tier api`")
+        help(
+            "start it with `dewpoint local up --without-guests` to have the API alone, without droplets to log in to"
+        )
     )]
     Guests {
+        /// Why.
+        #[source]
+        cause: GuestError,
+    },
+    /// Guests of a service that was killed cannot be cleared away.
+    #[error("what guests of the local cloud have left cannot be cleared away")]
+    #[diagnostic(
+        code(dewpoint::local::not_erased),
+        help("end processes named `dewpoint __guest-supervisor`, then try again")
+    )]
+    NotErased {
         /// Why.
         #[source]
         cause: GuestError,
@@ -117,6 +135,11 @@ pub enum LocalError {
 }
 
 impl LocalError {
+    pub(super) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |cause| Self::System { what, cause }
+    }
+
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |cause| Self::Io { what, cause }

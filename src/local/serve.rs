@@ -29,6 +29,26 @@ use crate::secret::Secret;
 /// First argument that makes this program the local cloud's process.
 pub const SERVE: &str = "__local-serve";
 
+/// What a line of the log begins with that says why the service ended.
+pub(super) const SAID: &str = "error: ";
+/// What a line of the log begins with that says what to do about it.
+pub(super) const HELP: &str = "help: ";
+
+/// What a service that ends early says last, for whoever started it to show.
+#[must_use]
+pub fn last_words(error: &LocalError) -> String {
+    let mut said = format!("{SAID}{error}");
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        said = format!("{said}: {cause}");
+        next = cause.source();
+    }
+    if let Some(help) = miette::Diagnostic::help(error) {
+        said = format!("{said}\n{HELP}{help}");
+    }
+    said
+}
+
 /// How the local cloud is set up.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "dewpoint __local-serve", no_binary_name = true)]
@@ -110,7 +130,7 @@ pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> Result<(), LocalE
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(LocalError::io("cannot start threads"))?;
+        .map_err(LocalError::system("cannot start threads"))?;
     let result = runtime.block_on(run(&folder, &options));
     // Work that still goes on would outlive the promise that nothing does.
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -132,18 +152,18 @@ fn close_inherited() {
 async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> {
     // Taken first: from here on a signal ends this in good order.
     let mut terminate =
-        signal(SignalKind::terminate()).map_err(LocalError::io("cannot take signals"))?;
+        signal(SignalKind::terminate()).map_err(LocalError::system("cannot take signals"))?;
     let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(LocalError::io("cannot take signals"))?;
+        signal(SignalKind::interrupt()).map_err(LocalError::system("cannot take signals"))?;
     let mut identity = folder.identity()?;
     let api_listener = listen(identity.api_port)
         .await
-        .map_err(LocalError::io("cannot listen on 127.0.0.1"))?;
+        .map_err(LocalError::system("cannot listen on 127.0.0.1"))?;
     let api_port = api_listener
         .local_addr()
-        .map_err(LocalError::io("cannot listen on 127.0.0.1"))?
+        .map_err(LocalError::system("cannot listen on 127.0.0.1"))?
         .port();
-    let (ssh_port, _ssh_guard) = reserve_ssh_port(&identity).map_err(LocalError::io(
+    let (ssh_port, _ssh_guard) = reserve_ssh_port(&identity).map_err(LocalError::system(
         "no port is free for the SSH servers of droplets",
     ))?;
     identity.api_port = Some(api_port);
@@ -155,7 +175,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         latency: options.latency,
         droplet_limit: options.droplet_limit,
         volume_limit: options.volume_limit,
-        base: probe.base.clone(),
+        guests: probe.tier == Tier::Namespaces,
         rate_limits: options.rate_limits,
     };
     let file = folder.state();
@@ -180,6 +200,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         account.resume(now());
         account.take_fresh()
     };
+    worker.look_at_images();
     worker.start(jobs);
 
     let written = Written::new(api_port, ssh_port, &identity.token, &probe);
@@ -222,7 +243,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
     store.save().await;
     saving.abort();
     tracing::info!("down");
-    served.map_err(LocalError::io("the API ended early"))
+    served.map_err(LocalError::system("the API ended early"))
 }
 
 fn choose_tier(folder: &Folder, options: &ServeOptions) -> Probe {

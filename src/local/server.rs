@@ -411,6 +411,7 @@ fn control(
         ("status", &Method::GET) => {
             let (droplets, volumes, snapshots) = lock(&api.worker.account).census();
             let mut about = api.about.clone();
+            about["warnings"] = json!(api.worker.look_at_images());
             about["droplets"] = json!(droplets);
             about["volumes"] = json!(volumes);
             about["snapshots"] = json!(snapshots);

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,16 @@ use etcetera::BaseStrategy as _;
 use serde::Deserialize;
 
 use super::account::Config;
-use super::endpoint::Written;
+use super::endpoint::{Written, build_of};
 use super::folder::Folder;
+use super::guests::GuestHost;
 use super::latency::Latency;
 use super::store;
 
 pub use super::endpoint::Endpoint;
 pub use super::error::LocalError;
-pub use super::serve::{SERVE, ServeOptions, serve};
+use super::serve::{HELP, SAID};
+pub use super::serve::{SERVE, ServeOptions, last_words, serve};
 
 /// How long a service may take to come up: the first start copies a base for guests.
 const TO_START: Duration = Duration::from_secs(60);
@@ -64,6 +66,8 @@ impl Default for UpOptions {
 pub struct Status {
     /// Where it runs, if it does.
     pub running: Option<Endpoint>,
+    /// What users of its snapshots should know.
+    pub warnings: Vec<String>,
     /// How many droplets it has.
     pub droplets: usize,
     /// How many volumes.
@@ -82,7 +86,8 @@ pub fn default_folder() -> Result<Utf8PathBuf, LocalError> {
     Utf8PathBuf::from_path_buf(state.join("dewpoint").join("local")).map_err(|_| LocalError::NoHome)
 }
 
-/// Finds the local cloud of a folder, or starts it. One of another version is restarted.
+/// Finds the local cloud of a folder, or starts it. One of another version or build of this program
+/// is stopped first, and the answer says so.
 ///
 /// # Errors
 /// When the folder holds something else, or the service does not come up.
@@ -93,19 +98,54 @@ pub fn up(dir: &Utf8Path, options: &UpOptions) -> Result<Endpoint, LocalError> {
     let _lock = folder.lock_for_change()?;
     // A reset may have come in between.
     folder.prepare()?;
-    if let Some(endpoint) = find(&folder) {
-        if endpoint.version == env!("CARGO_PKG_VERSION") {
+    let mut restarted = None;
+    if let Some(endpoint) = find_served(&folder)? {
+        let program = program(options)?;
+        let Some(reason) = other_build(&endpoint, &program) else {
             return Ok(endpoint);
-        }
-        stop(&folder)?;
-    } else if is_served(&folder)? {
-        // It comes up or goes down at this very moment, or hangs.
-        match wait_for_answer(&folder) {
-            Some(endpoint) => return Ok(endpoint),
-            None => stop(&folder)?,
-        }
+        };
+        restarted = Some(reason);
     }
-    start(&folder, options)
+    if is_served(&folder)? {
+        stop(&folder)?;
+    }
+    let mut endpoint = start(&folder, options)?;
+    endpoint.restarted = restarted;
+    Ok(endpoint)
+}
+
+/// The service of a folder; one that comes up or goes down at this very moment is waited for.
+fn find_served(folder: &Folder) -> Result<Option<Endpoint>, LocalError> {
+    match find(folder) {
+        Some(endpoint) => Ok(Some(endpoint)),
+        None if is_served(folder)? => Ok(wait_for_answer(folder)),
+        None => Ok(None),
+    }
+}
+
+fn program(options: &UpOptions) -> Result<PathBuf, LocalError> {
+    match &options.program {
+        Some(program) => Ok(program.clone()),
+        None => std::env::current_exe().map_err(|cause| LocalError::System {
+            what: "cannot find this program".to_owned(),
+            cause,
+        }),
+    }
+}
+
+/// Why a service is not the one that a program would start.
+fn other_build(endpoint: &Endpoint, program: &Path) -> Option<String> {
+    let version = env!("CARGO_PKG_VERSION");
+    if endpoint.version != version {
+        return Some(format!(
+            "the local cloud that ran was dewpoint {}, this is {version}: it was restarted, and its droplets with it",
+            endpoint.version
+        ));
+    }
+    (endpoint.build != build_of(program)).then(|| {
+        "the local cloud that ran was another build of dewpoint: it was restarted, and its droplets with it"
+            .to_owned()
+    })
 }
 
 /// The local cloud of a folder, if it runs and answers.
@@ -126,12 +166,14 @@ pub fn down(dir: &Utf8Path) -> Result<bool, LocalError> {
         return Ok(false);
     }
     let _lock = folder.lock_for_change()?;
-    if !is_served(&folder)? {
-        let _ = fs::remove_file(folder.endpoint());
-        return Ok(false);
+    let ran = is_served(&folder)?;
+    if ran {
+        stop(&folder)?;
     }
-    stop(&folder)?;
-    Ok(true)
+    let _ = fs::remove_file(folder.endpoint());
+    // Those of a service that was killed may not have ended yet.
+    GuestHost::wait_until_gone(&folder.path).map_err(|cause| LocalError::NotErased { cause })?;
+    Ok(ran)
 }
 
 /// Stops the local cloud of a folder and removes the folder with all it holds. Tells whether there
@@ -154,6 +196,7 @@ pub fn reset(dir: &Utf8Path) -> Result<bool, LocalError> {
     if is_served(&folder)? {
         stop(&folder)?;
     }
+    GuestHost::erase(&folder.path).map_err(|cause| LocalError::NotErased { cause })?;
     let failed = || LocalError::io(format!("cannot remove {}", folder.path));
     // The mark goes last: what is cut short can be done again.
     let mut last = Vec::new();
@@ -181,13 +224,17 @@ pub fn reset(dir: &Utf8Path) -> Result<bool, LocalError> {
 /// When its state cannot be read.
 pub fn status(dir: &Utf8Path) -> Result<Status, LocalError> {
     let folder = Folder::at(dir)?;
-    let running = find(&folder);
+    let (running, warnings) = ask_service(&folder)
+        .map_or((None, Vec::new()), |(endpoint, warnings)| {
+            (Some(endpoint), warnings)
+        });
     let file = folder.state();
     let account = store::read(&file, Config::default())
         .map_err(|cause| LocalError::BadState { file, cause })?;
     let (droplets, volumes, snapshots) = account.map_or((0, 0, 0), |account| account.census());
     Ok(Status {
         running,
+        warnings,
         droplets,
         volumes,
         snapshots,
@@ -199,10 +246,9 @@ fn start(folder: &Folder, options: &UpOptions) -> Result<Endpoint, LocalError> {
     let log = folder.log();
     let opened = || LocalError::io(format!("cannot write {log}"));
     let errors = private_file(&log).map_err(opened())?;
-    let program = match &options.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().map_err(LocalError::io("cannot find this program"))?,
-    };
+    // What earlier services said is not what this one says.
+    let said_before = errors.metadata().map_or(0, |data| data.len());
+    let program = program(options)?;
     let serve = ServeOptions {
         dir: folder.path.clone(),
         latency: options.latency,
@@ -220,10 +266,10 @@ fn start(folder: &Folder, options: &UpOptions) -> Result<Endpoint, LocalError> {
         .stdout(Stdio::null())
         .stderr(errors)
         .spawn()
-        .map_err(LocalError::io(format!(
-            "cannot start {}",
-            program.display()
-        )))?;
+        .map_err(|cause| LocalError::System {
+            what: format!("cannot start {}", program.display()),
+            cause,
+        })?;
     let deadline = Instant::now() + TO_START;
     loop {
         if let Some(endpoint) = find(folder) {
@@ -231,10 +277,7 @@ fn start(folder: &Folder, options: &UpOptions) -> Result<Endpoint, LocalError> {
         }
         let has_ended = child.try_wait().is_ok_and(|status| status.is_some());
         if has_ended || Instant::now() >= deadline {
-            return Err(LocalError::DidNotStart {
-                said: last_words(&log),
-                log,
-            });
+            return Err(did_not_start(&log, said_before));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -248,15 +291,22 @@ fn private_file(path: &Utf8Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-fn last_words(log: &Utf8Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-    let last = lines.iter().rev().take(3).rev().copied();
-    let said = last.collect::<Vec<_>>().join("; ");
-    if said.is_empty() {
-        "it said nothing".to_owned()
-    } else {
-        said
+/// What a service that ended said of it in its log, from a point on.
+fn did_not_start(log: &Utf8Path, after: u64) -> LocalError {
+    let bytes = fs::read(log).unwrap_or_default();
+    let start = usize::try_from(after).unwrap_or(0).min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[start..]);
+    let last = |mark: &str| {
+        text.lines()
+            .rev()
+            .find_map(|line| line.strip_prefix(mark))
+            .map(str::to_owned)
+    };
+    LocalError::DidNotStart {
+        said: last(SAID)
+            .or_else(|| text.lines().last().map(str::to_owned))
+            .unwrap_or_else(|| "it said nothing".to_owned()),
+        help: last(HELP).unwrap_or_else(|| format!("look at {log}, then try again")),
     }
 }
 
@@ -266,14 +316,22 @@ fn is_served(folder: &Folder) -> Result<bool, LocalError> {
 
 /// The service, if it answers, and is the one that wrote the endpoint.
 fn find(folder: &Folder) -> Option<Endpoint> {
-    let written = read_endpoint(folder)?;
+    Some(ask_service(folder)?.0)
+}
+
+/// The service, and what it warns of.
+fn ask_service(folder: &Folder) -> Option<(Endpoint, Vec<String>)> {
     #[derive(Deserialize)]
     struct About {
         pid: u32,
         version: String,
+        #[serde(default)]
+        warnings: Vec<String>,
     }
+    let written = read_endpoint(folder)?;
     let about: About = ask(written.port, &written.token, "/_local/status")?;
-    (about.pid == written.pid && about.version == written.version).then(|| written.into_endpoint())
+    (about.pid == written.pid && about.version == written.version)
+        .then(|| (written.into_endpoint(), about.warnings))
 }
 
 fn read_endpoint(folder: &Folder) -> Option<Written> {

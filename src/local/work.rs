@@ -1,13 +1,13 @@
 //! Does the work of jobs: boots guests, copies volumes, waits until it is time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use tokio::sync::{Mutex as Turn, Semaphore, oneshot};
+use tokio::sync::{Mutex as Turn, Notify, Semaphore, oneshot};
 
-use super::account::{Account, Done, Effect};
+use super::account::{Account, Done, Effect, Start};
 use super::exchange::Millis;
 use super::guests::{GuestError, GuestHost};
 use super::store::Store;
@@ -15,6 +15,9 @@ use super::store::Store;
 /// How many guests are worked on at once: booting is bound by the kernel's mount locks, and more
 /// at once only makes each slower.
 const AT_ONCE: usize = 8;
+
+/// How long a guest may take to shut down in good order. DigitalOcean's own action gives up too.
+const TO_SHUT_DOWN: Duration = Duration::from_secs(30);
 
 /// Does the work of jobs.
 pub(super) struct Worker {
@@ -24,6 +27,8 @@ pub(super) struct Worker {
     /// Where the files of volumes lie, when there are any.
     volumes: Option<Utf8PathBuf>,
     slots: Semaphore,
+    /// Told whenever a guest has ended by itself.
+    went_off: Notify,
     turns: Mutex<HashMap<u64, Arc<Turn<()>>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
 }
@@ -51,6 +56,7 @@ impl Worker {
             host,
             volumes,
             slots: Semaphore::new(AT_ONCE),
+            went_off: Notify::new(),
             turns: Mutex::default(),
             waiting: Mutex::default(),
         }
@@ -101,7 +107,11 @@ impl Worker {
         if matches!(effect, Effect::Nothing) {
             return Some(Done::default());
         }
-        let _slot = self.slots.acquire().await.ok();
+        // What only waits for a guest keeps none of the others from work.
+        let _slot = match &effect {
+            Effect::ShutDown(_) => None,
+            _ => self.slots.acquire().await.ok(),
+        };
         match self.perform(effect).await {
             Ok(done) => Some(done),
             Err(error) => {
@@ -123,27 +133,28 @@ impl Worker {
         let mut bytes = 0;
         match effect {
             Effect::Nothing => {}
-            Effect::Boot(spec, volumes) => {
-                for (volume, name) in volumes {
-                    host.attach(&volume, &name, spec.droplet).await?;
-                }
-                let droplet = spec.droplet;
-                if let Err(error) = host.boot(spec).await {
-                    host.power_off(droplet).await;
-                    return Err(error);
+            Effect::Boot(start) => self.boot(start).await?,
+            Effect::ShutDown(droplet) => {
+                if !self.shut_down(droplet).await {
+                    return Err(GuestError::Io {
+                        what: format!("droplet {droplet} does not shut down"),
+                        cause: std::io::ErrorKind::TimedOut.into(),
+                    });
                 }
             }
             Effect::PowerOff(droplet) => host.power_off(droplet).await,
-            Effect::Restart(spec) => {
-                host.power_off(spec.droplet).await;
-                host.boot(spec).await?;
+            Effect::Reboot(start) => {
+                self.shut_down(start.spec.droplet).await;
+                host.power_off(start.spec.droplet).await;
+                self.boot(start).await?;
             }
-            Effect::Rebuild(spec, volumes) => {
-                host.destroy(spec.droplet).await?;
-                for (volume, name) in volumes {
-                    host.attach(&volume, &name, spec.droplet).await?;
-                }
-                host.boot(spec).await?;
+            Effect::PowerCycle(start) => {
+                host.power_off(start.spec.droplet).await;
+                self.boot(start).await?;
+            }
+            Effect::Rebuild(start) => {
+                host.destroy(start.spec.droplet).await?;
+                self.boot(start).await?;
             }
             Effect::Destroy(droplet) => host.destroy(droplet).await?,
             Effect::Snapshot(droplet, image) => bytes = host.snapshot(droplet, image).await?,
@@ -177,13 +188,58 @@ impl Worker {
         Ok(Done { bytes })
     }
 
+    async fn boot(&self, start: Start) -> Result<(), GuestError> {
+        let droplet = start.spec.droplet;
+        for (volume, name) in start.volumes {
+            self.host.attach(&volume, &name, droplet).await?;
+        }
+        let booted = self.host.boot_within(start.spec, start.limits).await;
+        if booted.is_err() {
+            self.host.power_off(droplet).await;
+        }
+        booted
+    }
+
+    /// Asks a guest to shut down and waits for it; whether it is off.
+    async fn shut_down(&self, droplet: u64) -> bool {
+        self.host.shut_down(droplet).await;
+        let off = async {
+            loop {
+                let mut next = std::pin::pin!(self.went_off.notified());
+                // From here on no end is missed.
+                next.as_mut().enable();
+                if !self.host.is_running(droplet).await {
+                    return;
+                }
+                next.await;
+            }
+        };
+        tokio::time::timeout(TO_SHUT_DOWN, off).await.is_ok()
+    }
+
+    /// What users of snapshots should know; image descriptions say it from now on.
+    pub(super) fn look_at_images(&self) -> Vec<String> {
+        let images: Vec<u64> = lock(&self.account).snapshot_images().collect();
+        let warnings: BTreeMap<u64, String> = images
+            .into_iter()
+            .filter_map(|image| Some((image, self.host.image_warning(image)?)))
+            .collect();
+        let said = warnings.values().cloned().collect();
+        lock(&self.account).set_image_warnings(warnings);
+        said
+    }
+
     /// Notes guests that power themselves off, until the host is gone.
     pub(super) async fn listen(self: Arc<Self>) {
         let Some(mut off) = self.host.take_powered_off() else {
             return;
         };
         while let Some(droplet) = off.recv().await {
-            lock(&self.account).powered_itself_off(droplet);
+            // One that was powered on again meanwhile is not off.
+            if !self.host.is_running(droplet).await {
+                lock(&self.account).powered_itself_off(droplet);
+            }
+            self.went_off.notify_waiters();
             self.store.ask();
         }
     }

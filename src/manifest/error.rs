@@ -43,6 +43,8 @@ pub enum Kind {
     BadName,
     /// A path that does not suit its place.
     BadPath,
+    /// A file or folder on this side that is not there, or cannot be used.
+    NoFile,
     /// Keys that exclude each other, or none of several of which one is due.
     ExactlyOne,
     /// Something that must be unique stands twice.
@@ -85,6 +87,7 @@ impl Kind {
             Self::BadValue => "dewpoint::manifest::bad_value",
             Self::BadName => "dewpoint::manifest::bad_name",
             Self::BadPath => "dewpoint::manifest::bad_path",
+            Self::NoFile => "dewpoint::manifest::no_file",
             Self::ExactlyOne => "dewpoint::manifest::exactly_one",
             Self::NotUnique => "dewpoint::manifest::not_unique",
             Self::Dangling => "dewpoint::manifest::dangling",
@@ -108,6 +111,7 @@ pub struct Problem {
     message: String,
     help: Option<String>,
     labels: Vec<(Range<usize>, Option<String>)>,
+    is_given: bool,
 }
 
 impl Problem {
@@ -118,7 +122,14 @@ impl Problem {
             message: message.into(),
             help: None,
             labels: Vec::new(),
+            is_given: false,
         }
+    }
+
+    /// Says that the fault is in what was given beside the text.
+    pub(super) const fn of_given(mut self) -> Self {
+        self.is_given = true;
+        self
     }
 
     /// Says what to do about it.
@@ -309,10 +320,18 @@ fn masked(text: &str) -> String {
 impl fmt::Display for ManifestErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
+        let given = self.problems.iter().filter(|problem| problem.is_given);
+        let (name, verb) = match given.count() {
+            0 => (name.to_owned(), "has"),
+            all if all == self.problems.len() => {
+                (format!("the values given beside {name}"), "have")
+            }
+            _ => (format!("{name} and the values given beside it"), "have"),
+        };
         match (self.problems.len(), self.more) {
-            (1, _) => write!(f, "{name} has 1 problem"),
-            (count, false) => write!(f, "{name} has {count} problems"),
-            (count, true) => write!(f, "{name} has more than {count} problems"),
+            (1, _) => write!(f, "{name} {verb} 1 problem"),
+            (count, false) => write!(f, "{name} {verb} {count} problems"),
+            (count, true) => write!(f, "{name} {verb} more than {count} problems"),
         }
     }
 }

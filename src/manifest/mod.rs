@@ -17,6 +17,8 @@
 mod blanks;
 mod check;
 mod error;
+mod files;
+mod http_target;
 mod json_schema;
 mod path;
 mod read;
@@ -34,6 +36,8 @@ mod wording;
 mod tests;
 
 pub use error::{Kind, ManifestErrors, Problem};
+pub use files::{LocalPath, LocalUse, local_paths, unusable};
+pub use http_target::{HttpTarget, http_target};
 pub use json_schema::json_schema;
 pub use schema::Manifest;
 pub use spans::MOST_BYTES;
@@ -49,7 +53,8 @@ pub struct Inputs {
     /// Names and values of variables; of two values for one name the later wins.
     pub variables: Vec<(String, String)>,
     /// Values that lie about for any manifest (the environment's): those of names this one does not
-    /// declare are left alone. What `variables` says wins.
+    /// declare are left alone. A name may be written in capitals, with `_` for `-`; one written as
+    /// declared wins. What `variables` says wins over both.
     pub ambient: Vec<(String, String)>,
     /// The environment to use in place of the manifest's own.
     pub environment: Option<String>,
@@ -77,6 +82,7 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
         .help("check that this is the right file; large data belongs into files that `provision` copies");
         return failed("", vec![problem]);
     }
+    let bytes = without_mark(bytes);
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => return failed("", vec![not_utf8(bytes, error)]),
@@ -122,6 +128,11 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
         Some(manifest) if problems.is_empty() => Ok(manifest),
         _ => failed(text, problems),
     }
+}
+
+/// The text without the mark that some editors begin UTF-8 with.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// The problem of bytes that are no text. The place is told in words: there is no text to show.

@@ -63,8 +63,17 @@ impl Variables {
             values.insert(name.to_owned(), default);
         }
         let mut unknown: Vec<&str> = Vec::new();
-        for (name, value) in &inputs.ambient {
-            if let Some(slot) = values.get_mut(name) {
+        let declared: HashSet<String> = values.keys().cloned().collect();
+        for (name, slot) in &mut values {
+            let capitals = name.to_ascii_uppercase().replace('-', "_");
+            let given = |wanted: &str| inputs.ambient.iter().rev().find(|(name, _)| name == wanted);
+            // In capitals it may be the name of another variable: then it is that one's.
+            let found = given(name).or_else(|| {
+                (!declared.contains(&capitals))
+                    .then(|| given(&capitals))
+                    .flatten()
+            });
+            if let Some((_, value)) = found {
                 *slot = Some(value.clone());
             }
         }
@@ -80,7 +89,8 @@ impl Variables {
                 Kind::UnknownVariable,
                 format!("a value is given for `{name}`, which is not a variable of this manifest"),
             )
-            .help(hint(&values, name));
+            .help(hint(&values, name))
+            .of_given();
             report.nowhere(problem);
         }
         Self { values }

@@ -143,4 +143,7 @@ pub struct ActivityRun {
     pub timeout: Seconds,
     /// Whether it runs only until it has succeeded on this droplet.
     pub once: bool,
+    /// For a background step: when it counts as ready, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<String>,
 }

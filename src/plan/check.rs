@@ -37,7 +37,8 @@ impl fmt::Display for Violation {
 ///
 /// # Errors
 /// Everything that is wrong with it: steps that wait for each other, references to what no earlier
-/// step makes, two events of one droplet or two attachments of one volume at a time, something
+/// step makes, a background step that is not stopped before its volumes or its droplet go, or is
+/// while something on another droplet needs it, two events of one droplet or two attachments of one volume at a time, something
 /// foreign touched, the last good snapshot removed, a droplet made for the plan alone that is not
 /// destroyed.
 pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
@@ -55,6 +56,8 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
         checker.nothing_foreign();
         checker.a_good_snapshot_is_left();
         checker.ephemeral_droplets_go();
+        checker.background_steps_are_stopped();
+        checker.services_outlive_their_users();
     }
     if checker.violations.is_empty() {
         Ok(())
@@ -175,6 +178,13 @@ impl<'a> Checker<'a> {
                 }
                 self.made_before(step, *by, "firewall", forgiving);
             }
+            if let StepKind::Prepare { inventory, .. } = &step.kind {
+                let gathers = self.plan.step(*inventory).map(|by| &by.kind);
+                if !matches!(gathers, Some(StepKind::Gather { .. })) {
+                    self.wrong(step.id, "no step gathers its inventory");
+                }
+                self.needs(step, *inventory, "inventory");
+            }
         }
     }
 
@@ -240,8 +250,20 @@ impl<'a> Checker<'a> {
         // What freed it before it was attached where it is: an attaching that is skipped says
         // nothing about that.
         let mut freed: BTreeMap<VolumeKey<'a>, StepId> = BTreeMap::new();
+        // Either side may lag behind: believe both. What is being destroyed lets go by itself.
+        let ghost = |id: u64| {
+            let droplet = self.live.droplets.iter().find(|droplet| droplet.id == id);
+            droplet.is_some_and(|droplet| droplet.tags.is_empty())
+        };
         for volume in &self.live.volumes {
-            if let Some(&droplet) = volume.droplet_ids.first() {
+            let by_droplet = self
+                .live
+                .droplets
+                .iter()
+                .find(|droplet| droplet.volume_ids.contains(&volume.id))
+                .map(|droplet| droplet.id);
+            let holder = volume.droplet_ids.first().copied().or(by_droplet);
+            if let Some(droplet) = holder.filter(|id| !ghost(*id)) {
                 let here = Some(DropletKey::Known(droplet));
                 at.insert(VolumeKey::Known(&volume.id), (here, None));
             }
@@ -522,6 +544,79 @@ impl<'a> Checker<'a> {
     }
 }
 
+impl<'a> Checker<'a> {
+    /// Steps that start something in the background, with the droplet it runs on.
+    fn backgrounds(&self) -> Vec<(StepId, DropletKey<'a>)> {
+        let backgrounds = self.steps().filter_map(|step| match &step.kind {
+            StepKind::Run { droplet, run } if run.background.is_some() => {
+                Some((step.id, DropletKey::of(droplet)))
+            }
+            _ => None,
+        });
+        backgrounds.collect()
+    }
+
+    /// What is on a droplet is stopped before volumes leave it and before it is destroyed.
+    fn background_steps_are_stopped(&mut self) {
+        for (started, droplet) in self.backgrounds() {
+            let stops: Vec<StepId> = self
+                .steps()
+                .filter(|step| {
+                    matches!(&step.kind, StepKind::StopBackground { droplet: on } if DropletKey::of(on) == droplet)
+                })
+                .map(|step| step.id)
+                .filter(|stop| self.comes_before(started, *stop, false))
+                .collect();
+            for step in self.steps().filter(|step| step.id > started) {
+                let (StepKind::Unmount { droplet: on, .. }
+                | StepKind::DestroyDroplet { droplet: on, .. }) = &step.kind
+                else {
+                    continue;
+                };
+                let is_stopped = || {
+                    let mut stops = stops.iter();
+                    stops.any(|stop| self.comes_before(*stop, step.id, false))
+                };
+                if DropletKey::of(on) == droplet && !is_stopped() {
+                    let text = format!("what step {} started could still run", started.0 + 1);
+                    self.wrong(step.id, text);
+                }
+            }
+        }
+    }
+
+    /// What runs on one droplet and is needed by a run on another stays until that has ended.
+    fn services_outlive_their_users(&mut self) {
+        for (started, droplet) in self.backgrounds() {
+            let users: Vec<StepId> = self
+                .steps()
+                .filter(|step| step.id > started)
+                .filter(|step| {
+                    matches!(&step.kind, StepKind::Run { droplet: on, .. } if DropletKey::of(on) != droplet)
+                })
+                .map(|step| step.id)
+                .filter(|user| self.comes_before(started, *user, true))
+                .collect();
+            for step in self.steps().filter(|step| step.id > started) {
+                let (StepKind::StopBackground { droplet: on }
+                | StepKind::DestroyDroplet { droplet: on, .. }) = &step.kind
+                else {
+                    continue;
+                };
+                if DropletKey::of(on) != droplet {
+                    continue;
+                }
+                for &user in &users {
+                    if !self.comes_before(user, step.id, false) {
+                        let text = format!("step {} could still need it", user.0 + 1);
+                        self.wrong(step.id, text);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum DropletKey<'a> {
     Known(u64),
@@ -571,6 +666,7 @@ fn references(kind: &StepKind) -> References<'_> {
         | StepKind::CreateVolume { .. }
         | StepKind::ResizeVolume { .. }
         | StepKind::UpdateTags { .. }
+        | StepKind::Gather { .. }
         | StepKind::Prune { .. } => (None, None, None, None),
         StepKind::DeleteFirewall { firewall, .. } => (None, None, None, Some(firewall)),
         StepKind::DeleteVolume { volume, .. } => (None, Some(volume), None, None),
@@ -587,6 +683,8 @@ fn references(kind: &StepKind) -> References<'_> {
         | StepKind::PowerOff { droplet }
         | StepKind::TakeSnapshot { droplet, .. }
         | StepKind::Mount { droplet, .. }
+        | StepKind::Prepare { droplet, .. }
+        | StepKind::StopBackground { droplet }
         | StepKind::Sync { droplet, .. }
         | StepKind::Run { droplet, .. }
         | StepKind::Collect { droplet, .. }

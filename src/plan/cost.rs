@@ -17,6 +17,9 @@ pub struct Cost {
     pub hourly_while_up: Money,
     /// Of a month of what stays after the plan: volumes, snapshots, kept droplets.
     pub monthly_kept: Money,
+    /// Of that, the kept droplets: the same that cost by the hour.
+    #[serde(default)]
+    pub monthly_droplets: Money,
     /// Of executing the plan once, as expected: droplets and builders for as long as they are expected to live.
     pub expected_once: Money,
     /// How long executing is expected to take, in seconds, along the longest chain.
@@ -103,7 +106,8 @@ pub(super) fn of(
     });
     let volumes = kept.volumes.iter().map(|size| volume_monthly(*size));
     let images = kept.images_mb.iter().map(|size| image_monthly(*size));
-    let monthly_kept = droplets.chain(volumes).chain(images).sum();
+    let monthly_droplets: Money = droplets.sum();
+    let monthly_kept = monthly_droplets + volumes.chain(images).sum();
 
     let ends = ends(steps, edges);
     let expected_seconds = ends.iter().copied().max().unwrap_or(0);
@@ -147,6 +151,7 @@ pub(super) fn of(
     Cost {
         hourly_while_up: up.hourly(catalog),
         monthly_kept,
+        monthly_droplets,
         expected_once,
         expected_seconds,
         unpriced,

@@ -71,7 +71,11 @@ pub(super) fn droplet_verdicts<'a>(
                 verdict.remove.push((twin, reasons));
             }
             if wanted.after_run == AfterRunWord::Destroy {
-                let reasons = because(Cause::Leftover, "an earlier run could not destroy it");
+                // Whether the manifest said so already when it was made is not known.
+                let reasons = because(
+                    Cause::Leftover,
+                    "it is still there, and `after_run: destroy` leaves none after its runs",
+                );
                 verdict.remove.insert(0, (first, reasons));
                 return verdict;
             }
@@ -161,6 +165,9 @@ impl<'a> DropletVerdict<'a> {
                 let mut fields = fields.clone();
                 let mut reasons = self.differences.reasons.clone();
                 self.compare_mounts(live, draft, &mut fields, &mut reasons);
+                let gets_volume = fields
+                    .iter()
+                    .any(|field| field.field == "volume" && field.new.is_some());
                 if draft.empties() {
                     let reasons = because(Cause::Command, TEST);
                     draft.change(address, name, id, Action::Delete, reasons, Vec::new());
@@ -175,7 +182,7 @@ impl<'a> DropletVerdict<'a> {
                         desired.ttl
                     ));
                 }
-                self.check_running(live, draft);
+                self.check_running(live, gets_volume, draft);
             }
         }
     }
@@ -220,21 +227,29 @@ impl<'a> DropletVerdict<'a> {
     }
 
     /// Nothing can be done on a droplet that is off.
-    fn check_running(&self, live: &LiveDroplet, draft: &mut Draft<'a>) {
+    fn check_running(&self, live: &LiveDroplet, gets_volume: bool, draft: &mut Draft<'a>) {
         let word = match &live.status {
             DropletStatus::New | DropletStatus::Active => return,
             DropletStatus::Off => "off",
             DropletStatus::Other(word) => word,
         };
         let address = &self.droplet.address;
-        if self.droplet.runs.is_empty() && self.droplet.source.is_none() {
+        let idle = self.droplet.runs.is_empty() && self.droplet.source.is_none();
+        if idle && !gets_volume {
             draft.notices.push(format!("{address} is {word}"));
             return;
         }
         draft.refusals.push(Refusal {
             address: Some(address.clone()),
             kind: RefusalKind::NotRunning,
-            reason: format!("droplet {} is {word}, so nothing can run on it", live.id),
+            reason: if idle {
+                format!(
+                    "droplet {} is {word}, so no volume can be mounted there",
+                    live.id
+                )
+            } else {
+                format!("droplet {} is {word}, so nothing can run on it", live.id)
+            },
             help: "power it on, or delete it so that it is made anew".to_owned(),
         });
     }

@@ -8,7 +8,7 @@ use crate::address::Address;
 
 /// Everything that stands in the way of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Diagnostic)]
-#[error("there is no safe way from what exists to what the manifest says")]
+#[error("the plan is refused")]
 #[diagnostic(code(dewpoint::plan::refused))]
 pub struct Refusals {
     /// Each with its way out, sorted by address.

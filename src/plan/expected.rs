@@ -8,6 +8,8 @@ use super::step::StepKind;
 
 /// A script: nobody knows. Its timeout bounds it.
 const SCRIPT: u64 = 60;
+/// Until what was started in the background is ready: nobody knows.
+const SERVICE: u64 = 5;
 
 /// From the request to make a droplet to its first login.
 pub(super) const TO_BE_MADE: u64 = 55;
@@ -26,7 +28,9 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         | StepKind::DeleteSshKey { .. }
         | StepKind::Prune { .. }
         | StepKind::DeleteVolume { .. }
-        | StepKind::TagSnapshot { .. } => 1,
+        | StepKind::TagSnapshot { .. }
+        | StepKind::Gather { .. }
+        | StepKind::Prepare { .. } => 1,
         StepKind::CreateVolume { .. } => 2,
         // A new key is unknown to droplet create for about 9 s.
         StepKind::CreateSshKey { .. } => 9,
@@ -39,6 +43,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
             step: ProvisionStep::Run { timeout, .. },
             ..
         } => timeout.0.min(SCRIPT),
+        StepKind::Run { run, .. } if run.background.is_some() => run.timeout.0.min(SERVICE),
         StepKind::Run { run, .. } => run.timeout.0.min(SCRIPT),
         StepKind::Provision {
             step: ProvisionStep::Copy { .. },
@@ -52,7 +57,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         StepKind::TakeSnapshot { .. } => 90,
         StepKind::Attach { .. } => 5,
         StepKind::Detach { .. } => 4,
-        StepKind::Mount { .. } | StepKind::Unmount { .. } => 2,
+        StepKind::Mount { .. } | StepKind::Unmount { .. } | StepKind::StopBackground { .. } => 2,
         // 5.4 to 10.8 s.
         StepKind::DestroyDroplet { .. } => 8,
     }

@@ -14,12 +14,15 @@ mod droplet_verdict;
 mod error;
 mod expected;
 mod graph;
+mod holder;
 mod planner;
 mod preflight;
 mod protect;
 mod renames;
 pub mod step;
 mod teardown;
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -147,6 +150,19 @@ impl Plan {
     #[must_use]
     pub fn has_steps(&self) -> bool {
         !self.steps.is_empty()
+    }
+
+    /// Slugs of the public images that it makes droplets from.
+    #[must_use]
+    pub fn public_images(&self) -> BTreeSet<String> {
+        let slug = |step: &Step| match &step.kind {
+            StepKind::CreateDroplets { spec, .. } => match &spec.image {
+                step::ImageRef::Slug(slug) => Some(slug.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.steps.iter().filter_map(slug).collect()
     }
 
     /// The step of that id.

@@ -240,7 +240,7 @@ fn release_moved_volumes<'a>(
             .filter(|volume| !wanted.contains(volume.name.as_str()))
             .collect();
         if !moved.is_empty() {
-            let steps = draft.draw_release(live, &verdict.droplet.address, &moved);
+            let steps = draft.draw_release(live, &verdict.droplet.address, &moved, true);
             draft.releases.insert(live.id, steps);
         }
     }
@@ -282,7 +282,7 @@ fn check_attachments<'a>(
                 ));
                 continue;
             }
-            let (reason, help) = held_by(holder, draft);
+            let (reason, help) = draft.held_by(holder);
             draft.refusals.push(Refusal {
                 address: Some(planned.volume.address.clone()),
                 kind: RefusalKind::AttachedElsewhere,
@@ -291,38 +291,6 @@ fn check_attachments<'a>(
             });
         }
     }
-}
-
-/// Who holds a volume, since when, until when; and the way out.
-fn held_by(holder: u64, draft: &Draft<'_>) -> (String, String) {
-    let known = draft.live.holders.iter().chain(&draft.live.droplets);
-    let Some(droplet) = known.into_iter().find(|known| known.id == holder) else {
-        return (
-            format!("it is attached to droplet {holder}, which is not of this environment"),
-            "detach it there first; if that droplet was just destroyed, try again in half a minute"
-                .to_owned(),
-        );
-    };
-    let mut reason = format!("it is attached to droplet `{}`", droplet.name);
-    let environment = draft.owner.other_environment(&droplet.tags);
-    let environment = environment.and_then(|tag| tag.rsplit(':').next());
-    if let Some(environment) = environment {
-        reason.push_str(&format!(" of environment {environment}"));
-    }
-    if let Ok(made) = jiff::Timestamp::from_second(droplet.created_at) {
-        reason.push_str(&format!(", which was made at {made}"));
-    }
-    let expires = ownership::expires_of(&droplet.tags);
-    if let Some(expires) = expires.and_then(|at| jiff::Timestamp::from_second(at).ok()) {
-        reason.push_str(&format!(" and expires at {expires}"));
-    }
-    let help = match environment {
-        Some(environment) => format!(
-            "wait until it is done, or empty it with `dewpoint destroy --env {environment}`; with `access: clone` no environment waits for another"
-        ),
-        None => "detach it there first".to_owned(),
-    };
-    (reason, help)
 }
 
 /// Every tag that a create or an update of this plan names.

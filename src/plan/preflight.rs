@@ -197,7 +197,7 @@ fn sizes_and_images(
             size(slug, address, desired, draft, refusals)
         };
         let least = match image {
-            Image::Slug(_) => None,
+            Image::Slug(slug) => public_image(slug, address, desired, draft, refusals),
             Image::Id(id) => private_image(*id, address, desired, draft, refusals),
             Image::Snapshot(name) => draft
                 .images
@@ -260,6 +260,78 @@ fn size<'d>(
         ));
     }
     Some(size)
+}
+
+/// What a public image needs, when somebody asked the API about it.
+fn public_image(
+    slug: &str,
+    address: &Address,
+    desired: &Desired,
+    draft: &Draft<'_>,
+    refusals: &mut Vec<Refusal>,
+) -> Option<u32> {
+    let catalog = &draft.live.catalog;
+    let Some(image) = catalog.images.get(slug)? else {
+        refusals.push(refusal(
+            Some(address),
+            RefusalKind::Image,
+            format!("there is no image `{slug}`"),
+            similar(slug, &catalog.distributions),
+        ));
+        return None;
+    };
+    let region = &desired.scope.region;
+    if image.status != super::compare::snapshot::AVAILABLE {
+        refusals.push(refusal(
+            Some(address),
+            RefusalKind::Image,
+            format!(
+                "image {slug} is `{}`, so nothing can be made from it",
+                image.status
+            ),
+            "use another image",
+        ));
+    } else if !image.regions.is_empty() && !image.regions.contains(region) {
+        refusals.push(refusal(
+            Some(address),
+            RefusalKind::Image,
+            format!(
+                "image {slug} is in {}, not in {region}",
+                image.regions.join(", ")
+            ),
+            "use another image, or one of its regions",
+        ));
+    }
+    Some(image.min_disk_gib)
+}
+
+/// The most slugs that help names.
+const MOST_SIMILAR: usize = 5;
+
+/// What may have been meant by a slug that is none.
+fn similar(slug: &str, known: &[String]) -> String {
+    // The distribution, or what stands for it: `ubuntu` of `ubuntu-24-04`.
+    let stem = |slug: &str| slug.split('-').next().unwrap_or_default().to_owned();
+    let mut near: Vec<&str> = known.iter().map(String::as_str).collect();
+    near.sort_by_cached_key(|known| {
+        // An unfinished slug is nearer to what begins with it than to another as long as itself.
+        let is_beginning = known.starts_with(slug);
+        let same_stem = stem(known) == stem(slug);
+        (
+            !is_beginning,
+            !same_stem,
+            strsim::damerau_levenshtein(slug, known),
+        )
+    });
+    near.truncate(MOST_SIMILAR);
+    match near.as_slice() {
+        [] => "use the slug of a distribution, such as ubuntu-24-04-x64, or the id of an image"
+            .to_owned(),
+        near => format!(
+            "use the slug of a distribution, such as {}, or the id of an image",
+            near.join(", ")
+        ),
+    }
 }
 
 fn private_image(

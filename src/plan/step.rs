@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 pub use crate::desired::spec::{
-    FirewallSpec, ProvisionStep, RunSpec, SourceSpec, VolumeSpec, VolumeUse,
+    BackgroundSpec, FirewallSpec, ProbeSpec, ProvisionStep, ReadySpec, RunSpec, SourceSpec,
+    VolumeSpec, VolumeUse,
 };
 use crate::manifest::schema::{Filesystem, HostKeyPolicy};
 use crate::units::Gib;
@@ -152,6 +153,17 @@ pub struct NewDroplet {
     pub address: Address,
     /// Its name.
     pub name: String,
+}
+
+/// A droplet as the inventory names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InventoryDroplet {
+    /// Its address.
+    pub address: Address,
+    /// The name other droplets reach it by, such as `server` or `worker-1`.
+    pub host: String,
+    /// Which one.
+    pub droplet: DropletRef,
 }
 
 /// What a step does. Closed.
@@ -313,6 +325,21 @@ pub enum StepKind {
         #[serde(default)]
         usage: VolumeUse,
     },
+    /// Gathers the names and addresses of the environment's droplets, once they are made.
+    Gather {
+        /// The droplets, sorted by address.
+        droplets: Vec<InventoryDroplet>,
+    },
+    /// Makes a droplet ready for its runs: the inventory and the names of the others are written,
+    /// and background steps that the manifest no longer has are stopped.
+    Prepare {
+        /// The droplet.
+        droplet: DropletRef,
+        /// The `Gather` step.
+        inventory: StepId,
+        /// Names of its background steps.
+        background: Vec<String>,
+    },
     /// Brings the source onto the droplet.
     Sync {
         /// The droplet.
@@ -320,14 +347,14 @@ pub enum StepKind {
         /// What.
         source: SourceSpec,
     },
-    /// Runs a run step.
+    /// Runs a run step to its end; one in the background until it is ready.
     Run {
         /// The droplet.
         droplet: DropletRef,
         /// What.
         run: RunSpec,
     },
-    /// Brings artifacts back.
+    /// Brings artifacts back, and the log of a background step, and tells if that failed meanwhile.
     Collect {
         /// The droplet.
         droplet: DropletRef,
@@ -337,6 +364,14 @@ pub enum StepKind {
         cwd: Option<String>,
         /// The patterns.
         patterns: Vec<String>,
+        /// For a background step: its log comes too, and that it failed meanwhile is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        background: Option<CollectLog>,
+    },
+    /// Stops every background step on a droplet with all it started.
+    StopBackground {
+        /// The droplet.
+        droplet: DropletRef,
     },
     /// Unmounts a volume and flushes it.
     Unmount {
@@ -361,6 +396,13 @@ pub enum StepKind {
         /// The environment's tag or the builder's: with the name it finds a droplet whose create answer was lost.
         tag: String,
     },
+}
+
+/// What is brought back of a background step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CollectLog {
+    /// Whether it is no failure of the whole when the step failed meanwhile.
+    pub allow_failure: bool,
 }
 
 /// The kinds of resource that bear tags.
@@ -408,8 +450,15 @@ impl StepKind {
             Self::Attach { .. } => "attach".to_owned(),
             Self::Mount { path, .. } => format!("mount {path}"),
             Self::Sync { .. } => "sync".to_owned(),
+            Self::Gather { .. } => "gather inventory".to_owned(),
+            Self::Prepare { .. } => "prepare".to_owned(),
+            Self::Run { run, .. } if run.background.is_some() => format!("start {}", run.name),
             Self::Run { run, .. } => format!("run {}", run.name),
+            Self::Collect { run, patterns, .. } if patterns.is_empty() => {
+                format!("collect log of {run}")
+            }
             Self::Collect { run, .. } => format!("collect artifacts of {run}"),
+            Self::StopBackground { .. } => "stop background steps".to_owned(),
             Self::Unmount { path, .. } => format!("unmount {path}"),
             Self::Detach { .. } => "detach".to_owned(),
             Self::DestroyDroplet { .. } => "destroy droplet".to_owned(),

@@ -182,14 +182,12 @@ fn destroy_volumes<'a>(
         for holder in holders {
             if let Some(&step) = removed.get(&holder) {
                 first.push(step);
-            } else if draft.live.droplets.iter().any(|live| live.id == holder) {
+            } else if draft.holder(holder).is_some() {
                 draft.refusals.push(Refusal {
                     address: Some(address.clone()),
                     kind: RefusalKind::AttachedElsewhere,
-                    reason: format!(
-                        "it is attached to droplet {holder}, which is not of this environment"
-                    ),
-                    help: "detach it there first".to_owned(),
+                    reason: draft.held_by(holder).0,
+                    help: draft.held_by(holder).1,
                 });
             }
         }
@@ -207,10 +205,16 @@ fn destroy_images(
     draft: &mut Draft<'_>,
     kept: &mut Kept,
 ) -> usize {
+    // One that was taken and not tagged any more tells by its name alone whose it is.
+    let untagged = |image: &LiveImage| {
+        image.tags.is_empty()
+            && names::snapshot_of(&scope.project, &image.name)
+                .is_some_and(|name| scope.snapshots.contains(name))
+    };
     let mut images: Vec<&LiveImage> = live
         .images
         .iter()
-        .filter(|image| draft.owner.in_project(&image.tags))
+        .filter(|image| draft.owner.in_project(&image.tags) || untagged(image))
         .collect();
     images.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
     let mut count = 0;
@@ -236,24 +240,15 @@ fn destroy_images(
                 format!("{}/month", cost::image_monthly(image.size_mb)),
             ),
         ];
-        draft.change(
-            &address,
-            &image.name,
-            id,
-            Action::Delete,
-            because(Cause::Command, command),
-            fields,
-        );
-    }
-    for image in &live.images {
-        let looks_ours = names::snapshot_of(&scope.project, &image.name)
-            .is_some_and(|name| scope.snapshots.contains(name));
-        if whole_project && looks_ours && image.tags.is_empty() {
-            draft.notices.push(format!(
-                "image `{}` ({}) is called like a snapshot of the project and bears no tags: it is left alone",
-                image.name, image.id
-            ));
-        }
+        let reasons = if untagged(image) {
+            because(
+                Cause::Leftover,
+                "it bears the project's name and no tags: a run took it and could not tag it any more",
+            )
+        } else {
+            because(Cause::Command, command)
+        };
+        draft.change(&address, &image.name, id, Action::Delete, reasons, fields);
     }
     count
 }

@@ -18,21 +18,71 @@ impl<'a> Group<'a> {
     }
 
     pub(super) fn names(&self) -> String {
-        names_of(self.changes.iter().map(|change| change.name.as_str()))
+        names_of(
+            self.changes
+                .iter()
+                .map(|change| (&change.address, change.name.as_str())),
+        )
     }
 }
 
-/// `shop-main-runner-1 to shop-main-runner-40` for many, the name itself for one.
-pub(super) fn names_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    match names.as_slice() {
-        [only] => (*only).to_owned(),
-        [first, .., last] => format!("{first} to {last}"),
+/// More of a kind than this are not told one by one.
+const TOLD: usize = 3;
+
+/// `shop-main-runner-1 to shop-main-runner-40` for many that are counted, `shop-main-t-3.11 and 7
+/// more` for many of a matrix, the name itself for one.
+pub(super) fn names_of<'a>(named: impl Iterator<Item = (&'a Address, &'a str)>) -> String {
+    let named: Vec<(&Address, &str)> = named.collect();
+    let counted = named
+        .iter()
+        .all(|(address, _)| matches!(instance(address), Some(Instance::Index(_))));
+    match named.as_slice() {
+        [(_, only)] => (*only).to_owned(),
+        [(_, first), .., (_, last)] if counted => format!("{first} to {last}"),
+        [(_, first), (_, second)] => format!("{first} and {second}"),
+        [(_, first), rest @ ..] => format!("{first} and {} more", rest.len()),
         [] => String::new(),
     }
 }
 
-/// `droplet.runner[1..40]` for many, the address itself for one.
+fn instance(address: &Address) -> Option<&Instance> {
+    match address {
+        Address::Droplet { instance, .. } => instance.as_ref(),
+        _ => None,
+    }
+}
+
+/// `droplet.t[python=3.11|3.12,db=mysql]`: the values that occur, the first of many.
+fn title_of_matrix(addresses: &[&Address]) -> Option<String> {
+    let name = droplet_name(addresses.first()?)?;
+    let mut keys: Vec<(&str, Vec<&str>)> = Vec::new();
+    for address in addresses {
+        let Some(Instance::Matrix(pairs)) = instance(address) else {
+            return None;
+        };
+        if droplet_name(address) != Some(name) {
+            return None;
+        }
+        for (key, value) in pairs {
+            match keys.iter_mut().find(|(known, _)| known == key) {
+                Some((_, values)) if values.contains(&value.as_str()) => {}
+                Some((_, values)) => values.push(value),
+                None => keys.push((key, vec![value])),
+            }
+        }
+    }
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|(key, values)| {
+            let more = if values.len() > TOLD { "|..." } else { "" };
+            let told: Vec<&str> = values.iter().take(TOLD).copied().collect();
+            format!("{key}={}{more}", told.join("|"))
+        })
+        .collect();
+    Some(format!("droplet.{name}[{}]", keys.join(",")))
+}
+
+/// `droplet.runner[1..40]` or `droplet.t[python=3.11|3.12]` for many, the address itself for one.
 pub(super) fn title_of<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
     let addresses: Vec<&Address> = addresses.collect();
     if let [only] = addresses.as_slice() {
@@ -51,11 +101,19 @@ pub(super) fn title_of<'a>(addresses: impl Iterator<Item = &'a Address>) -> Stri
         }
     }
     if indexes.len() != addresses.len() {
-        return addresses
+        if let Some(title) = title_of_matrix(&addresses) {
+            return title;
+        }
+        let told: Vec<String> = addresses
             .iter()
+            .take(TOLD)
             .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
+            .collect();
+        let more = match addresses.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        return format!("{}{more}", told.join(", "));
     }
     indexes.sort_unstable();
     let mut ranges: Vec<(u32, u32)> = Vec::new();

@@ -119,6 +119,7 @@ mod tests {
             took_ms: Some(1_500),
             failure,
             skipped: skipped.map(str::to_owned),
+            tries: 1,
         };
         let xml = render(
             "shop / main",

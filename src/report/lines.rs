@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::labels::{step_label, step_title};
 use super::plan_text::duration;
 use super::style::Palette;
 use crate::execute::error::INTERRUPTED;
@@ -17,15 +18,10 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// view, so that both say the same.
 #[must_use]
 pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
-    let who = |step: StepId| {
-        plan.step(step)
-            .map(|step| step.address.to_string())
-            .unwrap_or_default()
-    };
-    let what = |step: StepId| {
-        plan.step(step)
-            .map(|step| step.kind.title())
-            .unwrap_or_default()
+    let who = |step: StepId| plan.step(step).map(step_label).unwrap_or_default();
+    let what = |step: StepId| match plan.step(step).map(|step| &step.kind) {
+        Some(kind) => kind.title(),
+        None => String::new(),
     };
     let text = match &event.kind {
         EventKind::RunStarted { run, steps, .. } => palette.faint(&format!(
@@ -61,14 +57,15 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             reason,
         } => {
             let who = step
-                .map(|step| format!("{} {}: ", who(step), what(step)))
+                .and_then(|step| plan.step(step))
+                .map(|step| format!("{}: ", step_title(step)))
                 .unwrap_or_default();
             let when = match (*attempt, *wait_ms) {
                 (0 | 1, wait) => format!("waiting {}", duration(wait)),
                 (attempt, 0) => format!("try {attempt}"),
                 (attempt, wait) => format!("try {attempt} in {}", duration(wait)),
             };
-            palette.changed(&format!("  {who}{when}: {reason}"))
+            palette.changed(&format!("  {who}{reason}; {when}"))
         }
         EventKind::Done {
             step,
@@ -228,14 +225,9 @@ impl Listener for Lines {
     fn event(&mut self, event: &Event, plan: &Plan) {
         let mut state = lock(&self.shared);
         match &event.kind {
-            EventKind::Started {
-                step,
-                address,
-                title,
-            } => {
-                state
-                    .running
-                    .push((*step, format!("{address} {title}"), Instant::now()));
+            EventKind::Started { step, .. } => {
+                let what = plan.step(*step).map(step_title).unwrap_or_default();
+                state.running.push((*step, what, Instant::now()));
             }
             EventKind::Done { step, .. }
             | EventKind::Failed { step, .. }

@@ -6,14 +6,17 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+pub mod fold;
 mod groups;
 pub mod json_lines;
 pub mod junit;
+mod labels;
 pub mod lines;
 pub mod outcome;
 pub mod plan_json;
 pub mod plan_text;
 pub mod progress;
+mod screen;
 pub mod style;
 #[cfg(test)]
 mod tests;

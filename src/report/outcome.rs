@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use super::fold::fold;
 use super::groups::{names_of, title_of};
-use super::plan_text::duration;
+use super::labels::step_title;
+use super::plan_text::{cut, duration, monthly_stored, unpriced};
 use super::style::Palette;
 use crate::address::Address;
 use crate::execute::error::INTERRUPTED;
+use crate::execute::event::DONE_BEFORE;
 use crate::execute::standing::{Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
@@ -25,6 +28,8 @@ pub struct RunResult {
     pub failure: Option<Failure>,
     /// Why it was skipped, if it was.
     pub skipped: Option<String>,
+    /// How many times it was tried; 1 also when it was skipped.
+    pub tries: u32,
 }
 
 /// What became of each run step, in the plan's order.
@@ -41,9 +46,18 @@ pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
             took_ms: None,
             failure: None,
             skipped: Some("the run ended before it".to_owned()),
+            tries: 1,
         };
         for event in events {
             match &event.kind {
+                EventKind::Retried {
+                    step: Some(id),
+                    attempt,
+                    ..
+                } if *id == step.id => result.tries = result.tries.max(*attempt),
+                EventKind::Done { step: id, note, .. } if *id == step.id && note == DONE_BEFORE => {
+                    result.skipped = Some(note.clone());
+                }
                 EventKind::Done {
                     step: id, took_ms, ..
                 } if *id == step.id => {
@@ -82,7 +96,15 @@ pub struct View<'a> {
     /// What a command that goes on from here has to be given, such as ` --local -f other.yaml`:
     /// empty or with a blank before it.
     pub flags: &'a str,
+    /// Width of the terminal in characters. There the last output of what failed stands just
+    /// above, so only its end is told again, and long lines go on in the next. `None` off one.
+    pub width: Option<usize>,
 }
+
+/// How many lines of last output a terminal is told again.
+const TAIL_ON_TERMINAL: usize = 5;
+/// Longest line of last output that is told off a terminal: the log has it whole.
+const LONGEST_TAIL_LINE: usize = 500;
 
 /// Renders the end of a run. `events` are those that are not output.
 #[must_use]
@@ -107,8 +129,13 @@ pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
                 (None, None) => (palette.good("ok"), String::new()),
             };
             let took = result.took_ms.map(duration).unwrap_or_default();
+            let tries = match (result.tries, &result.failure) {
+                (0 | 1, _) => String::new(),
+                (tries, None) => format!(" at try {tries}"),
+                (tries, Some(_)) => format!(" after {tries} tries"),
+            };
             let line = format!(
-                "  {:droplets$}  {:runs$}  {took:>7}  {word}{}{detail}",
+                "  {:droplets$}  {:runs$}  {took:>7}  {word}{tries}{}{detail}",
                 result.droplet,
                 result.run,
                 if detail.is_empty() { "" } else { ": " },
@@ -116,7 +143,8 @@ pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
             let _ = writeln!(out, "{}", line.trim_end());
         }
     }
-    write_failures(&mut out, plan, events, palette);
+    write_failures(&mut out, plan, events, view);
+    write_notices(&mut out, events, palette);
     if let Some(Event {
         elapsed_ms,
         kind:
@@ -163,7 +191,33 @@ pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
             palette.faint(&format!("Logs, artifacts and journal: {}", view.run_folder))
         );
     }
-    out
+    match view.width {
+        Some(width) => fold(&out, width),
+        None => out,
+    }
+}
+
+/// What the reader should know and may have missed in the stream, each once.
+fn write_notices(out: &mut String, events: &[Event], palette: Palette) {
+    const SHOWN: usize = 10;
+    let mut notices: Vec<&str> = Vec::new();
+    for event in events {
+        if let EventKind::Notice { text } = &event.kind
+            && !notices.contains(&text.as_str())
+        {
+            notices.push(text);
+        }
+    }
+    if notices.is_empty() {
+        return;
+    }
+    out.push('\n');
+    for notice in notices.iter().take(SHOWN) {
+        let _ = writeln!(out, "{} {notice}", palette.changed("note:"));
+    }
+    if let more @ 1.. = notices.len().saturating_sub(SHOWN) {
+        let _ = writeln!(out, "{} {more} more", palette.changed("note:"));
+    }
 }
 
 /// What is there now, what it costs, and how to go on.
@@ -173,9 +227,9 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
     let (mut up, mut unsure, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for (sort, name, resource) in standing.present() {
         match (resource.presence, sort) {
-            (Presence::MayExist, _) => unsure.push((&resource.address, name)),
-            (_, Sort::Droplet) => up.push((&resource.address, name)),
-            (_, Sort::Volume | Sort::Snapshot) => kept.push((&resource.address, name)),
+            (Presence::MayExist, _) => unsure.push((sort, &resource.address, name)),
+            (_, Sort::Droplet) => up.push((sort, &resource.address, name)),
+            (_, Sort::Volume | Sort::Snapshot) => kept.push((sort, &resource.address, name)),
             // Cost nothing, and go with the environment.
             (_, Sort::Firewall | Sort::SshKey) => {}
         }
@@ -189,11 +243,26 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
     }
     if !kept.is_empty() {
-        let price = if up.is_empty() && plan.cost.monthly_kept.0 > rust_decimal::Decimal::ZERO {
-            format!(", {}/month", plan.cost.monthly_kept)
+        let stored = monthly_stored(plan);
+        let mut price = if stored.0 > rust_decimal::Decimal::ZERO {
+            format!(", {stored}/month")
         } else {
             String::new()
         };
+        let (new, _) = unpriced(plan);
+        let is_there = |what: &&str| {
+            let mut there = kept.iter();
+            there.any(|(_, address, _)| address.to_string() == **what)
+        };
+        let new: Vec<&str> = new.into_iter().filter(is_there).collect();
+        if !new.is_empty() {
+            let and = if price.is_empty() { "," } else { " and" };
+            let _ = write!(
+                price,
+                "{and} the price of {}, which the next plan knows",
+                new.join(", ")
+            );
+        }
         let _ = writeln!(out, "{} {}{price}", palette.strong("Kept:"), listed(&kept));
     }
     if !unsure.is_empty() {
@@ -212,10 +281,12 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
     );
     let mut help = Vec::new();
     if !ended_well {
-        let verb = if only_runs_failed(events) {
-            "runs again what failed"
-        } else {
-            "goes on from here"
+        let verb = match plan.goal {
+            Goal::Test => "does the whole test again",
+            Goal::Apply if only_runs_failed(events) => {
+                "runs all run steps again, but for `when: once` that has succeeded"
+            }
+            _ => "goes on from here",
         };
         help.push(format!("`dewpoint {}{flags}` {verb}", command(plan)));
     }
@@ -258,13 +329,18 @@ const fn command(plan: &Plan) -> &'static str {
 }
 
 /// Addresses with names, those of one kind of droplet as one.
-fn listed(resources: &[(&Address, &str)]) -> String {
+fn listed(resources: &[(Sort, &Address, &str)]) -> String {
     let mut groups: Vec<Vec<(&Address, &str)>> = Vec::new();
+    let mut builders: Vec<String> = Vec::new();
     let base = |address: &Address| match address {
         Address::Droplet { name, .. } => Some(name.clone()),
         _ => None,
     };
-    for &(address, name) in resources {
+    for &(sort, address, name) in resources {
+        if sort == Sort::Droplet && matches!(address, Address::Snapshot(_)) {
+            builders.push(format!("the builder of {address} ({name})"));
+            continue;
+        }
         let same = groups.iter_mut().find(|group| {
             let first = base(group[0].0);
             first.is_some() && first == base(address)
@@ -276,15 +352,13 @@ fn listed(resources: &[(&Address, &str)]) -> String {
     }
     let texts = groups.iter().map(|group| {
         let title = title_of(group.iter().map(|(address, _)| *address));
-        format!(
-            "{title} ({})",
-            names_of(group.iter().map(|(_, name)| *name))
-        )
+        format!("{title} ({})", names_of(group.iter().copied()))
     });
-    texts.collect::<Vec<_>>().join(", ")
+    texts.chain(builders).collect::<Vec<_>>().join(", ")
 }
 
-fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
+fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_>) {
+    let palette = view.palette;
     for event in events {
         let EventKind::Failed { step, failure, .. } = &event.kind else {
             continue;
@@ -295,7 +369,7 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Pale
         let Some(step) = plan.step(*step) else {
             continue;
         };
-        let heading = format!("{} {}", step.address, step.kind.title());
+        let heading = step_title(step);
         let _ = writeln!(
             out,
             "\n{} {} [{}]",
@@ -309,8 +383,14 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], palette: Pale
         }
         if !failure.tail.is_empty() {
             let _ = writeln!(out, "  {}", palette.faint("last output:"));
-            for line in &failure.tail {
-                let _ = writeln!(out, "    {}", super::lines::clean(line));
+            let (lines, width) = match view.width {
+                Some(width) => (TAIL_ON_TERMINAL, width.saturating_sub(4)),
+                None => (usize::MAX, LONGEST_TAIL_LINE),
+            };
+            let unseen = failure.tail.len().saturating_sub(lines);
+            for line in &failure.tail[unseen..] {
+                let line = super::lines::clean(line).replace('\t', "    ");
+                let _ = writeln!(out, "    {}", cut(&line, width));
             }
         }
         if let Some(help) = &failure.help {

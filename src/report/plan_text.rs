@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::fold::fold;
 use super::groups::{ActivityGroup, Group, group_activities, group_changes, names_of, title_of};
+use super::labels::{is_builder, step_label};
 use super::style::Palette;
 use super::text_diff;
-use crate::plan::{Action, Change, EdgeKind, FieldChange, Goal, Plan};
-use crate::units::Seconds;
+use crate::plan::{Action, Change, Cost, EdgeKind, FieldChange, Goal, Plan};
+use crate::units::{Money, Seconds};
 
 /// How a plan is shown.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +19,11 @@ pub struct View<'a> {
     pub place: &'a str,
     /// Whether every step is listed, however many there are.
     pub all_steps: bool,
-    /// Width of the screen in characters; longer lines of scripts are cut.
+    /// Width of the screen in characters: lines of scripts are cut to it.
     pub width: usize,
+    /// Whether other lines that are longer go on in the next: for people at a terminal. Programs
+    /// that read a plan find every sentence on one line.
+    pub folds: bool,
 }
 
 /// More steps than this are only counted unless all are asked for.
@@ -48,7 +53,7 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
         .collect();
     for group in group_changes(&shown) {
         out.push('\n');
-        write_change(&mut out, &group, view);
+        write_change(&mut out, plan, &group, view);
     }
     let kept: Vec<&Change> = plan
         .changes
@@ -63,7 +68,11 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
             let _ = write!(
                 out,
                 " {}",
-                palette.faint(&format!("stays ({})", group.names()))
+                palette.faint(&format!(
+                    "{} ({})",
+                    plural(group.changes.len(), "stays", "stay"),
+                    group.names()
+                ))
             );
             if !change.reasons.is_empty() {
                 let reasons: Vec<&str> = change.reasons.iter().map(|r| r.text.as_str()).collect();
@@ -92,11 +101,25 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
         let _ = writeln!(out, "\n{}", palette.bad("Destroyed or replaced:"));
         for group in lost {
             let sign = palette.sign(group.first().action);
-            let _ = writeln!(out, "  {sign} {} ({})", group.title(), group.names());
+            let builder = if is_builder(plan, group.first()) {
+                "the builder of "
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                out,
+                "  {sign} {builder}{} ({})",
+                group.title(),
+                group.names()
+            );
         }
     }
     let _ = writeln!(out, "\n{}", summary(plan, palette));
-    out
+    if view.folds {
+        fold(&out, view.width)
+    } else {
+        out
+    }
 }
 
 /// The one line at the end of a plan.
@@ -132,19 +155,33 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
         parts.push(about(plan.cost.expected_seconds));
     }
     let mut money = Vec::new();
-    if plan.cost.hourly_while_up.0 > rust_decimal::Decimal::ZERO {
-        money.push(format!("{}/h while up", plan.cost.hourly_while_up));
+    let Cost {
+        hourly_while_up,
+        monthly_droplets,
+        ..
+    } = &plan.cost;
+    if hourly_while_up.0 > rust_decimal::Decimal::ZERO {
+        let month = if monthly_droplets.0 > rust_decimal::Decimal::ZERO {
+            format!(" ({monthly_droplets}/month for droplets that stay)")
+        } else {
+            String::new()
+        };
+        money.push(format!("{hourly_while_up}/h while up{month}"));
     }
-    money.push(format!("{}/month kept", plan.cost.monthly_kept));
+    money.push(format!("{}/month kept", monthly_stored(plan)));
     if plan.cost.expected_once.0 > rust_decimal::Decimal::ZERO {
         money.push(format!("about {} for this run", plan.cost.expected_once));
     }
     parts.push(money.join(", "));
-    if !plan.cost.unpriced.is_empty() {
+    let (built, unknown) = unpriced(plan);
+    if !built.is_empty() {
         parts.push(format!(
-            "price unknown of {}",
-            plan.cost.unpriced.join(", ")
+            "the price of {} shows once it is taken",
+            built.join(", ")
         ));
+    }
+    if !unknown.is_empty() {
+        parts.push(format!("no price known of {}", unknown.join(", ")));
     }
     if plan.has_changes() {
         format!(
@@ -162,6 +199,20 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
     } else {
         palette.strong("No changes.")
     }
+}
+
+/// What a month costs of volumes and snapshots that stay.
+pub(super) fn monthly_stored(plan: &Plan) -> Money {
+    Money(plan.cost.monthly_kept.0 - plan.cost.monthly_droplets.0)
+}
+
+/// What has no price: snapshots that are yet to be taken, and sizes the account does not know.
+pub(super) fn unpriced(plan: &Plan) -> (Vec<&str>, Vec<&str>) {
+    plan.cost
+        .unpriced
+        .iter()
+        .map(String::as_str)
+        .partition(|what| what.starts_with("snapshot."))
 }
 
 /// What the activities of a plan stand under.
@@ -183,7 +234,7 @@ const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-fn write_change(out: &mut String, group: &Group<'_>, view: View<'_>) {
+fn write_change(out: &mut String, plan: &Plan, group: &Group<'_>, view: View<'_>) {
     let palette = view.palette;
     let change = group.first();
     let verb = match change.action {
@@ -198,7 +249,12 @@ fn write_change(out: &mut String, group: &Group<'_>, view: View<'_>) {
         1 => String::new(),
         count => format!(" ({count} droplets)"),
     };
-    let heading = format!("# {}{several} {verb}", group.title());
+    let builder = if is_builder(plan, change) {
+        "the builder of "
+    } else {
+        ""
+    };
+    let heading = format!("# {builder}{}{several} {verb}", group.title());
     let _ = writeln!(out, "  {}", palette.strong(&heading));
     for reason in &change.reasons {
         let _ = writeln!(out, "  #   {}", reason.text);
@@ -267,7 +323,7 @@ fn write_fields(out: &mut String, fields: &[FieldChange], action: Action, view: 
 }
 
 /// Cuts a line to a width, saying so.
-fn cut(line: &str, width: usize) -> String {
+pub(super) fn cut(line: &str, width: usize) -> String {
     if line.chars().count() <= width.max(20) {
         return line.to_owned();
     }
@@ -284,12 +340,22 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
         group
             .activities
             .iter()
-            .map(|activity| activity.name.as_str()),
+            .map(|activity| (&activity.address, activity.name.as_str())),
     );
-    let life = if activity.single_use {
-        "is created, runs, "
-    } else {
-        "runs, then "
+    let several = group.activities.len() > 1;
+    let life = match (activity.single_use, several) {
+        (true, false) => "is created, runs, ",
+        (true, true) => "are created, run, ",
+        (false, false) => "runs, then ",
+        (false, true) => "run, then ",
+    };
+    let after_run = match activity.after_run.as_str() {
+        "stays" if several => "stay".to_owned(),
+        text if several => match text.strip_prefix("is ") {
+            Some(rest) => format!("are {rest}"),
+            None => text.to_owned(),
+        },
+        text => text.to_owned(),
     };
     let _ = writeln!(
         out,
@@ -297,7 +363,7 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
         palette.running(">"),
         palette.strong(&title),
         life,
-        activity.after_run,
+        after_run,
         palette.faint(&format!("({names})")),
     );
     let mut fields = activity.fields.clone();
@@ -318,7 +384,13 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
             String::new()
         };
         let once = if run.once { ", once" } else { "" };
-        let tail = format!("{more} [at most {}{once}]", run.timeout);
+        let tail = match &run.background {
+            Some(ready) => format!(
+                "{more} [in the background; ready when {ready}, within {}]",
+                run.timeout
+            ),
+            None => format!("{more} [at most {}{once}]", run.timeout),
+        };
         let room = view.width.saturating_sub(12 + run.name.len() + tail.len());
         let _ = writeln!(
             out,
@@ -353,37 +425,51 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
         let _ = writeln!(out, "  {} (`plan --steps` lists them)", kinds.join(", "));
         return;
     }
-    let mut waits: Vec<Vec<String>> = vec![Vec::new(); plan.steps.len()];
+    let mut waits: Vec<Vec<(u32, EdgeKind)>> = vec![Vec::new(); plan.steps.len()];
     for edge in &plan.edges {
-        let mark = if edge.kind == EdgeKind::After {
-            "~"
-        } else {
-            ""
-        };
-        waits[edge.to.0 as usize].push(format!("{mark}{}", edge.from.0 + 1));
+        waits[edge.to.0 as usize].push((edge.from.0 + 1, edge.kind));
     }
     let digits = plan.steps.len().to_string().len();
-    let width = plan
-        .steps
-        .iter()
-        .map(|step| step.address.to_string().len())
-        .max()
-        .unwrap_or(0)
-        .min(32);
+    let labels: Vec<String> = plan.steps.iter().map(step_label).collect();
+    let longest = labels.iter().map(|label| label.chars().count()).max();
+    let width = longest.unwrap_or(0).min((view.width / 2).max(32));
     for (step, waits) in plan.steps.iter().zip(waits) {
         let number = step.id.0 + 1;
         let after = if waits.is_empty() {
             String::new()
         } else {
-            palette.faint(&format!("  after {}", waits.join(", ")))
+            palette.faint(&format!("  after {}", ranges(waits)))
         };
-        let address = step.address.to_string();
+        let label = cut(&labels[step.id.0 as usize], width);
         let _ = writeln!(
             out,
-            "  {number:>digits$}  {address:width$}  {}{after}",
+            "  {number:>digits$}  {label:width$}  {}{after}",
             step.kind.title()
         );
     }
+}
+
+/// Steps as `1, ~13..~15`: three or more in a row as a range, with `~` those that must only have
+/// ended.
+fn ranges(mut steps: Vec<(u32, EdgeKind)>) -> String {
+    steps.sort_unstable();
+    let mut runs: Vec<(u32, u32, EdgeKind)> = Vec::new();
+    for (step, kind) in steps {
+        match runs.last_mut() {
+            Some((_, last, of)) if *last + 1 == step && *of == kind => *last = step,
+            _ => runs.push((step, step, kind)),
+        }
+    }
+    let mut texts = Vec::new();
+    for (first, last, kind) in runs {
+        let mark = if kind == EdgeKind::After { "~" } else { "" };
+        if last - first >= 2 {
+            texts.push(format!("{mark}{first}..{mark}{last}"));
+        } else {
+            texts.extend((first..=last).map(|step| format!("{mark}{step}")));
+        }
+    }
+    texts.join(", ")
 }
 
 /// A length of time as people say it: `1.2 s`, `75 s`, `4m30s`.

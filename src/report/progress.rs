@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::labels::step_label;
 use super::lines::line_of;
+use super::screen::Screen;
 use super::style::Palette;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
@@ -29,7 +31,10 @@ impl Progress {
     /// Draws to standard error, which must be a terminal.
     #[must_use]
     pub fn new(palette: Palette) -> Self {
-        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
+        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
+            Box::new(Screen::default()),
+            12,
+        ));
         let total = multi.add(ProgressBar::new_spinner());
         total.set_style(style("{spinner} {elapsed} {msg}"));
         Self {
@@ -101,15 +106,12 @@ impl Listener for Progress {
                 self.expected_seconds = *expected_seconds;
                 self.total.enable_steady_tick(Duration::from_millis(120));
             }
-            EventKind::Started {
-                step,
-                address,
-                title,
-            } => {
-                self.running.insert(
-                    *step,
-                    format!("{} {title}", self.palette.strong(&address.to_string())),
-                );
+            EventKind::Started { step, .. } => {
+                if let Some(started) = plan.step(*step) {
+                    let label = self.palette.strong(&step_label(started));
+                    let what = format!("{label} {}", started.kind.title());
+                    self.running.insert(*step, what);
+                }
             }
             EventKind::Progress { step, text } => {
                 if let Some(bar) = self.bars.get(step) {

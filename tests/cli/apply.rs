@@ -223,3 +223,119 @@ droplets:
     workspace.local(&["destroy", "--yes"]).expect(0);
     workspace.assert_empty();
 }
+
+#[test]
+fn a_droplet_that_goes_on_success_stays_when_its_run_failed() {
+    if !guests() {
+        return;
+    }
+    let manifest = |command: &str| {
+        format!(
+            r#"
+version: 1
+project: look
+region: nyc3
+volumes: {{ data: {{ size: 1GiB, scope: environment }} }}
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{{ volume: data, mount: /mnt/data }}]
+    run: [{{ name: tests, command: "{command}" }}]
+    after_run: destroy_on_success
+"#
+        )
+    };
+    let workspace = Workspace::with(&manifest("false"));
+    workspace.local(&["apply", "--yes"]).expect(3);
+    assert_eq!(workspace.names("droplets"), ["look-main-box"]);
+    workspace.write("dewpoint.yaml", &manifest("true"));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_volume_leaves_a_droplet_that_stays_only_when_it_could_be_unmounted() {
+    if !guests() {
+        return;
+    }
+    let manifest = |volumes: &str, command: &str| {
+        format!(
+            r#"
+version: 1
+project: leave
+region: nyc3
+volumes: {{ data: {{ size: 1GiB }} }}
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    {volumes}
+    run: [{{ name: work, command: "{command}" }}]
+"#
+        )
+    };
+    let mounted = "volumes: [{ volume: data, mount: /mnt/data }]";
+    let attached = |workspace: &Workspace| {
+        let volume = &workspace.list("volumes")[0];
+        !volume["droplet_ids"].as_array().expect("ids").is_empty()
+    };
+    let hold = "cd /mnt/data && date >written && (setsid sleep 900 </dev/null >/dev/null 2>&1 & echo $! >/root/holder)";
+    let workspace = Workspace::with(&manifest(mounted, hold));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert!(attached(&workspace));
+    // The manifest no longer knows where it is mounted, and something on the droplet still uses it.
+    workspace.write("dewpoint.yaml", &manifest("", "true"));
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(1)
+        .says("held by process");
+    assert!(attached(&workspace), "torn off while in use");
+    workspace.write("dewpoint.yaml", &manifest("", "kill $(cat /root/holder)"));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert!(!attached(&workspace));
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn one_more_and_one_less_of_a_droplet_leaves_the_first_as_it_is() {
+    let manifest = |count: u32| {
+        format!(
+            "version: 1\nproject: scale\nregion: nyc3\ndroplets:\n  box: {{ image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: {count} }}\n"
+        )
+    };
+    let workspace = Workspace::with(&manifest(1));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let id = workspace.list("droplets")[0]["id"].clone();
+    workspace.write("dewpoint.yaml", &manifest(3));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(
+        workspace.names("droplets"),
+        ["scale-main-box", "scale-main-box-2", "scale-main-box-3"]
+    );
+    workspace.write("dewpoint.yaml", &manifest(1));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let left = workspace.list("droplets");
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0]["id"], id);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_destroy_takes_along_the_keys_of_other_machines() {
+    let workspace = Workspace::with(
+        "version: 1\nproject: keys\nregion: nyc3\ndroplets:\n  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb }\n",
+    );
+    workspace.local(&["apply", "--yes"]).expect(0);
+    std::fs::remove_dir_all(workspace.path(".dewpoint")).expect("another machine");
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("ssh_keys"), ["keys-main", "keys-main"]);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}

@@ -53,6 +53,17 @@ fn the_examples_are_valid() {
 }
 
 #[test]
+fn the_manifest_in_the_readme_is_valid() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+        .expect("the README");
+    let (_, rest) = readme.split_once("```yaml\n").expect("a manifest");
+    let (manifest, _) = rest.split_once("```").expect("its end");
+    let workspace = Workspace::with(manifest);
+    workspace.write("requirements.txt", "");
+    workspace.run(&["validate"]).expect(0);
+}
+
+#[test]
 fn what_is_missing_is_said_with_the_way_on() {
     let workspace = Workspace::new();
     workspace
@@ -138,4 +149,68 @@ fn texts_for_shells_and_readers_are_made_from_the_arguments() {
         .expect(0)
         .says("dewpoint 0.1.0");
     insta::assert_snapshot!(workspace.run(&["--help"]).expect(0).out);
+}
+
+#[test]
+fn what_is_missing_on_this_side_is_told_at_once_and_before_any_call() {
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: gone
+region: nyc3
+ssh: { key: keys/id_ed25519 }
+snapshots:
+  base:
+    from: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    provision:
+      - copy: { from: ./setup, to: /opt/setup }
+droplets:
+  box:
+    image: { snapshot: base }
+    size: s-1vcpu-1gb
+    source: { path: ./app }
+"#,
+    );
+    for arguments in [
+        &["validate"][..],
+        &["plan", "--local"],
+        &["apply", "--local", "--yes"],
+        &["test", "--local"],
+    ] {
+        let ran = workspace
+            .run(arguments)
+            .expect(1)
+            .says("dewpoint.yaml has 3 problems")
+            .says("there is no file ")
+            .says("there is no file or folder ")
+            .says("there is no folder ");
+        assert!(!ran.all().contains("/./"), "{}", ran.all());
+    }
+    assert!(!workspace.path("cloud").exists(), "the cloud was started");
+
+    // A folder is no key, and a file no source.
+    workspace.write("keys/id_ed25519/x", "");
+    workspace.write("setup", "");
+    workspace.write("app", "");
+    workspace
+        .run(&["validate"])
+        .expect(1)
+        .says("dewpoint.yaml has 2 problems")
+        .says("is not a file")
+        .says("is not a folder");
+}
+
+#[test]
+fn a_fault_of_what_was_given_is_not_blamed_on_the_manifest() {
+    let workspace = Workspace::with("version: 1\nproject: app\nregion: nyc3\n");
+    for arguments in [
+        &["validate", "--env", "PR 1"][..],
+        &["validate", "--var", "reff=x"],
+    ] {
+        workspace
+            .run(arguments)
+            .expect(1)
+            .says("the values given beside dewpoint.yaml have 1 problem");
+    }
 }

@@ -1,6 +1,9 @@
 //! Ctrl-C: what the plan calls ephemeral is removed before the program ends.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::os::fd::FromRawFd as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
 use crate::guests;
@@ -26,7 +29,12 @@ droplets:
         command: echo waiting; sleep 600
 "#,
     );
-    for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+    for (signal, code) in [
+        (libc::SIGINT, 130),
+        (libc::SIGTERM, 143),
+        // The terminal was closed.
+        (libc::SIGHUP, 129),
+    ] {
         let mut test = workspace
             .command(&["test", "--local"])
             .stdout(Stdio::null())
@@ -50,4 +58,149 @@ droplets:
         assert_eq!(test.wait().expect("ended").code(), Some(code), "{rest}");
         workspace.assert_empty();
     }
+}
+
+#[test]
+fn nobody_listening_does_not_keep_clean_up_from_being_done() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: deaf
+region: nyc3
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    run: [{ name: talk, command: "seq 1 5000; echo ran >/tmp/x" }]
+"#,
+    );
+    let mut test = workspace
+        .command(&["test", "--local", "-vv"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // Both readers go away at once, as those of `2>&1 | head -1` do.
+    drop(test.stdout.take());
+    let mut line = String::new();
+    let mut err = BufReader::new(test.stderr.take().expect("piped"));
+    err.read_line(&mut line).expect("read");
+    drop(err);
+    assert_eq!(test.wait().expect("ended").code(), Some(0));
+    workspace.assert_empty();
+}
+
+#[test]
+fn an_interrupt_lets_no_volume_keep_a_droplet_waiting() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: haste
+region: nyc3
+volumes: { data: { size: 1GiB } }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    run: [{ name: wait, command: "cd /mnt/data; echo waiting; sleep 600" }]
+"#,
+    );
+    let mut test = workspace
+        .command(&["test", "--local"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut err = BufReader::new(test.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("| waiting") {
+        line.clear();
+        assert!(
+            err.read_line(&mut line).expect("read") > 0,
+            "it ended early"
+        );
+    }
+    let pid = i32::try_from(test.id()).expect("a process id");
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut err, &mut rest).expect("read");
+    assert_eq!(test.wait().expect("ended").code(), Some(143), "{rest}");
+    assert!(rest.contains("goes with its droplet"), "{rest}");
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    assert_eq!(workspace.names("volumes"), ["haste-data"]);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_closed_terminal_is_an_interrupt_and_leaves_no_droplet() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: gone
+region: nyc3
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    run: [{ name: wait, command: "echo waiting; sleep 600" }]
+"#,
+    );
+    let (mut window, mut terminal) = (0, 0);
+    // SAFETY: both are places for one file descriptor, and the rest may be null.
+    let opened = unsafe {
+        libc::openpty(
+            &raw mut window,
+            &raw mut terminal,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(opened, 0);
+    // SAFETY: both were just opened, and are nobody else's.
+    let (window, terminal) = unsafe { (File::from_raw_fd(window), File::from_raw_fd(terminal)) };
+    // SAFETY: this descriptor is open; the child must not hold the window of its own terminal open.
+    unsafe {
+        use std::os::fd::AsRawFd as _;
+        libc::fcntl(window.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC);
+    }
+    let mut command = workspace.command(&["test", "--local"]);
+    let end = || Stdio::from(terminal.try_clone().expect("another"));
+    command.stdin(end()).stdout(end()).stderr(end());
+    // SAFETY: both calls may be made between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let mut test = command.spawn().expect("the binary runs");
+    drop(command);
+    drop(terminal);
+    let mut shown = BufReader::new(window);
+    let mut line = Vec::new();
+    while !String::from_utf8_lossy(&line).contains("| waiting") {
+        line.clear();
+        let read = shown.read_until(b'\n', &mut line).expect("read");
+        assert!(read > 0, "it ended early");
+    }
+    drop(shown);
+    assert_eq!(test.wait().expect("ended").code(), Some(129));
+    workspace.assert_empty();
 }

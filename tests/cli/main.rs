@@ -2,15 +2,21 @@
 //!
 //! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
 
+mod after_run;
 mod apply;
+mod client_server;
 mod faults;
 mod first_steps;
 mod fleet;
+mod held_volume;
 mod interrupt;
+mod local_cloud;
 mod quickstart;
 mod secrets;
+mod services;
 mod shared_volume;
 mod spec;
+mod words;
 mod workspace;
 
 /// Whether droplets can be logged in to here; says why not.

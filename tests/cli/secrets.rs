@@ -88,3 +88,41 @@ fn grep(folder: &Path, look: &mut dyn FnMut(&Path, &str)) {
         }
     }
 }
+
+#[test]
+fn an_artifact_that_holds_a_secret_is_told_by_their_names() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: told
+region: nyc3
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    secrets: [API_KEY]
+    run:
+      - name: keep it
+        command: env >env.txt; echo fine >fine.txt
+        artifacts: [env.txt, fine.txt]
+"#,
+    );
+    let output = workspace
+        .command(&["test", "--local"])
+        .env("API_KEY", SECRET)
+        .output()
+        .expect("the binary runs");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    assert!(!err.contains(SECRET), "{err}");
+    assert!(
+        err.contains(
+            "the artifact `env.txt` of told-main-box holds the value of the secret API_KEY"
+        ),
+        "{err}"
+    );
+    assert!(!err.contains("fine.txt` of"), "{err}");
+}

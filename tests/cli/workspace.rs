@@ -132,6 +132,11 @@ impl Workspace {
         command
     }
 
+    /// Runs a command of [`Self::command`] to its end.
+    pub fn finish(&self, mut command: Command) -> Ran {
+        Ran::of(&command.output().expect("the binary runs"))
+    }
+
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(&self.command(arguments).output().expect("the binary runs"))

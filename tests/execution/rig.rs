@@ -321,6 +321,7 @@ pub fn run(droplet: &DropletRef, name: &str, command: &str, cwd: Option<&str>) -
             retries: 0,
             allow_failure: false,
             once: None,
+            background: None,
         },
     }
 }

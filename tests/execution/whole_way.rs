@@ -171,6 +171,7 @@ fn plan(rig: &Rig, command: &str) -> Plan {
             run: "tests".to_owned(),
             cwd: Some("/opt/app".to_owned()),
             patterns: vec!["report.xml".to_owned()],
+            background: None,
         },
         &[ran],
     );

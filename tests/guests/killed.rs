@@ -21,7 +21,9 @@ pub async fn cloud(folder: &Utf8Path) {
     let (login, key) = (Login::new(1), Login::new(2));
     for (droplet, systemd) in [(41, true), (42, false)] {
         let port = free_port();
-        let host = GuestHost::open_with(folder, Tier::Namespaces, port, Options { systemd })
+        // A folder has one host at a time.
+        let folder = folder.join(droplet.to_string());
+        let host = GuestHost::open_with(&folder, Tier::Namespaces, port, Options { systemd })
             .await
             .expect("guests");
         let limits = Limits {
@@ -94,6 +96,7 @@ pub async fn leaves_nothing(folder: &Utf8Path) {
     );
 
     // What the guests wrote is there for the next cloud, until it is erased.
+    let folder = &folder.join("41");
     let port = free_port();
     let host = GuestHost::open(folder, Tier::Namespaces, port)
         .await
@@ -120,7 +123,7 @@ pub async fn leaves_nothing(folder: &Utf8Path) {
     )
     .await;
     host.close().await;
-    GuestHost::erase(folder).await.expect("erased");
+    GuestHost::erase(folder).expect("erased");
     assert!(!folder.join("guests").exists());
 }
 

@@ -112,6 +112,12 @@ pub fn address(droplet: u64) -> Ipv4Addr {
     Ipv4Addr::new(127, 77, high, low)
 }
 
+/// A droplet's address on the network that guests have among themselves.
+pub fn private(droplet: u64) -> Ipv4Addr {
+    let [.., high, low] = droplet.to_be_bytes();
+    Ipv4Addr::new(10, 108, high, low)
+}
+
 pub fn spec(droplet: u64, image: GuestImage, login: &Login, host: &Login) -> BootSpec {
     let pem: String = host
         .pem()
@@ -127,6 +133,7 @@ pub fn spec(droplet: u64, image: GuestImage, login: &Login, host: &Login) -> Boo
             "#cloud-config\nssh_keys:\n  ed25519_private: |\n{pem}"
         )),
         address: address(droplet),
+        private: Some(private(droplet)),
     }
 }
 

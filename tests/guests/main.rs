@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod login;
 mod many;
+mod network;
 mod systemd;
 
 use std::future::Future;
@@ -73,6 +74,7 @@ fn main() {
     suite.run("reboot_without_systemd", systemd::reboot_without(folder));
     suite.run("same_ports", limits::same_ports(folder));
     suite.run("memory_hog", limits::memory_hog(folder));
+    suite.run("network_between_guests", network::between_guests(folder));
     suite.run("many_at_once", many::at_once(folder, 100));
     suite.run("killed_cloud", killed::leaves_nothing(folder));
     nothing_left(folder).expect("nothing left");

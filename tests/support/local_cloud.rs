@@ -58,6 +58,8 @@ impl Cloud {
             base: None,
             pid: 0,
             version: String::new(),
+            build: String::new(),
+            restarted: None,
         };
         Self {
             folder: tempfile::tempdir().expect("a folder"),

@@ -7,7 +7,8 @@ use crate::cli::execution;
 use crate::cli::exit::Exit;
 use crate::cli::planning::{self, Planned};
 use crate::cli::terminal::print;
-use crate::plan::{Goal, StepKind};
+use crate::live::Live;
+use crate::plan::{Goal, Plan, StepKind, check};
 use crate::units::Seconds;
 
 /// Realises the manifest.
@@ -83,7 +84,11 @@ async fn carry_out(
     let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
     let planned = planning::make(context, loaded, goal, unprotect).await?;
     refuse_without_guests(&planned)?;
-    super::plan::show(context, &planned.plan, &planned.cloud.place, false);
+    // Whoever approves reads it first; when nobody is asked, `--quiet` leaves it out.
+    if question.is_some() || !context.global.quiet {
+        super::plan::show(context, &planned.plan, &planned.cloud.place, false)?;
+    }
+    refuse_unsafe(&planned.plan, &planned.live)?;
     if !planned.plan.has_steps() {
         return Ok(Exit::Success);
     }
@@ -91,8 +96,19 @@ async fn carry_out(
         context.terminal.approve(question)?;
     }
     let ended = execution::execute(context, planned, secrets).await?;
-    print(&ended.text);
+    print(&ended.text)?;
     Ok(ended.exit)
+}
+
+/// A plan is judged apart from the planner before anything of it is done.
+fn refuse_unsafe(plan: &Plan, live: &Live) -> Result<(), CliError> {
+    check::check(plan, live).map_err(|violations| CliError::BadPlan {
+        violations: violations
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
+    })
 }
 
 /// A plan that logs in somewhere cannot be carried out where there are no guests.
@@ -124,4 +140,45 @@ const fn needs_guest(kind: &StepKind) -> bool {
             | StepKind::Run { .. }
             | StepKind::Collect { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Cost, Step, StepId};
+
+    #[test]
+    fn a_plan_that_touches_what_is_not_ours_is_not_carried_out() {
+        let mut plan = Plan {
+            version: 1,
+            project: "shop".to_owned(),
+            environment: "main".to_owned(),
+            region: "nyc3".to_owned(),
+            goal: Goal::Apply,
+            desired_digest: crate::digest::Digest::of_bytes(b""),
+            live_digest: crate::digest::Digest::of_bytes(b""),
+            changes: vec![],
+            activities: vec![],
+            steps: vec![],
+            edges: vec![],
+            cost: Cost::default(),
+            notices: vec![],
+        };
+        assert!(refuse_unsafe(&plan, &Live::default()).is_ok());
+        plan.steps.push(Step {
+            id: StepId(0),
+            address: crate::address::Address::Snapshot("base".to_owned()),
+            kind: StepKind::Prune {
+                id: 7,
+                name: "theirs".to_owned(),
+            },
+            cleanup: false,
+            expected_seconds: 1,
+        });
+        let error = refuse_unsafe(&plan, &Live::default()).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "this plan is not safe to carry out: step 1: image 7 is not ours"
+        );
+    }
 }

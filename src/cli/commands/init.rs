@@ -23,9 +23,13 @@ pub fn run(context: &Context, options: &Init) -> miette::Result<Exit> {
     };
     let text = manifest::starter(&project);
     // What `init` writes must be what `validate` accepts: a project name that is none is said here.
-    manifest::load(path.as_str(), text.as_bytes(), &manifest::Inputs::default())?;
+    manifest::load(
+        "the starter manifest",
+        text.as_bytes(),
+        &manifest::Inputs::default(),
+    )?;
     if path == "-" {
-        crate::cli::terminal::print(&text);
+        crate::cli::terminal::print(&text)?;
         return Ok(Exit::Success);
     }
     let written =

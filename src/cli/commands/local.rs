@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 
 use crate::cli::args::{LocalCommand, Up};
+use crate::cli::commands::validate::count;
 use crate::cli::context::Context;
 use crate::cli::endpoint::{blocking, local_folder};
+use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::{print, tell};
+use crate::cli::waiting::waiting;
 use crate::local::guests::Tier;
 use crate::local::service::{self, Status, UpOptions};
 
@@ -27,11 +30,19 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
                 tell("note: the local cloud runs already; options only count when it starts");
             }
             let at = folder.clone();
-            blocking(move || service::up(&at, &options)).await?;
+            let was_running = running.is_some();
+            let starting = blocking(move || service::up(&at, &options));
+            let endpoint = waiting(context, "the local cloud to start", starting).await?;
+            if let Some(reason) = &endpoint.restarted {
+                tell(&format!("note: {reason}"));
+            } else if was_running && !context.global.quiet {
+                tell("the local cloud was running already");
+            }
             show(&folder).await?;
         }
         LocalCommand::Down => {
-            if blocking(move || service::down(&folder)).await? {
+            let stopping = blocking(move || service::down(&folder));
+            if waiting(context, "the local cloud to stop", stopping).await? {
                 tell("the local cloud is stopped; its state stays");
             } else {
                 tell("the local cloud was not running");
@@ -40,11 +51,16 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
         LocalCommand::Status => show(&folder).await?,
         LocalCommand::Reset { yes } => {
             if !yes {
+                if !context.terminal.can_ask {
+                    return Err(CliError::NoTerminalForReset.into());
+                }
                 context.terminal.approve(&format!(
                     "Delete everything the local cloud in {folder} holds?"
                 ))?;
             }
-            if blocking(move || service::reset(&folder)).await? {
+            let resetting = blocking(move || service::reset(&folder));
+            let what = "the local cloud to stop and its state to be deleted";
+            if waiting(context, what, resetting).await? {
                 tell("the local cloud is stopped and empty");
             } else {
                 tell("there was no local cloud");
@@ -73,8 +89,7 @@ fn options(up: &Up) -> UpOptions {
 async fn show(folder: &Utf8Path) -> miette::Result<()> {
     let at = folder.to_owned();
     let status = blocking(move || service::status(&at)).await?;
-    print(&render(folder, &status));
-    Ok(())
+    Ok(print(&render(folder, &status))?)
 }
 
 fn render(folder: &Utf8Path, status: &Status) -> String {
@@ -99,11 +114,16 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
             }
         }
     }
+    for warning in &status.warnings {
+        let _ = writeln!(out, "  warning   {warning}");
+    }
     let _ = writeln!(out, "  state     {folder}");
     let _ = writeln!(
         out,
-        "  holds     {} droplets, {} volumes, {} snapshots",
-        status.droplets, status.volumes, status.snapshots
+        "  holds     {}, {}, {}",
+        count(status.droplets, "droplet"),
+        count(status.volumes, "volume"),
+        count(status.snapshots, "snapshot"),
     );
     out
 }

@@ -2,6 +2,8 @@
 
 use crate::cli::args::{Plan as Options, PlanFormat};
 use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::execution;
 use crate::cli::exit::Exit;
 use crate::cli::planning;
 use crate::cli::terminal::print;
@@ -14,17 +16,28 @@ use crate::report::{plan_json, plan_text};
 /// When it cannot be made.
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     let loaded = context.load()?;
-    let goal = if options.destroy {
-        Goal::Destroy
-    } else {
-        Goal::Apply
+    let goal = match (options.destroy, options.project) {
+        (true, true) => Goal::DestroyProject,
+        (true, false) => Goal::Destroy,
+        (false, _) => Goal::Apply,
     };
-    let planned = planning::make(context, loaded, goal, &[]).await?;
-    match options.format {
-        PlanFormat::Json => print(&plan_json::render(&planned.plan)),
-        PlanFormat::Text => show(context, &planned.plan, &planned.cloud.place, options.steps),
+    let unset = if options.destroy {
+        Vec::new()
+    } else {
+        execution::unset_secrets(&loaded.manifest)
+    };
+    let mut planned = planning::make(context, loaded, goal, &options.unprotect).await?;
+    if !unset.is_empty() {
+        planned.plan.notices.push(format!(
+            "secrets not set in the environment: {}; nothing is carried out without them",
+            unset.join(", ")
+        ));
     }
-    tracing::info!(calls = planned.cloud.client.calls(), "calls to the API");
+    match options.format {
+        PlanFormat::Json => print(&plan_json::render(&planned.plan))?,
+        PlanFormat::Text => show(context, &planned.plan, &planned.cloud.place, options.steps)?,
+    }
+    tracing::info!("{} calls to the API", planned.cloud.client.calls());
     if options.detailed_exitcode && planned.plan.has_changes() {
         return Ok(Exit::Changes);
     }
@@ -32,7 +45,10 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
 }
 
 /// Prints a plan as text.
-pub fn show(context: &Context, plan: &Plan, place: &str, all_steps: bool) {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn show(context: &Context, plan: &Plan, place: &str, all_steps: bool) -> Result<(), CliError> {
     print(&plan_text::render(
         plan,
         plan_text::View {
@@ -40,6 +56,7 @@ pub fn show(context: &Context, plan: &Plan, place: &str, all_steps: bool) {
             place,
             all_steps,
             width: context.terminal.width,
+            folds: context.terminal.out_folds,
         },
-    ));
+    ))
 }

@@ -9,36 +9,49 @@ use crate::cli::terminal::print;
 use crate::manifest;
 
 /// Prints the JSON Schema of manifests.
-#[must_use]
-pub fn schema() -> Exit {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn schema() -> miette::Result<Exit> {
     let mut text =
         serde_json::to_string_pretty(&manifest::json_schema()).expect("a schema is plain data");
     text.push('\n');
-    print(&text);
-    Exit::Success
+    print(&text)?;
+    Ok(Exit::Success)
 }
 
 /// Prints a completion script.
-#[must_use]
-pub fn completions(shell: clap_complete::Shell) -> Exit {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "dewpoint", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    Exit::Success
-}
-
-/// Prints the man page.
 ///
 /// # Errors
-/// When it cannot be rendered.
-pub fn man() -> miette::Result<Exit> {
+/// When it cannot be written.
+pub fn completions(shell: clap_complete::Shell) -> miette::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dewpoint", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Success)
+}
+
+/// Prints the man page of dewpoint, or of one of its commands.
+///
+/// # Errors
+/// When there is no such command, or the page cannot be rendered or written.
+pub fn man(of: &[String]) -> miette::Result<Exit> {
+    let mut command = Cli::command();
+    // Names the pages of commands after the way to them: `dewpoint-local-up`.
+    command.build();
+    for word in of {
+        command = command
+            .find_subcommand(word)
+            .cloned()
+            .ok_or_else(|| CliError::NoCommand { word: word.clone() })?;
+    }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command())
+    clap_mangen::Man::new(command)
         .render(&mut page)
         .map_err(|cause| CliError::Render {
             what: "the man page",
             cause: cause.into(),
         })?;
-    print(&String::from_utf8_lossy(&page));
+    print(&String::from_utf8_lossy(&page))?;
     Ok(Exit::Success)
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::local_files;
 use crate::cli::terminal::print;
 use crate::manifest::Manifest;
 
@@ -11,6 +12,7 @@ use crate::manifest::Manifest;
 /// Every problem of the manifest at once.
 pub fn run(context: &Context) -> miette::Result<Exit> {
     let loaded = context.load()?;
+    local_files::check(&loaded)?;
     let Manifest {
         project,
         environment,
@@ -26,12 +28,14 @@ pub fn run(context: &Context) -> miette::Result<Exit> {
             count(snapshots.len(), "snapshot"),
             count(volumes.len(), "volume"),
             count(droplets.len(), "droplet"),
-        ));
+        ))?;
     }
     Ok(Exit::Success)
 }
 
-fn count(number: usize, what: &str) -> String {
+/// `1 droplet`, `2 droplets`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         _ => format!("{number} {what}s"),

@@ -160,6 +160,42 @@ async fn many_creates_wait_on_one_poll() {
 }
 
 #[tokio::test]
+async fn what_follows_a_lost_answer_never_says_that_nothing_was_made() {
+    for look in [403, 200] {
+        let creates = Mutex::new(0);
+        let server = Server::start(move |seen| {
+            let mut creates = creates.lock().expect("no panic");
+            match seen.method.as_str() {
+                "POST" => {
+                    *creates += 1;
+                    match *creates {
+                        1 => Reply::Broken,
+                        _ => refuse(422, "unprocessable_entity", "over the limit"),
+                    }
+                }
+                _ if look == 200 => page_of(seen, "droplets", &[]),
+                _ => refuse(look, "forbidden", "no"),
+            }
+        })
+        .await;
+        let error = server.client().create_droplets(&new(&["p-e-a"])).await;
+        let error = error.expect_err("it cannot be told");
+        assert!(error.is_outcome_unknown() && !error.is_final(), "{error}");
+    }
+    // Accepted, and then nobody may look: it is there all the same.
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => accepted(vec![droplet(1, "p-e-a", false)]),
+        _ if seen.path == "/v2/droplets" => page_of(seen, "droplets", &[]),
+        _ => refuse(403, "forbidden", "no"),
+    })
+    .await;
+    let error = server.client().create_droplets(&new(&["p-e-a"])).await;
+    let error = error.expect_err("it cannot be seen");
+    assert!(matches!(error, CloudError::PollFailed { .. }), "{error}");
+    assert!(!error.is_final());
+}
+
+#[tokio::test]
 async fn a_create_whose_answer_was_lost_is_found_and_not_made_again() {
     for lag in [0, 3] {
         let (server, state) = cloud(move |cloud, seen, _| {

@@ -274,6 +274,9 @@ async fn an_api_that_is_not_there_is_given_up_soon_with_its_cause() {
         .await
         .expect_err("closed");
     assert!(matches!(error, CloudError::Unreachable { .. }));
+    // One cause, not the layers of the HTTP client one by one.
+    let cause = error.source().expect("a cause");
+    assert!(cause.source().is_none(), "{cause}");
     assert!(
         everything(&error)
             .to_lowercase()

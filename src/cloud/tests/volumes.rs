@@ -43,6 +43,27 @@ async fn a_volume_whose_answer_was_lost_is_found_by_name() {
 }
 
 #[tokio::test]
+async fn what_follows_a_lost_answer_never_says_that_nothing_was_made() {
+    // Lost, then no look is possible; or lost, not found, and then refused.
+    for look in [403, 200] {
+        let creates = Count::default();
+        let server = Server::start(move |seen| match seen.method.as_str() {
+            "POST" if creates.up() == 0 => Reply::Broken,
+            "POST" => refuse(422, "unprocessable_entity", "over the limit"),
+            _ if look == 200 => page_of(seen, "volumes", &[]),
+            _ => refuse(look, "forbidden", "no"),
+        })
+        .await;
+        let error = server.client().create_volume(&spec()).await;
+        let error = error.expect_err("it cannot be told");
+        assert!(error.is_outcome_unknown() && !error.is_final(), "{error}");
+    }
+    let server = Server::start(|_| refuse(422, "unprocessable_entity", "over the limit")).await;
+    let error = server.client().create_volume(&spec()).await;
+    assert!(error.expect_err("refused").is_final());
+}
+
+#[tokio::test]
 async fn anothers_volume_is_not_taken() {
     let server = Server::start(|seen| match seen.method.as_str() {
         "POST" => conflict("name in use"),

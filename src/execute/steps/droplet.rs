@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::Steps;
-use crate::cloud::{DropletImage, NewDroplets};
+use crate::cloud::{CloudError, DropletImage, NewDroplets};
 use crate::desired::user_data;
 use crate::execute::error::StepError;
 use crate::execute::event::Failure;
@@ -51,7 +51,10 @@ impl Steps {
                 tokio::select! {
                     biased;
                     () = self.look_until_found(step, &new) => {}
-                    made = &mut create => self.note_made(step, &made.unwrap_or_default()),
+                    made = &mut create => match made {
+                        Ok(made) => self.note_made(step, &made),
+                        Err(error) => self.settle(step, &error),
+                    },
                 }
                 return Err(Failure::interrupted());
             }
@@ -59,9 +62,7 @@ impl Steps {
         let made = match made {
             Ok(made) => made,
             Err(error) => {
-                if !error.is_outcome_unknown() {
-                    self.outputs.settle(step);
-                }
+                self.settle(step, &error);
                 return Ok(Err(error.into()));
             }
         };
@@ -116,11 +117,20 @@ impl Steps {
         })
     }
 
+    /// Takes note that a create has failed: only when something may still come of it is it looked
+    /// for with patience.
+    pub(super) fn settle(&self, step: StepId, error: &CloudError) {
+        if error.is_final() {
+            self.outputs.settle(step);
+        }
+    }
+
     fn note_made(&self, step: StepId, made: &[LiveDroplet]) {
         for droplet in made {
             let known = MadeDroplet {
                 id: droplet.id,
                 address: droplet.public_ipv4,
+                private: droplet.private_ipv4,
             };
             self.outputs.made_droplet(step, &droplet.name, known);
         }
@@ -200,7 +210,9 @@ impl Steps {
             return Ok("was never made".to_owned());
         }
         let client = &self.settings.client;
-        try_join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await?;
+        // All of them, whatever becomes of one.
+        let destroyed = join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await;
+        destroyed.into_iter().collect::<Result<(), _>>()?;
         Ok(String::new())
     }
 

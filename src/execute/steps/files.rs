@@ -1,7 +1,10 @@
 //! Files: to droplets and back.
 
+use camino::Utf8Path;
+
 use super::Steps;
 use crate::execute::error::StepError;
+use crate::execute::exposed::exposed_in;
 use crate::execute::feed::Reporter;
 use crate::execute::journal::file_name;
 use crate::guest::{self, SyncReport};
@@ -36,6 +39,9 @@ impl Steps {
                 .await?
             }
         };
+        if report.sent > 0 || report.deleted > 0 {
+            self.outputs.changed_source(droplet.name());
+        }
         if !report.left_out.is_empty() {
             reporter.notice(&format!(
                 "not brought to {}: {}",
@@ -44,6 +50,40 @@ impl Steps {
             ));
         }
         Ok(in_words(&report))
+    }
+
+    /// Tells which of the files that were brought back hold a secret.
+    async fn tell_exposed(
+        &self,
+        droplet: &DropletRef,
+        folder: &Utf8Path,
+        files: &[String],
+        reporter: &Reporter,
+    ) {
+        if self.settings.secrets.is_empty() || files.is_empty() {
+            return;
+        }
+        let (folder, files) = (folder.to_owned(), files.to_vec());
+        let secrets = self.settings.secrets.clone();
+        let looked = tokio::task::spawn_blocking(move || exposed_in(&folder, &files, &secrets));
+        let exposed = match looked.await.map_err(std::io::Error::other) {
+            Ok(Ok(exposed)) => exposed,
+            Ok(Err(error)) | Err(error) => {
+                reporter.notice(&format!(
+                    "the artifacts of {} could not be searched for secrets: {error}",
+                    droplet.name()
+                ));
+                return;
+            }
+        };
+        for (path, names) in exposed {
+            let names: Vec<String> = names.into_iter().collect();
+            reporter.notice(&format!(
+                "the artifact `{path}` of {} holds the value of the secret {} in plain text: take care whom you give it to",
+                droplet.name(),
+                names.join(", ")
+            ));
+        }
     }
 
     /// Brings artifacts back.
@@ -62,7 +102,10 @@ impl Steps {
             })
             .await?;
         for pattern in &report.unmatched {
-            reporter.notice(&format!("{} has no file `{pattern}`", droplet.name()));
+            reporter.notice(&format!(
+                "the artifact `{pattern}` matched nothing on {}",
+                droplet.name()
+            ));
         }
         if !report.skipped.is_empty() {
             reporter.notice(&format!(
@@ -71,6 +114,8 @@ impl Steps {
                 report.skipped.join(", ")
             ));
         }
+        self.tell_exposed(droplet, folder, &report.files, reporter)
+            .await;
         Ok(match report.files.len() {
             0 => "no files".to_owned(),
             1 => format!("1 file, {}", bytesize::ByteSize(report.bytes)),

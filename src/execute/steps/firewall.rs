@@ -12,7 +12,14 @@ impl Steps {
         step: StepId,
         spec: &FirewallSpec,
     ) -> Result<String, StepError> {
-        let firewall = self.settings.client.create_firewall(spec).await?;
+        self.outputs.ask(step);
+        let firewall = match self.settings.client.create_firewall(spec).await {
+            Ok(firewall) => firewall,
+            Err(error) => {
+                self.settle(step, &error);
+                return Err(error.into());
+            }
+        };
         let note = format!("firewall {}", firewall.id);
         self.outputs.made_firewall(step, firewall.id);
         Ok(note)
@@ -28,19 +35,28 @@ impl Steps {
         Ok(String::new())
     }
 
-    /// Deletes it. One that was never made is no error.
+    /// Deletes it, also one whose create was never answered. One that was never made is no error.
     pub(super) async fn delete_firewall(
         &self,
         firewall: &FirewallRef,
+        name: &str,
     ) -> Result<String, StepError> {
+        let client = &self.settings.client;
         let id = match firewall {
             FirewallRef::Known(id) => Some(id.clone()),
-            FirewallRef::Created(step) => self.outputs.firewall(*step),
+            FirewallRef::Created(step) => match self.outputs.firewall(*step) {
+                None if self.outputs.asked(*step) == Some(true) => client
+                    .find_firewall(name)
+                    .await?
+                    .filter(|found| found.tags.contains(&self.environment_tag))
+                    .map(|found| found.id),
+                known => known,
+            },
         };
         let Some(id) = id else {
             return Ok("was never made".to_owned());
         };
-        self.settings.client.delete_firewall(&id).await?;
+        client.delete_firewall(&id).await?;
         Ok(String::new())
     }
 }

@@ -1,8 +1,10 @@
 //! What each kind of step does: a function a kind, in a file a subject.
 
+mod background;
 mod droplet;
 mod files;
 mod firewall;
+mod inventory;
 mod run;
 mod snapshot;
 mod ssh_key;
@@ -11,11 +13,12 @@ mod volume;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::error::StepError;
 use super::event::Failure;
@@ -42,6 +45,10 @@ const TO_ANSWER: Duration = Duration::from_secs(2 * 60);
 /// How long one may take that is to be destroyed, so that its volumes are left tidily.
 const TO_TAKE_LEAVE: Duration = Duration::from_secs(30);
 
+/// How long unmounting may take once the run was interrupted: destroying is what has to begin before
+/// whoever interrupted it loses patience, and that may be 7 s.
+const TO_UNMOUNT_IN_A_HURRY: Duration = Duration::from_secs(1);
+
 /// Performs steps against the account and its droplets.
 pub(super) struct Steps {
     settings: Settings,
@@ -51,6 +58,8 @@ pub(super) struct Steps {
     environment: String,
     environment_tag: String,
     niceties: BTreeSet<StepId>,
+    /// Whether a droplet could not be destroyed: then the key that opens it is kept.
+    droplet_left: AtomicBool,
 }
 
 impl Steps {
@@ -62,6 +71,7 @@ impl Steps {
             environment: plan.environment.clone(),
             environment_tag: environment_tag(&plan.project, &plan.environment),
             niceties: niceties(plan),
+            droplet_left: AtomicBool::new(false),
             settings,
         }
     }
@@ -69,16 +79,15 @@ impl Steps {
     /// Id and address of a droplet, as far as they are known.
     fn droplet(&self, droplet: &DropletRef) -> Result<MadeDroplet, StepError> {
         match droplet {
-            DropletRef::Known { id, .. } => Ok(MadeDroplet {
-                id: *id,
-                address: self
-                    .settings
-                    .live
-                    .droplets
-                    .iter()
-                    .find(|live| live.id == *id)
-                    .and_then(|live| live.public_ipv4),
-            }),
+            DropletRef::Known { id, .. } => {
+                let mut droplets = self.settings.live.droplets.iter();
+                let live = droplets.find(|live| live.id == *id);
+                Ok(MadeDroplet {
+                    id: *id,
+                    address: live.and_then(|live| live.public_ipv4),
+                    private: live.and_then(|live| live.private_ipv4),
+                })
+            }
             DropletRef::Created { step, name } => {
                 self.outputs
                     .droplet(*step, name)
@@ -181,7 +190,9 @@ impl Perform for Steps {
             } => self.update_tags(*resource, id, add, remove).await,
             StepKind::CreateFirewall { spec } => self.create_firewall(step.id, spec).await,
             StepKind::UpdateFirewall { id, spec } => self.update_firewall(id, spec).await,
-            StepKind::DeleteFirewall { firewall, .. } => self.delete_firewall(firewall).await,
+            StepKind::DeleteFirewall { firewall, name } => {
+                self.delete_firewall(firewall, name).await
+            }
             StepKind::CreateVolume { spec } => self.create_volume(step.id, spec).await,
             StepKind::ResizeVolume { id, region, to } => self.resize_volume(id, region, *to).await,
             StepKind::DeleteVolume { volume, name } => self.delete_volume(volume, name).await,
@@ -200,7 +211,18 @@ impl Perform for Steps {
                 let what = (*filesystem, *usage);
                 self.mount(droplet, volume_name, what, path, reporter).await
             }
+            StepKind::Unmount { droplet, path } if step.cleanup && reporter.is_hurried() => {
+                let unmount = self.unmount(droplet, path, reporter);
+                match timeout(TO_UNMOUNT_IN_A_HURRY, unmount).await {
+                    Ok(done) => done,
+                    Err(_elapsed) => Ok("not waited for: its droplet goes".to_owned()),
+                }
+            }
             StepKind::Unmount { droplet, path } => self.unmount(droplet, path, reporter).await,
+            // The droplet is destroyed next, which detaches its volumes too.
+            StepKind::Detach { .. } if step.cleanup && reporter.is_hurried() => {
+                Ok("goes with its droplet".to_owned())
+            }
             StepKind::Detach {
                 volume,
                 droplet,
@@ -216,7 +238,11 @@ impl Perform for Steps {
                 .map(|_| String::new()),
             StepKind::Connect { droplet, .. } => self.connect(droplet, reporter).await,
             StepKind::DestroyDroplet { droplet, tag } => {
-                self.destroy_droplet(droplet, tag, reporter).await
+                let destroyed = self.destroy_droplet(droplet, tag, reporter).await;
+                if destroyed.is_err() {
+                    self.droplet_left.store(true, Ordering::Release);
+                }
+                destroyed
             }
             StepKind::Provision { droplet, step, .. } => {
                 return self.provision(droplet, step, reporter).await;
@@ -227,16 +253,42 @@ impl Perform for Steps {
             }
             StepKind::TagSnapshot { image, tags } => self.tag_snapshot(image, tags).await,
             StepKind::Prune { id, .. } => self.prune(*id).await,
+            StepKind::Gather { droplets } => self.gather(step.id, droplets).await,
+            StepKind::Prepare {
+                droplet,
+                inventory,
+                background,
+            } => {
+                self.prepare(droplet, *inventory, background, reporter)
+                    .await
+            }
+            StepKind::StopBackground { droplet } => self.stop_background(droplet, reporter).await,
             StepKind::Sync { droplet, source } => self.sync(droplet, source, reporter).await,
             StepKind::Run { droplet, run } => return self.run(droplet, run, reporter).await,
             StepKind::Collect {
                 droplet,
+                run,
                 cwd,
                 patterns,
-                ..
+                background,
             } => {
-                self.collect(droplet, cwd.as_deref(), patterns, reporter)
-                    .await
+                let files = match patterns.is_empty() {
+                    true => Ok(String::new()),
+                    false => {
+                        let cwd = cwd.as_deref();
+                        self.collect(droplet, cwd, patterns, reporter).await
+                    }
+                };
+                // The log comes also when the files do not.
+                let log = match background {
+                    Some(log) => self.collect_log(droplet, run, *log, reporter).await?,
+                    None => None,
+                };
+                files.map(|files| match log {
+                    Some(log) if files.is_empty() => log,
+                    Some(log) => format!("{files}; {log}"),
+                    None => files,
+                })
             }
         };
         done.map_err(|error| {
@@ -255,7 +307,8 @@ impl Perform for Steps {
     }
 }
 
-/// Steps that only leave tidily what the plan destroys anyway: unmounting, and logging in for it.
+/// Steps that only leave tidily what the plan destroys anyway: stopping and unmounting, and logging
+/// in for it.
 /// Their failure is told, and is no failure of the whole.
 fn niceties(plan: &Plan) -> BTreeSet<StepId> {
     let destroyed: BTreeSet<&str> = plan
@@ -270,7 +323,7 @@ fn niceties(plan: &Plan) -> BTreeSet<StepId> {
         .steps
         .iter()
         .filter(|step| {
-            matches!(&step.kind, StepKind::Unmount { droplet, .. } if destroyed.contains(droplet.name()))
+            matches!(&step.kind, StepKind::Unmount { droplet, .. } | StepKind::StopBackground { droplet } if destroyed.contains(droplet.name()))
         })
         .map(|step| step.id)
         .collect();

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Steps;
+use super::background::BadStart;
 use super::files::in_words;
 use crate::digest::Digest;
 use crate::execute::error::StepError;
-use crate::execute::event::{Failure, FailureClass};
+use crate::execute::event::{DONE_BEFORE, Failure, FailureClass};
 use crate::execute::feed::Reporter;
 use crate::execute::output::CommandOutput;
 use crate::guest::{self, Ended, GuestError, RemoteCommand};
@@ -39,7 +40,7 @@ impl Steps {
                 })
                 .await?
         {
-            return Ok("has succeeded before".to_owned());
+            return Ok(DONE_BEFORE.to_owned());
         }
         let command = RemoteCommand {
             name: run.name.clone(),
@@ -47,10 +48,29 @@ impl Steps {
             env: run.env.clone(),
             secrets: self.secrets(run)?,
             cwd: run.cwd.clone(),
-            timeout: Some(run.timeout.to_std()),
+            timeout: run.background.is_none().then(|| run.timeout.to_std()),
         };
         let mut attempt = 1;
         loop {
+            if let Some(background) = &run.background {
+                let started = self
+                    .start_background(droplet, &command, run, background, reporter)
+                    .await;
+                match started {
+                    Ok(note) => return Ok(note),
+                    Err(BadStart::NotTried(error)) => return Err(error.into()),
+                    Err(BadStart::Failed(mut failure)) if attempt > run.retries => {
+                        failure.allowed = run.allow_failure;
+                        return Err(failure);
+                    }
+                    Err(BadStart::Failed(failure)) => {
+                        attempt += 1;
+                        reporter.retried(attempt, BEFORE_RETRY, &failure.message);
+                        sleep(BEFORE_RETRY).await;
+                        continue;
+                    }
+                }
+            }
             let failure = match self.execute(droplet, &command, reporter).await {
                 Ok(()) => break,
                 Err(failure) => failure,

@@ -1,6 +1,7 @@
 //! The environment's SSH key.
 
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -25,13 +26,16 @@ impl Steps {
     }
 
     /// Removes the key from the account, then the private key of this side if it is to be
-    /// forgotten: in this order, for without it nobody can log in to what may be left.
+    /// forgotten. Neither while a droplet may be left: without it nobody could log in.
     pub(super) async fn delete_ssh_key(
         &self,
         name: &str,
         fingerprint: &str,
         forget_private_key: bool,
     ) -> Result<String, StepError> {
+        if forget_private_key && self.droplet_left.load(Ordering::Acquire) {
+            return Ok("kept: a droplet that it opens may be left".to_owned());
+        }
         let client = &self.settings.client;
         let is_removed = client.delete_ssh_key(name, fingerprint).await?;
         if let (true, Some(path)) = (forget_private_key, &self.settings.generated_key) {

@@ -22,9 +22,7 @@ impl Steps {
         let volume = match self.settings.client.create_volume(spec).await {
             Ok(volume) => volume,
             Err(error) => {
-                if !error.is_outcome_unknown() {
-                    self.outputs.settle(step);
-                }
+                self.settle(step, &error);
                 return Err(error.into());
             }
         };

@@ -212,6 +212,7 @@ impl Scenario {
             retries: 0,
             allow_failure: false,
             once: None,
+            background: None,
         };
         let droplet = DropletRef::Known {
             id: 1,

@@ -95,6 +95,7 @@ fn run(name: &str, command: &str) -> RunSpec {
         retries: 0,
         allow_failure: false,
         once: None,
+        background: None,
     }
 }
 
@@ -252,6 +253,7 @@ async fn code_goes_there_runs_and_its_results_come_back() {
             run: "tests".to_owned(),
             cwd: Some(into.clone()),
             patterns: vec!["out/*.xml".to_owned(), "logs/**".to_owned()],
+            background: None,
         })
         .play()
         .await;
@@ -264,7 +266,7 @@ async fn code_goes_there_runs_and_its_results_come_back() {
     2 started: run tests
     2 done
     3 started: collect artifacts of tests
-    notice: shop-main-runner has no file `logs/**`
+    notice: the artifact `logs/**` matched nothing on shop-main-runner
     3 done: 1 file, 2 B
     run finished: 4 done, 0 failed (0 runs), 0 skipped, interrupted: false, $0.00, $0.00/h
     ");

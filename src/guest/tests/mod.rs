@@ -1,5 +1,6 @@
 //! The SSH client against a real SSH server on loopback that runs local processes.
 
+mod background;
 mod collect;
 mod connect;
 mod copy;

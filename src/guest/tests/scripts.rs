@@ -9,7 +9,9 @@ use camino::Utf8PathBuf;
 use crate::desired::spec::VolumeUse;
 use crate::digest::Digest;
 use crate::guest::exec::{Said, Status};
-use crate::guest::scripts::{self, Places, first_boot, mount_volume_in, seal_in, unmount_in};
+use crate::guest::scripts::{
+    self, Places, first_boot, mount_volume_in, seal_in, unmount_in, write_inventory_in,
+};
 use crate::guest::setup::mounted;
 use crate::guest::{GuestError, Mounted, has_run_once, mark_run_once, quote, wait_first_boot};
 use crate::manifest::schema::Filesystem;
@@ -176,6 +178,19 @@ fn a_blank_volume_is_formatted_once_and_mounted() {
     assert_eq!(system.log(), ["umount /mnt/models"]);
     let said = system.sh(&unmount_in("/mnt/models", system.places()));
     assert_eq!(said.status, Status::Exit(0), "{said:?}");
+    assert!(system.log().is_empty());
+    // Whoever no longer knows where it was mounted names its device.
+    system.mount(Filesystem::Ext4).expect("mounted");
+    system.log();
+    let device = "/dev/disk/by-id/scsi-0DO_Volume_models";
+    let said = system.sh(&unmount_in(device, system.places()));
+    assert_eq!(said.status, Status::Exit(0), "{said:?}");
+    assert_eq!(system.log(), ["umount /mnt/models"]);
+    let other = "/dev/disk/by-id/scsi-0DO_Volume_other";
+    for nothing in [device, other] {
+        let said = system.sh(&unmount_in(nothing, system.places()));
+        assert_eq!(said.status, Status::Exit(0), "{said:?}");
+    }
     assert!(system.log().is_empty());
     let third = system
         .mount_with(Filesystem::Ext4, "discard")
@@ -456,4 +471,48 @@ fn texts_survive_quoting_and_any_sh() {
             );
         }
     }
+}
+
+#[test]
+fn names_stand_once_in_hosts_and_leave_the_rest_alone() {
+    let system = System::new();
+    system.write("etc/hosts", "127.0.0.1 localhost\n");
+    let write = |inventory: &str, hosts: &str| {
+        let script = write_inventory_in(inventory.len(), system.places());
+        system.write("input", &format!("{inventory}{hosts}"));
+        let input = quote(system.path("input").as_str());
+        let said = system.sh(&format!("exec <{input}\n{script}"));
+        assert_eq!(said.status, Status::Exit(0), "{}", said.err);
+    };
+    write("{}\n", "10.0.0.2 server app-main-server\n");
+    let hosts = || fs::read_to_string(system.path("etc/hosts")).expect("there");
+    insta::assert_snapshot!(hosts(), @r"
+    127.0.0.1 localhost
+    # begin dewpoint: written before runs, do not edit
+    10.0.0.2 server app-main-server
+    # end dewpoint
+    ");
+    let more = format!("{}10.9.9.9 mine\n", hosts());
+    system.write("etc/hosts", &more);
+    write("[]\n", "10.0.0.3 server app-main-server\n");
+    insta::assert_snapshot!(hosts(), @r"
+    127.0.0.1 localhost
+    10.9.9.9 mine
+    # begin dewpoint: written before runs, do not edit
+    10.0.0.3 server app-main-server
+    # end dewpoint
+    ");
+    let inventory = system.path("run/dewpoint/inventory.json");
+    assert_eq!(fs::read_to_string(&inventory).expect("there"), "[]\n");
+    let mode = fs::metadata(&inventory)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o644);
+    assert_eq!(
+        fs::read_dir(system.path("run/dewpoint"))
+            .expect("there")
+            .count(),
+        1
+    );
 }

@@ -130,6 +130,17 @@ async fn first_everything_then_nothing_then_only_what_changed() {
 }
 
 #[tokio::test]
+async fn of_an_empty_folder_there_is_an_empty_folder() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.sync().await.files, 0);
+    assert_eq!(rig.there(), Vec::<String>::new());
+    assert_eq!(rig.sync().await.round_trips, 1, "nothing is left to do");
+    fs::remove_dir(&rig.there).expect("removed");
+    rig.sync().await;
+    assert_eq!(rig.there(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_a_run_made_stays_and_what_it_broke_is_put_right() {
     let rig = Rig::start().await;
     let outside = rig.server.folder("outside");

@@ -87,9 +87,10 @@ impl Account {
         // What is wrong with the request itself comes before what is in its way.
         let (job, wait) = match kind.as_str() {
             "power_off" => (JobKind::PowerOff { droplet }, Wait::PowerOff),
-            "shutdown" => (JobKind::PowerOff { droplet }, Wait::Shutdown),
+            "shutdown" => (JobKind::ShutDown { droplet }, Wait::Shutdown),
             "power_on" => (JobKind::PowerOn { droplet }, Wait::PowerOn),
-            "reboot" | "power_cycle" => (JobKind::Restart { droplet }, Wait::Reboot),
+            "reboot" => (JobKind::Reboot { droplet }, Wait::Reboot),
+            "power_cycle" => (JobKind::Restart { droplet }, Wait::Reboot),
             "snapshot" => {
                 let name = match validate::optional_text(body, "name")? {
                     Some(name) if !name.is_empty() => name.to_owned(),

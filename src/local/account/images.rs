@@ -1,9 +1,12 @@
 //! Images and droplet snapshots: the same things, seen twice.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Account;
-use super::jobs::{Done, JobKind, gigabytes};
+use super::jobs::JobKind;
+use super::outcomes::{Done, gigabytes};
 use crate::local::catalog::{self, Image};
 use crate::local::exchange::{Answer, Millis, Refusal, Request, timestamp};
 use crate::local::latency::Wait;
@@ -29,6 +32,27 @@ impl Account {
             .or_else(|| self.public_images.iter().find(|image| image.id == id))
     }
 
+    /// Ids of the snapshots of droplets.
+    pub fn snapshot_images(&self) -> impl Iterator<Item = u64> {
+        self.images.keys().copied()
+    }
+
+    /// Takes what users of snapshots should know, by image; image descriptions say it.
+    pub fn set_image_warnings(&mut self, warnings: BTreeMap<u64, String>) {
+        self.image_warnings = warnings;
+    }
+
+    /// An image as the API shows it, with what its users should know.
+    fn image_json(&self, image: &Image) -> Value {
+        let mut shown = image.json();
+        if let Some(warning) = self.image_warnings.get(&image.id) {
+            let described = image.description.as_str();
+            let separator = if described.is_empty() { "" } else { " " };
+            shown["description"] = json!(format!("{described}{separator}WARNING: {warning}"));
+        }
+        shown
+    }
+
     pub(super) fn list_images(&self, request: &Request, now: Millis) -> Result<Answer, Refusal> {
         let private = request.parameter("private") == Some("true");
         let tag = request.parameter("tag_name");
@@ -42,12 +66,17 @@ impl Account {
             .values()
             .filter(|image| image.listed_at <= now && kind.is_none())
             .filter(|image| tag.is_none_or(|tag| image.tags.iter().any(|t| t == tag)));
-        let all = public.chain(own).map(Image::json).collect();
+        let all = public
+            .chain(own)
+            .map(|image| self.image_json(image))
+            .collect();
         Self::page(request, "images", all)
     }
 
     pub(super) fn show_image(&self, id: &str) -> Result<Answer, Refusal> {
-        Ok(Answer::ok(json!({ "image": self.image(id)?.json() })))
+        Ok(Answer::ok(
+            json!({ "image": self.image_json(self.image(id)?) }),
+        ))
     }
 
     fn own_image(&mut self, id: &str) -> Result<&mut Image, Refusal> {

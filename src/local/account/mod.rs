@@ -10,11 +10,14 @@
 
 mod actions;
 mod droplet_actions;
+mod droplet_create;
 mod droplets;
+mod effects;
 mod firewalls;
 mod images;
 mod jobs;
 mod keys;
+mod outcomes;
 mod pages;
 mod routes;
 mod tags;
@@ -36,9 +39,11 @@ use crate::digest::Digest;
 
 pub use actions::{Action, ActionStatus};
 pub use droplets::{Droplet, DropletStatus};
+pub use effects::{Effect, Start};
 pub use firewalls::Firewall;
-pub use jobs::{Done, Effect, Job, JobKind};
+pub use jobs::{Job, JobKind};
 pub use keys::Key;
+pub use outcomes::Done;
 pub use tags::Tag;
 pub use volumes::{Volume, VolumeSnapshot};
 pub use vpcs::Vpc;
@@ -52,8 +57,8 @@ pub struct Config {
     pub droplet_limit: u32,
     /// How many volumes; 0 for no limit.
     pub volume_limit: u32,
-    /// What public images stand for here.
-    pub base: Option<String>,
+    /// Whether droplets are guests, whose public images stand for the host's root.
+    pub guests: bool,
     /// The size of the API's request budget: refused beyond it when true, only counted when false.
     pub rate_limits: bool,
 }
@@ -64,7 +69,7 @@ impl Default for Config {
             latency: Latency::FAST,
             droplet_limit: 120,
             volume_limit: 0,
-            base: None,
+            guests: false,
             rate_limits: false,
         }
     }
@@ -96,6 +101,9 @@ pub struct Account {
     config: Config,
     #[serde(skip)]
     public_images: Vec<Image>,
+    /// What users of snapshots should know, by image.
+    #[serde(skip)]
+    image_warnings: BTreeMap<u64, String>,
 }
 
 /// The last id of each kind that was given out.
@@ -138,6 +146,7 @@ impl Account {
             key_lists: VecDeque::new(),
             config: Config::default(),
             public_images: Vec::new(),
+            image_warnings: BTreeMap::new(),
         };
         account.configure(config);
         account
@@ -145,7 +154,7 @@ impl Account {
 
     /// Takes another configuration; also what follows reading an account from its file.
     pub fn configure(&mut self, config: Config) {
-        self.public_images = catalog::public_images(config.base.as_deref());
+        self.public_images = catalog::public_images(config.guests);
         self.config = config;
     }
 

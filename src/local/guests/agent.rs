@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::interface;
 use super::sys;
 use super::systemd;
 use super::wire::{self, FromGuest, Setup, ToGuest};
@@ -212,6 +213,12 @@ impl Agent<'_> {
                 let listener = std::net::TcpListener::bind(("127.0.0.1", port)).map(OwnedFd::from);
                 self.hand_out(id, listener)
             }
+            ToGuest::Join {
+                id,
+                name,
+                address,
+                mask,
+            } => self.hand_out(id, interface::make(&name, address, mask)),
             ToGuest::ShutDown => {
                 self.shut_down(false);
                 Ok(())

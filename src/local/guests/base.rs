@@ -6,7 +6,8 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use camino::Utf8Path;
 
@@ -162,13 +163,14 @@ pub(super) fn prepare(folder: &Utf8Path) -> Result<(), GuestError> {
         fs::create_dir_all(fresh.join(part)).map_err(failed())?;
     }
     skeleton(fresh.join("root").as_std_path()).map_err(failed())?;
+    let mut files = Copies::new();
     let etc = fresh.join("etc");
     for name in ETC.iter().chain(&ETC_MORE) {
-        copy(&Path::new("/etc").join(name), etc.join(name).as_std_path()).map_err(failed())?;
+        let from = Path::new("/etc").join(name);
+        copy(&from, etc.join(name).as_std_path(), &mut files).map_err(failed())?;
     }
     // What the host itself has enabled is none of a guest's business.
     fs::create_dir_all(etc.join("systemd/system")).map_err(failed())?;
-    no_passwords(etc.as_std_path()).map_err(failed())?;
     let var = fresh.join("var");
     for name in [
         "cache/apt/archives/partial",
@@ -184,8 +186,11 @@ pub(super) fn prepare(folder: &Utf8Path) -> Result<(), GuestError> {
         fs::create_dir_all(var.join(name)).map_err(failed())?;
     }
     for name in VAR {
-        copy(&Path::new("/var").join(name), var.join(name).as_std_path()).map_err(failed())?;
+        let from = Path::new("/var").join(name);
+        copy(&from, var.join(name).as_std_path(), &mut files).map_err(failed())?;
     }
+    copy_files(&files).map_err(failed())?;
+    no_passwords(etc.as_std_path()).map_err(failed())?;
     fs::create_dir_all(var.join("tmp")).map_err(failed())?;
     fs::set_permissions(var.join("tmp"), fs::Permissions::from_mode(0o1777)).map_err(failed())?;
     symlink("/run", var.join("run")).map_err(failed())?;
@@ -238,9 +243,12 @@ fn no_passwords(etc: &Path) -> io::Result<()> {
     fs::set_permissions(etc.join("shadow"), fs::Permissions::from_mode(0o640))
 }
 
-/// Copies a file, link or folder with modes; what is not there is left out. Files that only their
-/// owner may read are left out too: they are secrets of the host.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies of files that are still to be made, and with which modes.
+type Copies = Vec<(PathBuf, PathBuf, u32)>;
+
+/// Copies folders and links with modes, and notes the files to copy; what is not there is left
+/// out. Files that only their owner may read are left out too: they are secrets of the host.
+fn copy(from: &Path, to: &Path, files: &mut Copies) -> io::Result<()> {
     let Ok(data) = fs::symlink_metadata(from) else {
         return Ok(());
     };
@@ -255,15 +263,35 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         fs::create_dir_all(to)?;
         for entry in fs::read_dir(from)? {
             let entry = entry?;
-            copy(&entry.path(), &to.join(entry.file_name()))?;
+            copy(&entry.path(), &to.join(entry.file_name()), files)?;
         }
         return fs::set_permissions(to, data.permissions());
     }
     if data.is_file() && (mode & 0o004 != 0 || from.starts_with("/var/lib")) {
-        fs::copy(from, to)?;
-        fs::set_permissions(to, fs::Permissions::from_mode(mode & 0o7777))?;
+        files.push((from.to_owned(), to.to_owned(), mode & 0o7777));
     }
     Ok(())
+}
+
+/// Copies files, many at once: what takes long is the first read of thousands of small ones.
+fn copy_files(files: &Copies) -> io::Result<()> {
+    const AT_ONCE: usize = 16;
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<()> {
+        while let Some((from, to, mode)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fs::copy(from, to)?;
+            fs::set_permissions(to, fs::Permissions::from_mode(*mode))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a copying thread ended early")))
+        })
+    })
 }
 
 /// Removes a folder and all in it; one that is not there is fine.

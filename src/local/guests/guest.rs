@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::GuestError;
 use super::exec::{Exit, GuestExec, GuestProcess, ProcessRequest};
+use super::network;
 use super::sys;
 use super::wire::{self, Ending, FromGuest, Setup, ToGuest};
 use crate::local::watch::watch;
@@ -294,6 +295,17 @@ impl Guest {
         let listener = std::net::TcpListener::from(socket);
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
+    }
+
+    /// Puts the guest on the private network: the other end of its interface there.
+    pub(super) async fn join(&self, address: std::net::Ipv4Addr) -> std::io::Result<OwnedFd> {
+        self.ask_socket(|id| ToGuest::Join {
+            id,
+            name: network::INTERFACE.to_owned(),
+            address,
+            mask: network::MASK,
+        })
+        .await
     }
 
     async fn ask_socket(&self, message: impl FnOnce(u64) -> ToGuest) -> std::io::Result<OwnedFd> {

@@ -32,7 +32,7 @@ impl std::fmt::Display for Tier {
 pub struct Probe {
     /// The best tier that works here.
     pub tier: Tier,
-    /// Why it is not a better one; empty when it is the best.
+    /// Why it is not a better one, or what its guests lack; empty when nothing is to be wished for.
     pub reasons: Vec<String>,
     /// What image slugs stand for, such as `host root (Debian GNU/Linux 12)`.
     pub base: Option<String>,
@@ -95,7 +95,7 @@ pub fn probe(state_dir: &Utf8Path) -> Probe {
         let base = Some(format!("host root ({})", base::distribution()));
         Probe {
             tier: Tier::Namespaces,
-            reasons,
+            reasons: lacks(),
             base,
         }
     } else {
@@ -104,5 +104,20 @@ pub fn probe(state_dir: &Utf8Path) -> Probe {
             reasons,
             base: None,
         }
+    }
+}
+
+/// What guests of this machine lack.
+fn lacks() -> Vec<String> {
+    // Opening it loads the module where there is one.
+    match fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+    {
+        Ok(_) => Vec::new(),
+        Err(error) => vec![format!(
+            "guests cannot reach each other: /dev/net/tun cannot be opened ({error})"
+        )],
     }
 }

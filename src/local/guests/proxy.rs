@@ -1,20 +1,29 @@
 //! The way out of a guest: an HTTP proxy on its loopback, for package managers.
 //!
 //! A guest has a network of its own with nothing in it. The proxy's socket is opened inside and
-//! handed out, so that no bridge, address translation or route is needed on the host.
+//! handed out, so that no bridge, address translation or route is needed on the host. What is meant
+//! for another guest goes over the network that the guests have among themselves.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::exec::{GuestExec as _, ProcessRequest};
+use super::guest::Guest;
+use super::network;
+
 /// Where the proxy listens inside: a port nothing else is likely to want.
 pub(super) const PORT: u16 = 34_719;
 
 /// The longest request head that is read.
 const HEAD_BYTES: usize = 32 * 1024;
+
+/// How long a guest may take to say whether it knows a name.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// Environment of a guest's processes that leads them to the proxy.
 pub(super) fn environment() -> Vec<(String, String)> {
@@ -33,17 +42,18 @@ pub(super) fn environment() -> Vec<(String, String)> {
 }
 
 /// Serves until the guest is gone.
-pub(super) async fn serve(listener: TcpListener, gone: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, guest: Arc<Guest>, gone: CancellationToken) {
     loop {
         tokio::select! {
             () = gone.cancelled() => return,
             accepted = listener.accept() => match accepted {
                 Ok((client, _)) => {
                     let gone = gone.clone();
+                    let guest = Arc::clone(&guest);
                     tokio::spawn(async move {
                         tokio::select! {
                             () = gone.cancelled() => {}
-                            result = forward(client) => if let Err(error) = result {
+                            result = forward(client, &guest) => if let Err(error) = result {
                                 tracing::debug!(%error, "a guest's request was not forwarded");
                             },
                         }
@@ -56,7 +66,7 @@ pub(super) async fn serve(listener: TcpListener, gone: CancellationToken) {
     }
 }
 
-async fn forward(mut client: TcpStream) -> std::io::Result<()> {
+async fn forward(mut client: TcpStream, guest: &Guest) -> std::io::Result<()> {
     let mut head = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -76,7 +86,7 @@ async fn forward(mut client: TcpStream) -> std::io::Result<()> {
         return refuse(&mut client, "400 Bad Request").await;
     };
     if method == "CONNECT" {
-        let Some(mut server) = dial(target, 443).await else {
+        let Some(mut server) = dial(guest, target, 443).await else {
             return refuse(&mut client, "502 Bad Gateway").await;
         };
         client
@@ -90,7 +100,7 @@ async fn forward(mut client: TcpStream) -> std::io::Result<()> {
         return refuse(&mut client, "400 Bad Request").await;
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let Some(mut server) = dial(authority, 80).await else {
+    let Some(mut server) = dial(guest, authority, 80).await else {
         return refuse(&mut client, "502 Bad Gateway").await;
     };
     // One request a connection: the next one may go elsewhere.
@@ -112,16 +122,16 @@ async fn forward(mut client: TcpStream) -> std::io::Result<()> {
 }
 
 /// Connects, but never to the host itself: its services are none of the guest's business.
-async fn dial(authority: &str, default_port: u16) -> Option<TcpStream> {
-    let with_port = if authority
+async fn dial(guest: &Guest, authority: &str, default_port: u16) -> Option<TcpStream> {
+    let with_port = authority
         .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-    {
-        authority.to_owned()
-    } else {
-        format!("{authority}:{default_port}")
-    };
-    let addresses = tokio::net::lookup_host(with_port).await.ok()?;
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = with_port.unwrap_or((authority, default_port));
+    if let Some(address) = known_inside(guest, host).await {
+        return guest.connect_tcp(&address.to_string(), port).await.ok();
+    }
+    let host = host.trim_matches(['[', ']']);
+    let addresses = tokio::net::lookup_host((host, port)).await.ok()?;
     for address in addresses.filter(|address| is_elsewhere(address.ip())) {
         let connecting = TcpStream::connect(address);
         if let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(20), connecting).await {
@@ -129,6 +139,37 @@ async fn dial(authority: &str, default_port: u16) -> Option<TcpStream> {
         }
     }
     None
+}
+
+/// The address of a name that the guest's own /etc/hosts has, or of another guest.
+async fn known_inside(guest: &Guest, host: &str) -> Option<Ipv4Addr> {
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        let is_ours = network::is_inside(address);
+        return is_ours.then_some(address);
+    }
+    let is_name = !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        && !host.starts_with('-');
+    if !is_name {
+        return None;
+    }
+    let request = ProcessRequest {
+        command: Some(format!("exec getent -s hosts:files ahostsv4 {host}")),
+        env: Vec::new(),
+        pty: None,
+    };
+    let asked = async {
+        let process = guest.exec(request).await.ok()?;
+        let mut said = Vec::new();
+        let mut stdout = tokio::net::unix::pipe::Receiver::from_owned_fd(process.stdout).ok()?;
+        drop(process.stdin);
+        stdout.read_to_end(&mut said).await.ok()?;
+        let said = String::from_utf8_lossy(&said);
+        said.split_whitespace().next()?.parse().ok()
+    };
+    tokio::time::timeout(LOOK_UP, asked).await.ok()?
 }
 
 fn is_elsewhere(address: IpAddr) -> bool {

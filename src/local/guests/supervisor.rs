@@ -15,6 +15,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use super::agent;
 use super::cgroups::Made;
 use super::init;
+use super::living;
 use super::sys;
 use super::wire::{self, Ending, FromGuest, Setup};
 
@@ -70,12 +71,17 @@ fn run(control: &OwnedFd) -> Step<()> {
     let Some((setup, _)) = wire::receive::<Setup>(control).during("read the set-up")? else {
         return Ok(());
     };
+    // Held until nothing of the guest is left: whoever follows a cloud that was killed waits for it.
+    let alive = living::hold(Path::new(&setup.stage)).during("mark the guest as alive")?;
+    if living::has_hung_up(control) {
+        return Ok(());
+    }
     let groups = Made::make(&setup.groups, setup.shift).during("make its control groups")?;
     let children = sys::signals(&[libc::SIGCHLD]).during("watch children")?;
     let (born, birth) = pipe().during("make a pipe")?;
     match sys::fork().during("fork the agent")? {
         None => {
-            drop((born, children));
+            drop((born, children, alive));
             if let Err((step, error)) = agent(control, &setup, &groups, birth) {
                 let message = format!("{step}: {error}");
                 // Nobody is left to tell when the cloud process is gone.
@@ -91,6 +97,8 @@ fn run(control: &OwnedFd) -> Step<()> {
             }
             let end = watch(control, &children, agent, &born).during("watch the guest");
             groups.remove();
+            // The very end of this process lets go of it.
+            std::mem::forget(alive);
             // Nobody is left to tell when the cloud process is gone.
             let _ = wire::send(control, &FromGuest::Ended { end: end? }, &[]);
             Ok(())
@@ -385,6 +393,10 @@ fn build_devices(root: &Path, shift: u32) -> io::Result<OwnedFd> {
     let devices: OwnedFd = fs::File::open(&folder)?.into();
     let at = devices.as_fd();
     sys::give(at, ".", shift)?;
+    for name in ["pts", "shm", "disk", "disk/by-id", "net"] {
+        fs::create_dir(folder.join(name))?;
+        sys::give(at, name, shift)?;
+    }
     for (name, major, minor) in [
         ("null", 1, 3),
         ("zero", 1, 5),
@@ -392,6 +404,7 @@ fn build_devices(root: &Path, shift: u32) -> io::Result<OwnedFd> {
         ("random", 1, 8),
         ("urandom", 1, 9),
         ("tty", 5, 0),
+        ("net/tun", 10, 200),
     ] {
         sys::make_node(
             at,
@@ -410,10 +423,6 @@ fn build_devices(root: &Path, shift: u32) -> io::Result<OwnedFd> {
         ("ptmx", "pts/ptmx"),
     ] {
         std::os::unix::fs::symlink(target, folder.join(name))?;
-        sys::give(at, name, shift)?;
-    }
-    for name in ["pts", "shm", "disk", "disk/by-id"] {
-        fs::create_dir(folder.join(name))?;
         sys::give(at, name, shift)?;
     }
     Ok(devices)

@@ -11,7 +11,8 @@ use rustix::mount::{
 };
 
 use super::guest::Guest;
-use super::sys::{self, loops::Loop};
+use super::loop_device::Loop;
+use super::sys;
 
 /// A volume that is attached to a droplet.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
@@ -68,6 +69,13 @@ pub(super) enum ToGuest {
     Socket { id: u64, family: u8 },
     /// Listen on the guest's loopback, and hand the socket out.
     Listen { id: u64, port: u16 },
+    /// Make the guest's interface on the private network, and hand its other end out.
+    Join {
+        id: u64,
+        name: String,
+        address: Ipv4Addr,
+        mask: Ipv4Addr,
+    },
     /// Shut down in good order, if anyone inside listens.
     ShutDown,
     /// End everything.

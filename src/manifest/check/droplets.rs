@@ -30,13 +30,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         secrets(&path, droplet, report);
         tags(&path.then("tags"), &droplet.tags, report);
         run::check(&path.then("run"), &droplet.run, report);
-        if !droplet.needs.is_empty() {
-            report.not_yet(
-                &path.then("needs"),
-                "`needs`",
-                "remove it; put the steps that follow one another into the `run` of one droplet",
-            );
-        }
+        needs(&path.then("needs"), &droplet.needs, report);
         if let AfterRun::KeepOnFailure(_) = droplet.after_run {
             report.not_yet(
                 &path.then("after_run"),
@@ -222,6 +216,23 @@ fn mounts(path: &Path, mounts: &[VolumeMount], report: &mut Report) {
     }
 }
 
+fn needs(path: &Path, names: &[String], report: &mut Report) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (index, name) in names.iter().enumerate() {
+        if let Some(first) = seen.insert(name, index) {
+            report.two_values(
+                &path.then(index),
+                &path.then(first),
+                Problem::new(
+                    Kind::NotUnique,
+                    format!("the droplet `{}` stands twice", shown(name)),
+                )
+                .help("keep one of the two"),
+            );
+        }
+    }
+}
+
 fn check_source(path: &Path, source: &Source, report: &mut Report) {
     exactly_one(
         path,
@@ -360,8 +371,8 @@ fn tags(path: &Path, tags: &[String], report: &mut Report) {
     }
 }
 
-/// Refuses a turn on a shared volume with nothing to do in it: the droplet would have to hand the
-/// volume on as soon as it has it.
+/// Refuses a turn on a shared volume with nothing to do in it, or with something that does not end:
+/// the droplet must hand the volume on when its runs are over.
 fn turns(manifest: &Manifest, report: &mut Report) {
     let mut users: HashMap<&str, u64> = HashMap::new();
     let exclusive = |mount: &&VolumeMount| mount.access == Access::Exclusive;
@@ -374,9 +385,15 @@ fn turns(manifest: &Manifest, report: &mut Report) {
     for (name, droplet) in &manifest.droplets {
         let path = Path::of("droplets").then(name.as_str());
         let is_idle = droplet.run.is_empty() && droplet.source.is_none();
-        if !is_idle || report.is_touched(&path) {
+        let runs_on = droplet.run.iter().any(|run| run.background);
+        if !(is_idle || runs_on) || report.is_touched(&path) {
             continue;
         }
+        let what = if is_idle {
+            "has nothing to run in its turn"
+        } else {
+            "runs on in the background when its turn is over"
+        };
         for (index, mount) in droplet.volumes.iter().enumerate() {
             let is_shared = users
                 .get(mount.volume.as_str())
@@ -390,11 +407,11 @@ fn turns(manifest: &Manifest, report: &mut Report) {
                     Problem::new(
                         Kind::BadValue,
                         format!(
-                            "`{name}` takes turns on the volume `{}` and has nothing to run in its turn",
+                            "`{name}` takes turns on the volume `{}` and {what}",
                             shown(&mount.volume)
                         ),
                     )
-                    .help("give it a `run`, write `access: clone`, or give it a volume of its own"),
+                    .help("give it a `run` that ends, or a volume of its own"),
                 );
             }
         }

@@ -85,7 +85,7 @@ pub(super) fn environment(name: &str, is_given: bool, report: &mut Report) {
     )
     .help(help);
     if is_given {
-        report.nowhere(problem);
+        report.nowhere(problem.of_given());
     } else {
         report.value(&Path::of("environment"), problem);
     }

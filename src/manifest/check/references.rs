@@ -47,6 +47,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         }
     }
     cycles(manifest, report);
+    waiting_circles(manifest, report);
     for (index, text) in manifest.protect.iter().enumerate() {
         protected(&Path::of("protect").then(index), text, manifest, report);
     }
@@ -139,6 +140,56 @@ fn cycles(manifest: &Manifest, report: &mut Report) {
             next = parent(name);
         }
     }
+}
+
+/// Finds droplets that wait for one another, and reports each circle once: where it closes.
+fn waiting_circles(manifest: &Manifest, report: &mut Report) {
+    let mut done: HashSet<&str> = HashSet::new();
+    for start in manifest.droplets.keys() {
+        // The way so far: a droplet, and which of its needs comes next.
+        let mut way: Vec<(&str, usize)> = vec![(start, 0)];
+        while let Some((name, next)) = way.last_mut() {
+            let droplet = manifest.droplets.get(*name);
+            let Some(other) = droplet.and_then(|droplet| droplet.needs.get(*next)) else {
+                done.insert(name);
+                way.pop();
+                continue;
+            };
+            *next += 1;
+            // That nothing waits for itself is told where references are.
+            if other == name || done.contains(other.as_str()) {
+                continue;
+            }
+            match way.iter().position(|(on_way, _)| on_way == other) {
+                Some(first) => waiting_circle(&way[first..], report),
+                None => way.push((other, 0)),
+            }
+        }
+    }
+}
+
+/// A circle, as droplets and the position after that of the need which leads on.
+fn waiting_circle(circle: &[(&str, usize)], report: &mut Report) {
+    let mut names: Vec<String> = circle.iter().map(|(name, _)| format!("`{name}`")).collect();
+    names.extend(names.first().cloned());
+    let places: Vec<Path> = circle
+        .iter()
+        .map(|(name, next)| {
+            let path = Path::of("droplets").then(*name).then("needs");
+            path.then(next.saturating_sub(1))
+        })
+        .collect();
+    report.several_values(
+        &places,
+        Problem::new(
+            Kind::Cycle,
+            format!(
+                "droplets wait for one another in a circle: {}",
+                names.join(" needs ")
+            ),
+        )
+        .help("remove one of them from `needs`"),
+    );
 }
 
 fn circular(circle: &[&str], report: &mut Report) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::{Ready, RunStep};
+use super::super::schema::{Ready, RunStep, When};
 use super::super::wording::shown;
 use super::{exactly_one, not_blank, paths};
 
@@ -60,16 +60,10 @@ pub(super) fn check(path: &Path, steps: &[RunStep], report: &mut Report) {
         for (position, pattern) in step.artifacts.iter().enumerate() {
             paths::artifact(&item.then("artifacts").then(position), pattern, report);
         }
-        if step.background {
-            report.not_yet(
-                &item.then("background"),
-                "`background`",
-                "remove it; start the program in the command itself, such as with `systemd-run`, and wait for it there",
-            );
-        }
         if let Some(ready) = &step.ready {
             check_ready(&item.then("ready"), ready, report);
         }
+        check_background(&item, step, report);
     }
 }
 
@@ -89,9 +83,55 @@ fn check_ready(path: &Path, ready: &Ready, report: &mut Report) {
             Problem::new(Kind::BadValue, "0 is not a port").help("write a port from 1 to 65535"),
         );
     }
-    report.not_yet(
-        path,
-        "`ready`",
-        "remove it; wait inside the command that needs it, such as `until curl -sf URL; do sleep 1; done`",
-    );
+    if let Some(url) = &ready.http
+        && crate::manifest::http_target(url).is_none()
+    {
+        report.value(
+            &path.then("http"),
+            Problem::new(
+                Kind::BadValue,
+                format!("`{}` is not an address that can be asked", shown(url)),
+            )
+            .help(
+                "write an address as the droplet sees it, such as `http://localhost:8000/health`",
+            ),
+        );
+    }
+    if let Some(command) = &ready.command {
+        not_blank(&path.then("command"), "`command`", command, report);
+    }
+}
+
+/// What only one of both kinds of step can have.
+fn check_background(item: &Path, step: &RunStep, report: &mut Report) {
+    let mut without_effect = |key: &str, message: &str, help: &str| {
+        report.key(
+            &item.then(key),
+            Problem::new(Kind::BadValue, message).help(help),
+        );
+    };
+    if !step.background {
+        if step.ready.is_some() {
+            without_effect(
+                "ready",
+                "`ready` has no effect on a step that is waited for",
+                "remove it, or write `background: true` beside it",
+            );
+        }
+        return;
+    }
+    if step.timeout.is_some() {
+        without_effect(
+            "timeout",
+            "`timeout` has no effect on a background step",
+            "remove it; how long to wait until it is ready is `ready: { timeout: ... }`",
+        );
+    }
+    if step.when == When::Once {
+        without_effect(
+            "when",
+            "a background step cannot run only once",
+            "remove `when`: a later apply leaves the step alone unless something changed",
+        );
+    }
 }

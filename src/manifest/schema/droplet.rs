@@ -37,7 +37,7 @@ pub struct Droplet {
     /// What runs on it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub run: Vec<RunStep>,
-    /// Droplets whose runs must be done first. Not supported yet.
+    /// Droplets whose runs must be done, or whose background steps must be ready, before the runs of this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
     /// Further tags: letters, digits, `_`, `-` and `:`.
@@ -98,13 +98,14 @@ pub struct RunStep {
     pub name: String,
     /// A script, run by bash in the source's folder.
     pub command: String,
-    /// Whether it stays running while later steps run. Not supported yet.
+    /// Whether it stays running while later steps run, and after them. A later apply leaves it alone
+    /// unless its definition or the source changed.
     #[serde(default)]
     pub background: bool,
-    /// When a background step counts as ready. Not supported yet.
+    /// When a background step counts as ready; without it, as soon as it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
-    /// How long it may take; default 1h.
+    /// How long it may take; default 1h. A background step has none: `ready` has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Seconds>,
     /// How many times it is tried again after a failure.
@@ -128,10 +129,10 @@ pub struct Ready {
     /// A port on which the step's own processes listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<u16>,
-    /// An address that answers with a success.
+    /// An address that answers with a success. On the droplet itself, the step's own processes must listen there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<String>,
-    /// A command that succeeds.
+    /// A command that succeeds while the step runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// How long to wait; default 60s.

@@ -73,13 +73,15 @@ cases! {
     // What excludes what.
     exactly_one_of: head("snapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { name: nothing }\n      - { run: make, copy: { from: ./a, to: /opt/a } }\nvolumes:\n  v: {}\ndroplets:\n  d: { image: x, size: y, count: 2, matrix: { k: [a] }, source: { git: https://example.com/a.git, path: . } }\n");
     doubled: head("droplets:\n  d:\n    image: x\n    size: y\n    matrix: { k: [a, b, a], K: [c] }\n    run:\n      - { name: tests, command: make }\n      - { name: tests, command: make again }\n");
-    without_effect: head("firewall: none\nssh: { allow_from: [\"10.0.0.0/8\"] }\nsnapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { copy: { from: ./a, to: /opt/a }, env: { A: b }, timeout: 5m }\ndroplets:\n  d: { image: x, size: y, source: { path: ., ref: main } }\n");
+    without_effect: head("firewall: none\nssh: { allow_from: [\"10.0.0.0/8\"] }\nsnapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { copy: { from: ./a, to: /opt/a }, env: { A: b }, timeout: 5m }\ndroplets:\n  d:\n    image: x\n    size: y\n    source: { path: ., ref: main }\n    run:\n      - { name: a, command: make, ready: { tcp: 80 } }\n      - { name: b, command: make, background: true, timeout: 5m, when: once }\n");
+    ready_that_cannot_be: head("droplets:\n  d:\n    image: x\n    size: y\n    run:\n      - { name: a, command: make, background: true, ready: { tcp: 80, http: \"http://localhost\" } }\n      - { name: b, command: make, background: true, ready: { timeout: 5s } }\n      - { name: c, command: make, background: true, ready: { tcp: 0 } }\n      - { name: d, command: make, background: true, ready: { http: \"localhost:80\" } }\n      - { name: e, command: make, background: true, ready: { command: \" \" } }\n");
     a_password_in_an_address: head("droplets:\n  d: { image: x, size: y, source: { git: \"https://me:hunter2@example.com/a.git\" } }\n");
     copies_in_another_region: head("snapshots:\n  a: { from: x, size: y, regions: [sfo3] }\n");
 
     // References.
     dangling: head("protect: [volume.modles, snapshot.other, bucket.a, \"droplet.d[3]\"]\nsnapshots:\n  base: { from: { snapshot: bse }, size: y }\nvolumes:\n  models: { size: 5GiB }\ndroplets:\n  d:\n    image: { snapshot: golden }\n    size: y\n    count: 2\n  e: { image: base, size: y, volumes: [{ volume: model, mount: /mnt/m }] }\n");
     cycle_of_three: head("snapshots:\n  a: { from: { snapshot: b }, size: y }\n  b: { from: { snapshot: c }, size: y }\n  c: { from: { snapshot: a }, size: y }\n");
+    needs_in_a_circle: head("droplets:\n  a: { image: x, size: y, needs: [b] }\n  b: { image: x, size: y, needs: [d, c] }\n  c: { image: x, size: y, needs: [a, d, d] }\n  d: { image: x, size: y, needs: [d, e] }\n");
     cycle_of_one: head("snapshots:\n  a: { from: { snapshot: a }, size: y }\n");
 
     // Variables.
@@ -91,8 +93,8 @@ cases! {
     names_volumes_have_and_had: head("volumes:\n  a: { size: 5GiB, was: b }\n  b: { size: 5GiB, was: Not A Name }\n  c: { existing: Old Data, scope: environment, was: d }\n");
 
     // What is not there yet.
-    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    run:\n      - { name: serve, command: serve, background: true, ready: { tcp: 80 } }\n    after_run: { keep: 30m }\n  f: { image: x, size: y, needs: [d] }\n");
-    turns_with_nothing_to_do: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }] }\n");
+    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    after_run: { keep: 30m }\n");
+    turns_with_nothing_to_do: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }], run: [{ name: s, command: serve, background: true }] }\n");
 
     // Places.
     after_text_that_is_not_ascii: "version: 1\nproject: app # 日本語\nregion: nyc3\nvariables:\n  é: { default: ünïcödé, descripton: \"日本\" }\ndroplets: { tests: { image: x, size: y, env: { A: \"日本語 ${var.ab}\" } } }\n";
@@ -173,5 +175,47 @@ fn after_fifty_problems_it_is_enough() {
     assert_eq!(
         errors.to_string(),
         "dewpoint.yaml has more than 50 problems"
+    );
+}
+
+#[test]
+fn a_mark_at_the_beginning_moves_no_place() {
+    let marked = |text: &str| {
+        load(
+            "dewpoint.yaml",
+            format!("\u{feff}{text}").as_bytes(),
+            &Inputs::default(),
+        )
+    };
+    assert_eq!(marked(HEAD).ok(), Some(loaded(HEAD)));
+    let text = head("regoin: x\n");
+    let errors = marked(&text).expect_err("an error");
+    assert_eq!(render(&errors), rendered(&text));
+}
+
+#[test]
+fn paths_of_this_side_are_placed_where_they_stand() {
+    let text = head(
+        "ssh: { key: keys/id }\nsnapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    provision:\n      - copy: { from: ./a, to: /a }\ndroplets:\n  d:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    source: { path: ./nothere }\n",
+    );
+    let paths = local_paths(&loaded(&text));
+    let found = paths
+        .into_iter()
+        .map(|path| {
+            let message = format!("there is no {}", path.path);
+            (path, message, "make it".to_owned())
+        })
+        .collect();
+    let errors = unusable("dewpoint.yaml", text.as_bytes(), found).expect("problems");
+    let places: Vec<&str> = errors
+        .problems()
+        .iter()
+        .flat_map(super::super::error::Problem::places)
+        .map(|place| &text[place])
+        .collect();
+    assert_eq!(places, ["keys/id", "./a", "./nothere"]);
+    assert_eq!(
+        unusable("dewpoint.yaml", text.as_bytes(), Vec::new()).is_none(),
+        true
     );
 }

@@ -202,3 +202,32 @@ fn problems_stand_where_they_are_in_bytes() {
         .collect();
     assert_eq!(places, ["\"é\"", "defalt"]);
 }
+
+#[test]
+fn a_variable_may_be_given_in_capitals() {
+    let text = "version: 1\nproject: app\nregion: ${var.my-region}\nvariables: { my-region: { default: nyc3 }, ref: { default: a }, REF: { default: b } }\nssh: { key: \"./${var.ref}/${var.REF}\" }\n";
+    let region_and_key = |ambient: &[(&str, &str)]| {
+        let inputs = Inputs {
+            ambient: ambient
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Inputs::default()
+        };
+        let manifest = loaded_with(text, &inputs);
+        (manifest.region, manifest.ssh.key)
+    };
+    let is = |region: &str, key: &str| (region.to_owned(), key.to_owned());
+    assert_eq!(
+        region_and_key(&[("MY_REGION", "sfo3")]),
+        is("sfo3", "./a/b")
+    );
+    assert_eq!(
+        region_and_key(&[("my-region", "ams3"), ("MY_REGION", "sfo3")]),
+        is("ams3", "./a/b")
+    );
+    assert_eq!(
+        region_and_key(&[("REF", "x"), ("OTHER", "y")]),
+        is("nyc3", "./a/x")
+    );
+}

@@ -3,7 +3,7 @@
 use super::Draft;
 use super::droplet::{End, PlannedDroplet};
 use super::snapshot::image_name;
-use crate::desired::spec::SourceSpec;
+use crate::desired::spec::{BackgroundSpec, SourceSpec};
 use crate::desired::{Desired, Droplet};
 use crate::plan::change::{Activity, ActivityRun, FieldChange};
 use crate::plan::compare::made;
@@ -40,6 +40,7 @@ impl<'a> Draft<'a> {
                     command: run.spec.command.clone(),
                     timeout: run.spec.timeout,
                     once: run.spec.once.is_some(),
+                    background: run.spec.background.as_ref().map(ready_text),
                 })
                 .collect(),
             after_run: after_run.to_owned(),
@@ -70,6 +71,14 @@ pub(in crate::plan) fn described(desired: &Desired, droplet: &Droplet) -> Vec<Fi
         fields.push(made("tags", own.join(", ")));
     }
     fields
+}
+
+/// When a background step is ready, in words.
+fn ready_text(background: &BackgroundSpec) -> String {
+    background
+        .ready
+        .as_ref()
+        .map_or_else(|| "it runs".to_owned(), |ready| ready.probe.to_string())
 }
 
 fn source_text(source: &SourceSpec) -> String {

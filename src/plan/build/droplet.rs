@@ -1,16 +1,21 @@
 //! Droplets: created in groups, and each with what happens on it until it stays or goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::waits::{Waits, manifest_name};
 use super::{Draft, known};
 use crate::desired::{Desired, Droplet, Image};
 use crate::live::LiveDroplet;
 use crate::plan::step::{
-    DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef, VolumeUse,
+    CollectLog, DropletRef, DropletSpec, InventoryDroplet, NewDroplet, StepId, StepKind,
+    TaggedResource, VolumeRef, VolumeUse,
 };
 
 /// The API makes at most this many droplets in one call.
 const PER_CREATE: usize = 10;
+
+/// Why a run waits for steps of another droplet.
+const NEEDED: &str = "`needs`: runs of the other droplet must be done, its background steps ready";
 
 /// What becomes of a droplet when its runs are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,11 @@ pub(in crate::plan) struct PlannedDroplet<'a> {
 }
 
 impl PlannedDroplet<'_> {
+    /// Whether something is brought there or runs there.
+    pub fn works(&self) -> bool {
+        self.droplet.source.is_some() || !self.droplet.runs.is_empty()
+    }
+
     /// Whether it is made for its runs and goes with them.
     pub fn is_single_use(&self) -> bool {
         self.live.is_none() && self.end != End::Stays
@@ -53,10 +63,39 @@ pub(super) struct Life<'a> {
     pub required: Vec<StepId>,
     /// What must only have ended before the next run.
     pub ended: Vec<StepId>,
+    /// Steps on droplets that it needs: what must have succeeded, and what must only have ended.
+    pub needed: Vec<StepId>,
+    pub needed_ended: Vec<StepId>,
+    /// The login.
+    pub connect: Option<StepId>,
+    /// The step that writes the inventory.
+    pub prepared: Option<StepId>,
+    /// Steps that free it of volumes it no longer mounts.
+    pub releases: Vec<StepId>,
+    /// Runs and what brings back what they made.
+    pub work: Vec<StepId>,
+    /// What runs in the background.
+    pub backgrounds: Vec<Background>,
     /// What was mounted.
     pub mounts: Vec<Mounted<'a>>,
     /// The latest event.
     pub event: Option<StepId>,
+}
+
+/// A run step that runs on in the background.
+pub(super) struct Background {
+    /// Its position among the droplet's runs.
+    run: usize,
+    /// The step that starts it.
+    step: StepId,
+    /// What that needs on its own droplet.
+    required: Vec<StepId>,
+}
+
+/// What those wait for that need a droplet.
+struct Done {
+    required: Vec<StepId>,
+    ended: Vec<StepId>,
 }
 
 /// A volume that is mounted on a droplet.
@@ -77,6 +116,18 @@ pub(super) struct Mounted<'a> {
     pub hands_on: bool,
 }
 
+/// How steps speak of a droplet.
+fn reference(planned: &PlannedDroplet<'_>, created: Option<StepId>) -> Option<DropletRef> {
+    match (planned.live, created) {
+        (Some(live), _) => Some(known(live)),
+        (None, Some(step)) => Some(DropletRef::Created {
+            step,
+            name: planned.droplet.name.clone(),
+        }),
+        (None, None) => None,
+    }
+}
+
 impl<'a> Draft<'a> {
     /// Creates what must be created, in as few calls as the API allows, and does on each droplet
     /// what is to be done there.
@@ -87,13 +138,83 @@ impl<'a> Draft<'a> {
         expiry: &str,
     ) {
         let created = self.draw_creates(desired, droplets, expiry);
-        // What takes turns is drawn in turn: a step is drawn after what it waits for.
-        let mut order: Vec<usize> = (0..droplets.len()).collect();
-        order.sort_by_key(|&at| self.turns.place(&droplets[at].droplet.address));
-        for at in order {
-            self.draw_life(&droplets[at], created[at]);
-            self.note_activity(desired, &droplets[at]);
+        let inventory = self.draw_gathering(droplets, &created);
+        let waits = Waits::of(droplets);
+        let mut done: BTreeMap<&str, Vec<Done>> = BTreeMap::new();
+        // What is needed while others run outlives them.
+        let mut held: Vec<(&PlannedDroplet<'a>, Life<'a>)> = Vec::new();
+        let mut work: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
+        for position in waits.order_with(&self.turns.order(droplets), droplets) {
+            let planned = &droplets[position];
+            let name = manifest_name(planned.droplet);
+            let needed = planned.droplet.needs.iter();
+            let needed = needed.filter_map(|name| done.get(name.as_str())).flatten();
+            let Some(life) = self.draw_life(planned, created[position], inventory, needed) else {
+                continue;
+            };
+            done.entry(name).or_default().push(Done {
+                required: life.required.clone(),
+                ended: life.ended.clone(),
+            });
+            work.entry(name).or_default().extend(&life.work);
+            if !life.backgrounds.is_empty() && waits.has_dependants(name) {
+                held.push((planned, life));
+            } else {
+                let stop = self.draw_rest(planned, life, &[]);
+                work.entry(name).or_default().extend(stop);
+            }
         }
+        // Those that need come after those that are needed.
+        for (planned, life) in held.into_iter().rev() {
+            let name = manifest_name(planned.droplet);
+            let users: Vec<StepId> = waits
+                .dependants(name)
+                .filter_map(|user| work.get(user))
+                .flatten()
+                .copied()
+                .collect();
+            let stop = self.draw_rest(planned, life, &users);
+            work.entry(name).or_default().extend(stop);
+        }
+        for planned in droplets {
+            self.note_activity(desired, planned);
+        }
+    }
+
+    /// One step that knows every droplet of the environment, for all on which something runs.
+    fn draw_gathering(
+        &mut self,
+        droplets: &[PlannedDroplet<'a>],
+        created: &[Option<StepId>],
+    ) -> Option<StepId> {
+        if !droplets.iter().any(PlannedDroplet::works) {
+            return None;
+        }
+        let first = droplets.first()?;
+        let prefix = format!("{}-", self.scope.environment_name());
+        let entries = droplets.iter().zip(created);
+        let entries = entries.filter_map(|(planned, created)| {
+            let name = &planned.droplet.name;
+            Some(InventoryDroplet {
+                address: planned.droplet.address.clone(),
+                host: name.strip_prefix(&prefix).unwrap_or(name).to_owned(),
+                droplet: reference(planned, *created)?,
+            })
+        });
+        let entries = entries.collect();
+        let step = self.step(
+            &first.droplet.address,
+            StepKind::Gather { droplets: entries },
+        );
+        let creates: BTreeSet<StepId> = created.iter().flatten().copied().collect();
+        for create in creates {
+            self.graph.after(
+                create,
+                step,
+                "the inventory has the addresses of all droplets that could be made",
+            );
+        }
+        Some(step)
     }
 
     fn draw_creates(
@@ -176,25 +297,34 @@ impl<'a> Draft<'a> {
         created
     }
 
-    fn draw_life(&mut self, planned: &PlannedDroplet<'a>, created: Option<StepId>) {
-        let droplet = planned.droplet;
-        let reference = match (planned.live, created) {
-            (Some(live), _) => known(live),
-            (None, Some(step)) => DropletRef::Created {
-                step,
-                name: droplet.name.clone(),
-            },
-            (None, None) => return,
-        };
+    /// What is done on a droplet, but for what comes when nobody needs it any more.
+    fn draw_life<'d>(
+        &mut self,
+        planned: &PlannedDroplet<'a>,
+        created: Option<StepId>,
+        inventory: Option<StepId>,
+        needed: impl Iterator<Item = &'d Done> + Clone,
+    ) -> Option<Life<'a>> {
+        let reference = reference(planned, created)?;
         let releases = planned
             .live
             .and_then(|live| self.releases.get(&live.id).cloned())
             .unwrap_or_default();
         let mut life = Life {
             reference,
-            all: created.into_iter().chain(releases).collect(),
+            all: created.into_iter().chain(releases.clone()).collect(),
+            releases,
+            connect: None,
+            prepared: None,
             required: created.into_iter().collect(),
             ended: Vec::new(),
+            needed: needed
+                .clone()
+                .flat_map(|done| done.required.iter().copied())
+                .collect(),
+            needed_ended: needed.flat_map(|done| done.ended.iter().copied()).collect(),
+            work: Vec::new(),
+            backgrounds: Vec::new(),
             mounts: Vec::new(),
             event: created.or_else(|| {
                 planned
@@ -204,7 +334,24 @@ impl<'a> Draft<'a> {
         };
         self.draw_retagging(planned);
         self.draw_mounts(planned, created, &mut life);
+        self.draw_preparation(planned, inventory, &mut life);
         self.draw_runs(planned, &mut life);
+        // What waits for a droplet waits for what that waits for.
+        life.required.append(&mut life.needed);
+        life.ended.append(&mut life.needed_ended);
+        Some(life)
+    }
+
+    /// What comes when nobody needs a droplet any more: logs are brought back, and it goes unless it
+    /// stays. `users` are steps on other droplets that need what runs here. Returns the step that
+    /// stops it, if one does.
+    fn draw_rest(
+        &mut self,
+        planned: &PlannedDroplet<'a>,
+        mut life: Life<'a>,
+        users: &[StepId],
+    ) -> Option<StepId> {
+        self.draw_logs(planned, &mut life, users);
         if planned.end != End::Destroyed {
             self.draw_hand_over(planned, &mut life);
         }
@@ -215,8 +362,9 @@ impl<'a> Draft<'a> {
                     self.borne.extend(kept.cloned());
                     self.borne.extend(planned.add.iter().cloned());
                 }
+                None
             }
-            End::Destroyed | End::DestroyedOnSuccess => self.draw_end(planned, life),
+            End::Destroyed | End::DestroyedOnSuccess => self.draw_end(planned, life, users),
         }
     }
 
@@ -252,8 +400,7 @@ impl<'a> Draft<'a> {
         let address = &droplet.address;
         // What goes is unmounted first, which takes a login and the mounts it is to undo.
         let goes = planned.live.is_some() && planned.end != End::Stays;
-        let works = droplet.source.is_some()
-            || !droplet.runs.is_empty()
+        let works = planned.works()
             || (goes && !droplet.mounts.is_empty())
             || droplet
                 .mounts
@@ -297,6 +444,7 @@ impl<'a> Draft<'a> {
                 .needs(created, connect, "there must be a droplet to log in to");
         }
         life.all.push(connect);
+        life.connect = Some(connect);
         life.required = vec![connect];
         for mount in &droplet.mounts {
             if !due.contains(&mount.volume.as_str()) {
@@ -411,7 +559,8 @@ impl<'a> Draft<'a> {
             life.all.push(sync);
             life.required = vec![sync];
         }
-        for run in &droplet.runs {
+        life.required.extend(life.prepared);
+        for (position, run) in droplet.runs.iter().enumerate() {
             let step = self.step(
                 address,
                 StepKind::Run {
@@ -433,9 +582,29 @@ impl<'a> Draft<'a> {
                     "runs of a droplet come one after the other, artifacts in between",
                 );
             }
+            for &before in &life.needed {
+                self.graph.needs(before, step, NEEDED);
+            }
+            for &before in &life.needed_ended {
+                self.graph.after(before, step, NEEDED);
+            }
             life.all.push(step);
+            life.work.push(step);
             let mut ended = Vec::new();
-            if !run.artifacts.is_empty() {
+            if run.spec.background.is_some() {
+                for &release in &life.releases {
+                    self.graph.after(
+                        release,
+                        step,
+                        "what runs is stopped while a volume leaves the droplet",
+                    );
+                }
+                life.backgrounds.push(Background {
+                    run: position,
+                    step,
+                    required: life.required.clone(),
+                });
+            } else if !run.artifacts.is_empty() {
                 let collect = self.step(
                     address,
                     StepKind::Collect {
@@ -443,6 +612,7 @@ impl<'a> Draft<'a> {
                         run: run.spec.name.clone(),
                         cwd: run.spec.cwd.clone(),
                         patterns: run.artifacts.clone(),
+                        background: None,
                     },
                 );
                 for &before in &life.required {
@@ -458,14 +628,79 @@ impl<'a> Draft<'a> {
                     "artifacts are brought back also when the run failed",
                 );
                 life.all.push(collect);
+                life.work.push(collect);
                 ended.push(collect);
             }
             if run.spec.allow_failure {
                 ended.push(step);
             } else {
                 life.required = vec![step];
+                // They come before all that comes after this one.
+                life.needed.clear();
+                life.needed_ended.clear();
             }
             life.ended = ended;
+        }
+    }
+
+    /// The inventory, before the runs.
+    fn draw_preparation(
+        &mut self,
+        planned: &PlannedDroplet<'a>,
+        inventory: Option<StepId>,
+        life: &mut Life<'a>,
+    ) {
+        let (Some(inventory), Some(connect), false) =
+            (inventory, life.connect, planned.droplet.runs.is_empty())
+        else {
+            return;
+        };
+        let runs = planned.droplet.runs.iter();
+        let background = runs.filter(|run| run.spec.background.is_some());
+        let background = background.map(|run| run.spec.name.clone()).collect();
+        let step = self.step(
+            &planned.droplet.address,
+            StepKind::Prepare {
+                droplet: life.reference.clone(),
+                inventory,
+                background,
+            },
+        );
+        self.graph
+            .needs(inventory, step, "the inventory is written once it is known");
+        self.graph
+            .needs(connect, step, "writing the inventory needs a login");
+        life.all.push(step);
+        life.prepared = Some(step);
+    }
+
+    /// Logs and artifacts of what runs in the background: they are whole when all else is done.
+    fn draw_logs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life<'a>, users: &[StepId]) {
+        let reason = "a log is brought back once nothing needs what writes it any more";
+        let before: Vec<StepId> = life.work.iter().chain(users).copied().collect();
+        for background in &life.backgrounds {
+            let run = &planned.droplet.runs[background.run];
+            let collect = self.step(
+                &planned.droplet.address,
+                StepKind::Collect {
+                    droplet: life.reference.clone(),
+                    run: run.spec.name.clone(),
+                    cwd: run.spec.cwd.clone(),
+                    patterns: run.artifacts.clone(),
+                    background: Some(CollectLog {
+                        allow_failure: run.spec.allow_failure,
+                    }),
+                },
+            );
+            for &step in &background.required {
+                self.graph
+                    .needs(step, collect, "there is a log only if the run could begin");
+            }
+            self.graph.after(background.step, collect, reason);
+            for &step in &before {
+                self.graph.after(step, collect, reason);
+            }
+            life.all.push(collect);
         }
     }
 }

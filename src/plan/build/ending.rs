@@ -1,29 +1,65 @@
-//! The end of a droplet that goes: unmount, detach, destroy.
+//! The end of a droplet that goes: stop, unmount, detach, destroy.
+//!
+//! It is clean-up, done whatever happened, but where it hangs on the success of every run: a droplet
+//! whose run failed stays to be looked at.
 
 use super::Draft;
 use super::droplet::{End, Life, PlannedDroplet};
 use crate::plan::step::{StepId, StepKind};
 
 impl<'a> Draft<'a> {
-    /// Unmount, detach, destroy.
-    pub(super) fn draw_end(&mut self, planned: &PlannedDroplet<'a>, life: Life<'a>) {
+    /// Stop, unmount, detach, destroy; all of it once `users`, steps on other droplets that need what
+    /// runs here, have ended. Returns the step that stops it, if one does.
+    pub(super) fn draw_end(
+        &mut self,
+        planned: &PlannedDroplet<'a>,
+        life: Life<'a>,
+        users: &[StepId],
+    ) -> Option<StepId> {
         let droplet = planned.droplet;
         let address = &droplet.address;
         let gate: &[StepId] = match planned.end {
             End::DestroyedOnSuccess => &life.required,
             End::Stays | End::Destroyed => &[],
         };
+        let always = planned.end != End::DestroyedOnSuccess;
         let gate_reason = "it is only destroyed if every run succeeded";
         let mut before = life.all.clone();
+        before.extend_from_slice(users);
         let mut event = life.event;
+        let mut stopped = None;
+        if let (Some(connect), false) = (life.connect, life.backgrounds.is_empty()) {
+            let stop = self.removing(
+                address,
+                StepKind::StopBackground {
+                    droplet: life.reference.clone(),
+                },
+                always,
+            );
+            self.graph
+                .needs(connect, stop, "stopping what runs needs a login");
+            for &step in &before {
+                self.graph.after(
+                    step,
+                    stop,
+                    "what runs is stopped once nothing needs it any more",
+                );
+            }
+            for &step in gate {
+                self.graph.needs(step, stop, gate_reason);
+            }
+            before.push(stop);
+            stopped = Some(stop);
+        }
         let mut detaches = Vec::new();
         for mounted in &life.mounts {
-            let unmount = self.cleanup(
+            let unmount = self.removing(
                 address,
                 StepKind::Unmount {
                     droplet: life.reference.clone(),
                     path: mounted.path.clone(),
                 },
+                always,
             );
             // Whoever is next gets its turn also when this droplet could not have its own.
             if !mounted.hands_on {
@@ -34,13 +70,14 @@ impl<'a> Draft<'a> {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
             }
-            let detach = self.cleanup(
+            let detach = self.removing(
                 address,
                 StepKind::Detach {
                     volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
                     region: self.scope.region.clone(),
                 },
+                always,
             );
             if let Some(attach) = mounted.attach.filter(|_| !mounted.hands_on) {
                 self.graph
@@ -70,12 +107,13 @@ impl<'a> Draft<'a> {
                 self.hand_on(mounted, detach);
             }
         }
-        let destroy = self.cleanup(
+        let destroy = self.removing(
             address,
             StepKind::DestroyDroplet {
                 droplet: life.reference,
                 tag: self.environment_tag(),
             },
+            always,
         );
         for step in before {
             self.graph.after(
@@ -99,5 +137,6 @@ impl<'a> Draft<'a> {
             self.drop_tags(&live.tags);
         }
         self.destroys.push(destroy);
+        stopped
     }
 }

@@ -131,7 +131,7 @@ fn live_digest(live: &crate::live::Live) -> Digest {
     let Live {
         account,
         droplets,
-        // Only for messages: what they hold tells its volume.
+        // Whose a volume's droplet is changes no plan but one that is refused.
         holders: _,
         volumes,
         images,

@@ -12,6 +12,7 @@ mod removal;
 mod snapshot;
 mod turns;
 mod volume;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -25,7 +25,7 @@ impl<'a> Draft<'a> {
         let before = if volumes.is_empty() {
             Vec::new()
         } else {
-            self.draw_release(droplet, address, &volumes)
+            self.draw_release(droplet, address, &volumes, false)
         };
         let destroy = self.step(
             address,
@@ -53,17 +53,37 @@ impl<'a> Draft<'a> {
         destroy
     }
 
-    /// Unmounts and detaches volumes of a droplet that exists. Returns the steps.
+    /// Unmounts and detaches volumes of a droplet that exists. Returns the steps. From a droplet that
+    /// `stays` nothing is torn off: what cannot be unmounted is in use, and stays attached.
     pub fn draw_release(
         &mut self,
         droplet: &'a LiveDroplet,
         address: &Address,
         volumes: &[&'a LiveVolume],
+        stays: bool,
     ) -> Vec<StepId> {
         let mut steps = Vec::new();
         let reachable = droplet.status == DropletStatus::Active && droplet.public_ipv4.is_some();
         let connect = reachable.then(|| self.connect_known(droplet, address));
         steps.extend(connect);
+        let has_background = self
+            .scope
+            .droplets
+            .get(&droplet.name)
+            // What is no longer in the manifest may have had some.
+            .is_none_or(|droplet| droplet.has_background);
+        let stop = connect.filter(|_| has_background).map(|connect| {
+            let stop = self.step(
+                address,
+                StepKind::StopBackground {
+                    droplet: known(droplet),
+                },
+            );
+            self.graph
+                .needs(connect, stop, "stopping what runs needs a login");
+            stop
+        });
+        steps.extend(stop);
         for &volume in volumes {
             let unmount = connect.map(|connect| {
                 let path = self.mount_path(droplet, volume);
@@ -76,6 +96,10 @@ impl<'a> Draft<'a> {
                 );
                 self.graph
                     .needs(connect, unmount, "unmounting needs a login");
+                if let Some(stop) = stop {
+                    self.graph
+                        .after(stop, unmount, "a volume is unmounted once nothing uses it");
+                }
                 unmount
             });
             let detach = self.step(
@@ -88,19 +112,13 @@ impl<'a> Draft<'a> {
                     region: volume.region.clone(),
                 },
             );
-            if let Some(unmount) = unmount {
-                self.graph.after(
-                    unmount,
-                    detach,
-                    "a volume is unmounted before it is detached",
-                );
-            }
-            if let Some(connect) = connect {
-                self.graph.after(
-                    connect,
-                    detach,
-                    "a volume is unmounted before it is detached",
-                );
+            for before in unmount.into_iter().chain(connect) {
+                let reason = "a volume is unmounted before it is detached";
+                if stays {
+                    self.graph.needs(before, detach, reason);
+                } else {
+                    self.graph.after(before, detach, reason);
+                }
             }
             self.event(droplet.id, detach);
             self.freed.insert(&volume.id, detach);

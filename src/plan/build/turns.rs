@@ -1,13 +1,14 @@
 //! Turns: droplets that share a volume have it one after the other.
 //!
 //! All of them boot at the same time; attach, mount, runs, unmount and detach come in turn. One
-//! order holds for all volumes, so that no two droplets wait for each other's: first who has one of
-//! them already, then who can begin earliest, which ends soonest, then by address. Who stays hands a
+//! order holds for all volumes, so that no two droplets wait for each other's: after whom they need,
+//! first who has one of them already, then who can begin earliest, which ends soonest, then by address. Who stays hands a
 //! volume on only when it is unmounted; the last one keeps it, if it stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::droplet::{Life, Mounted, PlannedDroplet};
+use super::waits::manifest_name;
 use super::{Draft, expected};
 use crate::address::Address;
 use crate::desired::Droplet;
@@ -54,9 +55,15 @@ impl<'a> Turns<'a> {
         order.is_some_and(|order| order.last() != Some(&droplet))
     }
 
-    /// The place of a droplet; of those that take no turns it does not matter.
-    pub fn place(&self, droplet: &Address) -> usize {
-        self.places.get(droplet).copied().unwrap_or_default()
+    /// Positions of the droplets that take turns, in turn.
+    pub(super) fn order(&self, droplets: &[PlannedDroplet<'_>]) -> Vec<usize> {
+        let mut order: Vec<(usize, usize)> = droplets
+            .iter()
+            .enumerate()
+            .filter_map(|(at, planned)| Some((*self.places.get(&planned.droplet.address)?, at)))
+            .collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, at)| at).collect()
     }
 }
 
@@ -75,7 +82,8 @@ impl<'a> Draft<'a> {
         }
         let ends = self.graph.earliest_ends();
         let end = |step: StepId| ends.get(step.0 as usize).copied().unwrap_or_default();
-        let mut order: Vec<(bool, u64, &'a Address, usize)> = users
+        let depths = depths(takers);
+        let mut order: Vec<(usize, bool, u64, &'a Address, usize)> = users
             .values()
             .flatten()
             .collect::<BTreeSet<_>>()
@@ -95,12 +103,19 @@ impl<'a> Draft<'a> {
                     let first = taker.first.iter().copied().chain(counts).map(end).max();
                     first.unwrap_or_default() + expected::TO_BE_MADE
                 };
-                (!holds, begins, &taker.droplet.address, position)
+                let depth = depths.get(manifest_name(taker.droplet)).copied();
+                (
+                    depth.unwrap_or_default(),
+                    !holds,
+                    begins,
+                    &taker.droplet.address,
+                    position,
+                )
             })
             .collect();
         order.sort();
         let mut turns = Turns::default();
-        for (place, (_, _, address, position)) in order.into_iter().enumerate() {
+        for (place, (_, _, _, address, position)) in order.into_iter().enumerate() {
             turns.places.insert(address, place);
             for mount in &takers[position].droplet.mounts {
                 if users.contains_key(mount.volume.as_str()) {
@@ -209,4 +224,32 @@ impl<'a> Draft<'a> {
             self.events.insert(live.id, event);
         }
     }
+}
+
+/// How many droplets each must wait for, one after the other, by the names in the manifest.
+fn depths<'t>(takers: &[Taker<'t>]) -> BTreeMap<&'t str, usize> {
+    let needs: BTreeMap<&str, &[String]> = takers
+        .iter()
+        .map(|taker| (manifest_name(taker.droplet), taker.droplet.needs.as_slice()))
+        .collect();
+    let mut depths: BTreeMap<&str, usize> = needs.keys().map(|name| (*name, 0)).collect();
+    // As often as the longest way has steps; a circle, which the manifest's checks refuse, ends too.
+    for _ in 0..needs.len() {
+        let mut grown = false;
+        for (name, needed) in &needs {
+            let deepest = needed
+                .iter()
+                .filter_map(|name| depths.get(name.as_str()))
+                .max();
+            let depth = deepest.map_or(0, |deepest| deepest + 1);
+            if depth > depths[name] {
+                depths.insert(name, depth);
+                grown = true;
+            }
+        }
+        if !grown {
+            break;
+        }
+    }
+    depths
 }

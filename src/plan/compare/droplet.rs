@@ -60,6 +60,7 @@ pub(in crate::plan) fn compare(
         source: _,
         runs: _,
         after_run: _,
+        needs: _,
     } = desired;
     let LiveDroplet {
         id: _,

@@ -1,6 +1,8 @@
 //! Worked examples: what the planner says of them.
 
 use super::*;
+use crate::address::Address;
+use crate::plan::StepKind;
 use crate::plan::tests::world::{World, nothing};
 
 const QUICKSTART: &str = r#"
@@ -72,7 +74,7 @@ fn a_first_apply() {
 
     Steps:
        1  ssh_key         create ssh_key
-       2  firewall        create tags
+       2  environment     create tags
        3  firewall        create firewall  after 2
        4  volume.data     create volume  after 2
        5  snapshot.base   create droplet  after 1, 3
@@ -82,7 +84,7 @@ fn a_first_apply() {
        9  snapshot.base   power off  after 8
       10  snapshot.base   take snapshot  after 9
       11  snapshot.base   tag snapshot  after 10
-      12  snapshot.base   destroy droplet  after ~5, ~6, ~7, ~8, ~9, ~10, ~11
+      12  snapshot.base   destroy droplet  after ~5..~11
       13  droplet.runner  create droplet  after 11
       14  droplet.runner  connect  after 13
       15  droplet.runner  attach  after 4, 14
@@ -90,12 +92,14 @@ fn a_first_apply() {
       17  droplet.runner  sync  after 16
       18  droplet.runner  run tests  after 17
       19  droplet.runner  collect artifacts of tests  after 17, ~18
-      20  droplet.runner  unmount /mnt/data  after 16, ~17, ~18, ~19
-      21  droplet.runner  detach  after 15, ~16, ~17, ~18, ~19, ~20
-      22  droplet.runner  destroy droplet  after ~13, ~14, ~15, ~16, ~17, ~18, ~19, ~20, ~21
-      23  firewall        delete tags  after ~12, ~22
+      20  droplet.runner  unmount /mnt/data  after 16, ~17..~19
+      21  droplet.runner  detach  after 15, ~16..~20
+      22  droplet.runner  destroy droplet  after ~13..~21
+      23  environment     delete tags  after ~12, ~22
 
-    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h
+        while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
+        is taken.
     ");
 }
 
@@ -121,7 +125,7 @@ fn a_second_apply_only_runs() {
           run tests: python3 -m unittest [at most 1h]
 
     Steps:
-       1  firewall        create tags
+       1  environment     create tags
        2  droplet.runner  create droplet  after 1
        3  droplet.runner  connect  after 2
        4  droplet.runner  attach  after 3
@@ -129,12 +133,13 @@ fn a_second_apply_only_runs() {
        6  droplet.runner  sync  after 5
        7  droplet.runner  run tests  after 6
        8  droplet.runner  collect artifacts of tests  after 6, ~7
-       9  droplet.runner  unmount /mnt/data  after 5, ~6, ~7, ~8
-      10  droplet.runner  detach  after 4, ~5, ~6, ~7, ~8, ~9
-      11  droplet.runner  destroy droplet  after ~2, ~3, ~4, ~5, ~6, ~7, ~8, ~9, ~10
-      12  firewall        delete tags  after ~11
+       9  droplet.runner  unmount /mnt/data  after 5, ~6..~8
+      10  droplet.runner  detach  after 4, ~5..~9
+      11  droplet.runner  destroy droplet  after ~2..~10
+      12  environment     delete tags  after ~11
 
-    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about $0.01 for this run.
+    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about
+        $0.01 for this run.
     ");
 }
 
@@ -169,7 +174,7 @@ fn a_test_leaves_only_what_the_project_owns() {
 
     Steps:
        1  ssh_key         create ssh_key
-       2  firewall        create tags
+       2  environment     create tags
        3  firewall        create firewall  after 2
        4  volume.data     create volume  after 2
        5  snapshot.base   create droplet  after 1, 3
@@ -179,7 +184,7 @@ fn a_test_leaves_only_what_the_project_owns() {
        9  snapshot.base   power off  after 8
       10  snapshot.base   take snapshot  after 9
       11  snapshot.base   tag snapshot  after 10
-      12  snapshot.base   destroy droplet  after ~5, ~6, ~7, ~8, ~9, ~10, ~11
+      12  snapshot.base   destroy droplet  after ~5..~11
       13  droplet.runner  create droplet  after 11
       14  droplet.runner  connect  after 13
       15  droplet.runner  attach  after 4, 14
@@ -187,14 +192,16 @@ fn a_test_leaves_only_what_the_project_owns() {
       17  droplet.runner  sync  after 16
       18  droplet.runner  run tests  after 17
       19  droplet.runner  collect artifacts of tests  after 17, ~18
-      20  droplet.runner  unmount /mnt/data  after 16, ~17, ~18, ~19
-      21  droplet.runner  detach  after 15, ~16, ~17, ~18, ~19, ~20
-      22  droplet.runner  destroy droplet  after ~13, ~14, ~15, ~16, ~17, ~18, ~19, ~20, ~21
+      20  droplet.runner  unmount /mnt/data  after 16, ~17..~19
+      21  droplet.runner  detach  after 15, ~16..~20
+      22  droplet.runner  destroy droplet  after ~13..~21
       23  firewall        delete firewall  after ~3, ~12, ~22
       24  ssh_key         delete ssh_key  after ~1, ~12, ~22
-      25  firewall        delete tags  after ~12, ~22, ~23
+      25  environment     delete tags  after ~12, ~22, ~23
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h while up, $0.10/month kept, about $0.02 for this run; price unknown of snapshot.base.
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h
+        while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
+        is taken.
     ");
     let live = World::execute(&plan, &nothing());
     assert!(live.droplets.is_empty() && live.firewalls.is_empty() && live.ssh_keys.is_empty());
@@ -221,9 +228,9 @@ fn a_destroy_keeps_what_the_project_owns() {
       = snapshot.base stays (app-base-3a480a623158): the project's: `destroy --project` removes it
 
     Steps:
-      1  firewall  delete firewall
-      2  ssh_key   delete ssh_key
-      3  firewall  delete tags  after ~1
+      1  firewall     delete firewall
+      2  ssh_key      delete ssh_key
+      3  environment  delete tags  after ~1
 
     Destroyed or replaced:
       - ssh_key (app-main)
@@ -261,7 +268,7 @@ fn a_destroy_keeps_what_the_project_owns() {
       2  snapshot.base  prune app-base-3a480a623158
       3  firewall       delete firewall
       4  ssh_key        delete ssh_key
-      5  firewall       delete tags  after ~1, ~2, ~3
+      5  environment    delete tags  after ~1..~3
 
     Destroyed or replaced:
       - ssh_key (app-main)
@@ -433,7 +440,7 @@ fn a_volume_moves_to_another_droplet() {
         volume: app-data -> ()
     1 droplet.web connect <- []
     2 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [1]
-    3 droplet.web detach <- [~1 ~2]
+    3 droplet.web detach <- [2]
     4 droplet.other create droplet <- []
     5 droplet.other connect <- [4]
     6 droplet.other attach <- [3 5]
@@ -509,10 +516,11 @@ fn what_leaves_the_manifest_goes() {
     - droplet.web (app-main-web) it is no longer in the manifest
     1 firewall delete firewall <- []
     2 droplet.web connect <- []
-    3 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2]
-    4 droplet.web detach <- [~2 ~3]
-    5 droplet.web destroy droplet <- [~2 ~3 ~4]
-    6 firewall delete tags <- [~1 ~5]
+    3 droplet.web stop background steps <- [2]
+    4 droplet.web unmount /dev/disk/by-id/scsi-0DO_Volume_app-data <- [2 ~3]
+    5 droplet.web detach <- [~2 ~4]
+    6 droplet.web destroy droplet <- [~2 ~3 ~4 ~5]
+    7 firewall delete tags <- [~1 ~6]
     ");
 }
 
@@ -588,7 +596,7 @@ fn what_an_earlier_run_left_is_finished_or_removed() {
     ~ snapshot.base (app-base-034c92e01a97) an earlier run took it and could not tag it any more
         tags: () -> dewpoint, dewpoint:app
     - snapshot.base (app-main-builder.base) an earlier run left this builder
-    - droplet.web (app-main-web) an earlier run could not destroy it
+    - droplet.web (app-main-web) it is still there, and `after_run: destroy` leaves none after its runs
     - droplet.web (app-main-web) an earlier run made it although one of its name was there
     > droplet.web is destroyed whatever happens
     1 snapshot.base destroy droplet <- []
@@ -617,16 +625,116 @@ fn a_droplet_that_is_used_again() {
     );
     insta::assert_snapshot!(changes(&yaml, &kept()), @r"
     > droplet.web is destroyed if every run succeeded
-    1 droplet.web connect <- []
-    2 droplet.web mount /mnt/data <- [1]
-    3 droplet.web run soft <- [2]
-    4 droplet.web run hard <- [2 ~3]
-    5 droplet.web collect artifacts of hard <- [2 ~4]
-    6 droplet.web unmount /mnt/data <- [4 ~5]
-    7 droplet.web detach <- [4 ~5 ~6]
-    8 droplet.web destroy droplet <- [4 ~5 ~6 ~7]
-    9 firewall delete tags <- [~8]
+    1 droplet.web gather inventory <- []
+    2 droplet.web connect <- []
+    3 droplet.web mount /mnt/data <- [2]
+    4 droplet.web prepare <- [1 2]
+    5 droplet.web run soft <- [3 4]
+    6 droplet.web run hard <- [3 4 ~5]
+    7 droplet.web collect artifacts of hard <- [3 4 ~6]
+    8 droplet.web unmount /mnt/data <- [6 ~7]
+    9 droplet.web detach <- [6 ~7 ~8]
+    10 droplet.web destroy droplet <- [6 ~7 ~8 ~9]
+    11 firewall delete tags <- [~10]
     ");
+}
+
+/// Clean-up is done whatever happened: what hangs on success must not be.
+#[test]
+fn only_what_goes_whatever_happens_is_clean_up() {
+    let ends = |after_run: &str, goal: Goal| -> Vec<bool> {
+        let yaml = KEPT.replace(
+            "    volumes:",
+            &format!("    run: [{{ name: t, command: \"true\" }}]\n    after_run: {after_run}\n    volumes:"),
+        );
+        let plan = plan(&desired(&yaml), &applied(&yaml, &nothing()), goal).expect("a plan");
+        plan.steps
+            .iter()
+            .filter(|step| {
+                matches!(
+                    step.kind,
+                    StepKind::Unmount { .. }
+                        | StepKind::Detach { .. }
+                        | StepKind::DestroyDroplet { .. }
+                ) && step.address == Address::droplet("web")
+            })
+            .map(|step| step.cleanup)
+            .collect()
+    };
+    assert_eq!(ends("destroy", Goal::Apply), [true; 3]);
+    assert_eq!(ends("destroy_on_success", Goal::Apply), [false; 3]);
+    assert_eq!(ends("destroy_on_success", Goal::Test), [true; 3]);
+}
+
+#[test]
+fn lowering_and_raising_the_count_leaves_the_first_alone() {
+    let counted = |count: u32| {
+        KEPT.replace(
+            "    volumes: [{ volume: data, mount: /mnt/data }]\n",
+            &format!("    count: {count}\n"),
+        )
+    };
+    let one = applied(&counted(1), &nothing());
+    let id = one.droplets[0].id;
+    let two = applied(&counted(2), &one);
+    assert_eq!(two.droplets.len(), 2);
+    insta::assert_snapshot!(changes(&counted(2), &one), @r"
+    + droplet.web[2] (app-main-web-2) 
+        size: () -> s-1vcpu-1gb
+        image: () -> app-base-034c92e01a97
+    1 droplet.web[2] create droplet <- []
+    ");
+    insta::assert_snapshot!(changes(&counted(1), &two), @r"
+    - droplet.web-2 (app-main-web-2) it is no longer in the manifest
+    1 droplet.web-2 destroy droplet <- []
+    ");
+    let one = applied(&counted(1), &two);
+    assert_eq!(one.droplets.len(), 1);
+    assert_eq!(one.droplets[0].id, id);
+}
+
+#[test]
+fn a_project_that_goes_takes_snapshots_along_that_were_never_tagged() {
+    let mut live = kept();
+    live.images[0].tags.clear();
+    let mut other = live.images[0].clone();
+    other.id += 1;
+    other.name = "app-other-0123456789ab".to_owned();
+    live.images.push(other);
+    let plan = crate::plan::destroy(&scope(KEPT), &live, true, &[]).expect("a plan");
+    assert_checked(&plan, &live);
+    let after = World::execute(&plan, &live);
+    let left: Vec<&str> = after
+        .images
+        .iter()
+        .map(|image| image.name.as_str())
+        .collect();
+    assert_eq!(left, ["app-other-0123456789ab"]);
+}
+
+#[test]
+fn a_droplet_whose_tag_was_taken_by_hand_is_destroyed_all_the_same() {
+    let mut live = kept();
+    live.droplets[0]
+        .tags
+        .retain(|tag| tag != "dewpoint:app:main");
+    let plan = crate::plan::destroy(&scope(KEPT), &live, false, &[]).expect("a plan");
+    assert_checked(&plan, &live);
+    assert!(World::execute(&plan, &live).droplets.is_empty());
+}
+
+#[test]
+fn a_volume_that_a_ghost_still_holds_is_no_fault_of_the_plan() {
+    let yaml = KEPT;
+    let mut live = kept();
+    // Either side may lag: the volume says so, the droplet does not.
+    live.droplets[0].tags.clear();
+    live.droplets[0].volume_ids.clear();
+    assert!(plan(&desired(yaml), &live, Goal::Test).is_ok());
+    // And the other way round.
+    let mut live = kept();
+    live.volumes[0].droplet_ids.clear();
+    assert!(plan(&desired(yaml), &live, Goal::Test).is_ok());
 }
 
 #[test]
@@ -702,7 +810,8 @@ fn droplets_of_one_shape_are_made_together() {
         [
             "create 10 droplets",
             "create 10 droplets",
-            "create 3 droplets"
-        ]
+            "create 2 droplets"
+        ],
+        "the one that is there is the first of them"
     );
 }

@@ -30,10 +30,15 @@ fn manifests() -> impl Strategy<Value = String> {
             0..3_usize,
         )
             .prop_map(move |(image, size, many, after, tags, runs, mounts)| {
-                let runs = ["", "", "artifacts: [a]", "allow_failure: true, artifacts: [b]"]
+                let runs = ["background: true, ready: { tcp: 80 }", "", "artifacts: [a]", "allow_failure: true, artifacts: [b], background: true"]
                     .iter()
                     .enumerate()
                     .take(runs)
+                    .map(|(i, more)| {
+                        // Nothing runs on that takes turns.
+                        let shares = mounts > 0 && !(many.is_empty() && name == "web");
+                        if shares { (i, more.replace("background: true", "retries: 0").replace(", ready: { tcp: 80 }", "")) } else { (i, (*more).to_owned()) }
+                    })
                     .map(|(i, more)| format!("{{ name: r{i}, command: \"true\", {more} }}"))
                     .collect::<Vec<_>>()
                     .join(", ");
@@ -55,9 +60,16 @@ fn manifests() -> impl Strategy<Value = String> {
         0..3_u32,
         1..3_u32,
         any::<bool>(),
-        1..3_u32,
+        any::<bool>(),
     )
-        .prop_map(|(which, web, api, recipe, keep, walled, _)| {
+        .prop_map(|(which, web, api, recipe, keep, walled, waits)| {
+            let api = if which.len() == 2 && web.contains("background") {
+                let (rest, _) = api.split_once("    volumes:").expect("a list");
+                format!("{rest}    volumes: []\n")
+            } else {
+                api
+            };
+            let api = if waits && which.len() == 2 { format!("{api}    needs: [web]\n") } else { api };
             let droplets: String = which
                 .into_iter()
                 .map(|at| if at == 0 { web.as_str() } else { api.as_str() })

@@ -2,6 +2,7 @@
 
 mod golden;
 mod laws;
+mod needs;
 mod refusals;
 mod renames;
 mod turns;
@@ -92,6 +93,7 @@ fn text(plan: &Plan) -> String {
         place: "DigitalOcean",
         all_steps: true,
         width: 100,
+        folds: true,
     };
     plan_text::render(plan, view)
 }

@@ -2,7 +2,7 @@
 
 use super::world::nothing;
 use super::*;
-use crate::live::{DropletStatus, LiveFirewall};
+use crate::live::{DropletStatus, ImageOffer, LiveFirewall};
 use crate::plan::destroy;
 use crate::units::Money;
 
@@ -78,6 +78,19 @@ fn a_volume_that_someone_else_holds() {
     insta::assert_snapshot!(check(PLAIN, &live), @r"
     volume.data: it is attached to droplet 4711, which is not of this environment [dewpoint::plan::attached_elsewhere]
       help: detach it there first; if that droplet was just destroyed, try again in half a minute
+    ");
+}
+
+#[test]
+fn a_droplet_that_is_off_gets_no_volume() {
+    let yaml = "version: 1\nproject: app\nregion: nyc3\nvolumes:\n  data: { size: 1GiB }\ndroplets:\n  web:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n";
+    let mut live = applied(yaml, &nothing());
+    live.droplets[0].status = DropletStatus::Off;
+    assert!(plan(&desired(yaml), &live, Goal::Apply).is_ok());
+    let yaml = format!("{yaml}    volumes: [{{ volume: data, mount: /mnt/data }}]\n");
+    insta::assert_snapshot!(check(&yaml, &live), @r"
+    droplet.web: droplet 104 is off, so no volume can be mounted there [dewpoint::plan::not_running]
+      help: power it on, or delete it so that it is made anew
     ");
 }
 
@@ -208,8 +221,8 @@ fn a_project_that_others_use() {
     insta::assert_snapshot!(refused(destroy(&scope(PLAIN), &live, true, &[])), @r"
     other environments of the project have droplets: app-pr-1-web (environment pr-1) [dewpoint::plan::in_use]
       help: destroy those environments first, each with `destroy --env NAME`
-    volume.data: it is attached to droplet 104, which is not of this environment [dewpoint::plan::attached_elsewhere]
-      help: detach it there first
+    volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 1970-01-01T00:00:00Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
+      help: wait until that one is done with it, or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
     ");
     let plan = destroy(&scope(PLAIN), &live, false, &[]).expect("a plan");
     assert!(!plan.has_changes(), "{}", text(&plan));
@@ -223,18 +236,6 @@ fn prices_of_a_plan() {
     // A droplet for $6 and ten gibibytes at $0.10.
     assert_eq!(plan.cost.monthly_kept, money("7"));
     assert_eq!(plan.cost.expected_once, money("0.01"));
-}
-
-#[test]
-fn a_volume_that_another_environment_holds() {
-    let other = PLAIN.replace("project: app", "project: app\nenvironment: pr-1");
-    let mut live = applied(&other, &nothing());
-    live.holders = std::mem::take(&mut live.droplets);
-    live.holders[0].created_at = NOW - 600;
-    insta::assert_snapshot!(check(PLAIN, &live), @r"
-    volume.data: it is attached to droplet `app-pr-1-web` of environment pr-1, which was made at 2026-09-21T14:03:20Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
-      help: wait until it is done, or empty it with `dewpoint destroy --env pr-1`; with `access: clone` no environment waits for another
-    ");
 }
 
 #[test]
@@ -268,4 +269,102 @@ fn someone_s_own_volume_is_used_where_it_is_and_never_changed() {
     assert_checked(&gone, &live);
     let live = super::world::World::execute(&gone, &live);
     assert_eq!(live.volumes, before);
+}
+
+#[test]
+fn images_that_are_not_there_or_not_for_this() {
+    let mut live = nothing();
+    let offer = |min_disk_gib: u32, region: &str, status: &str| {
+        Some(ImageOffer {
+            min_disk_gib,
+            regions: vec![region.to_owned()],
+            status: status.to_owned(),
+        })
+    };
+    live.catalog.images = [
+        ("mars-os", None),
+        ("ubuntu-24-04", None),
+        ("huge", offer(100, "nyc3", "available")),
+        ("far", offer(1, "sfo3", "available")),
+        ("old", offer(1, "nyc3", "retired")),
+    ]
+    .map(|(slug, offer)| (slug.to_owned(), offer))
+    .into();
+    live.catalog.distributions = [
+        "debian-12-x64",
+        "fedora-41-x64",
+        "ubuntu-22-04-x64",
+        "ubuntu-24-04-x64",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let yaml = r#"
+version: 1
+project: app
+region: nyc3
+snapshots:
+  base: { from: ubuntu-24-04, size: s-1vcpu-1gb }
+droplets:
+  mars: { image: mars-os, size: s-1vcpu-1gb }
+  huge: { image: huge, size: s-1vcpu-1gb }
+  far: { image: far, size: s-1vcpu-1gb }
+  old: { image: old, size: s-1vcpu-1gb }
+"#;
+    insta::assert_snapshot!(check(yaml, &live), @r"
+    snapshot.base: there is no image `ubuntu-24-04` [dewpoint::plan::image]
+      help: use the slug of a distribution, such as ubuntu-24-04-x64, ubuntu-22-04-x64, debian-12-x64, fedora-41-x64, or the id of an image
+    droplet.far: image far is in sfo3, not in nyc3 [dewpoint::plan::image]
+      help: use another image, or one of its regions
+    droplet.huge: size s-1vcpu-1gb has 25 GiB of disk, and its image needs 100 GiB [dewpoint::plan::disk]
+      help: use a size with at least 100 GiB of disk
+    droplet.mars: there is no image `mars-os` [dewpoint::plan::image]
+      help: use the slug of a distribution, such as debian-12-x64, fedora-41-x64, ubuntu-22-04-x64, ubuntu-24-04-x64, or the id of an image
+    droplet.old: image old is `retired`, so nothing can be made from it [dewpoint::plan::image]
+      help: use another image
+    ");
+    let slugs = desired(yaml).public_images();
+    assert!(
+        slugs
+            .iter()
+            .map(String::as_str)
+            .eq(["far", "huge", "mars-os", "old", "ubuntu-24-04"])
+    );
+
+    // Only what something is made from: no call for a plan that changes nothing.
+    let of = |live: &Live| {
+        plan(&desired(PLAIN), live, Goal::Apply)
+            .expect("a plan")
+            .public_images()
+    };
+    assert!(
+        of(&nothing())
+            .into_iter()
+            .eq(["ubuntu-24-04-x64".to_owned()])
+    );
+    assert!(of(&applied(PLAIN, &nothing())).is_empty());
+}
+
+#[test]
+fn a_volume_that_another_environment_holds_is_told_by_names() {
+    let mut live = applied(PLAIN, &nothing());
+    let mut other = live.droplets.remove(0);
+    other.name = "app-pr-1-web".to_owned();
+    other.tags = vec![
+        "dewpoint".to_owned(),
+        "dewpoint:app".to_owned(),
+        "dewpoint:app:pr-1".to_owned(),
+        "dewpoint-expires:1790043200".to_owned(),
+    ];
+    other.created_at = NOW - 600;
+    live.holders = vec![other];
+    insta::assert_snapshot!(check(PLAIN, &live), @r"
+    volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 2026-09-21T14:03:20Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
+      help: wait until that one is done with it, or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
+    ");
+    live.holders[0].tags.clear();
+    live.holders[0].name = "box".to_owned();
+    insta::assert_snapshot!(check(PLAIN, &live), @r"
+    volume.data: it is attached to droplet box, which is not of this environment [dewpoint::plan::attached_elsewhere]
+      help: detach it there first
+    ");
 }

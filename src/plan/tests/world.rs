@@ -44,6 +44,7 @@ pub(super) fn nothing() -> Live {
                 available: true,
                 features: vec!["storage".to_owned()],
             }],
+            ..Catalog::default()
         },
         ..Live::default()
     }
@@ -341,7 +342,10 @@ impl World {
                     });
                 }
             }
+            StepKind::Gather { .. } => {}
             StepKind::Connect { droplet, .. }
+            | StepKind::Prepare { droplet, .. }
+            | StepKind::StopBackground { droplet }
             | StepKind::Provision { droplet, .. }
             | StepKind::Sync { droplet, .. }
             | StepKind::Run { droplet, .. }

@@ -109,6 +109,7 @@ fn plan(count: u32) -> Plan {
             command: "/opt/venv/bin/python -m pytest --junitxml=report.xml tests/ --timeout 60 -q --maxfail 5\necho done\n".to_owned(),
             timeout: Seconds(1_800),
             once: false,
+            background: None,
         }],
         after_run: "is destroyed".to_owned(),
         fields: vec![
@@ -143,6 +144,7 @@ fn plan(count: u32) -> Plan {
         cost: Cost {
             hourly_while_up: money("0.0714"),
             monthly_kept: money("5.00"),
+            monthly_droplets: money("0"),
             expected_once: money("0.0123"),
             expected_seconds: 240,
             unpriced: vec![],
@@ -209,6 +211,7 @@ fn steps(count: u32) -> Vec<Step> {
                 retries: 0,
                 allow_failure: false,
                 once: None,
+                background: None,
             },
         };
         let destroy = StepKind::DestroyDroplet {

@@ -95,10 +95,16 @@ impl Story {
 
     /// What stands under it all.
     fn end(&self, plan: &Plan) -> String {
+        self.end_at(plan, None)
+    }
+
+    /// The same on a terminal.
+    fn end_at(&self, plan: &Plan, width: Option<usize>) -> String {
         let view = outcome::View {
             palette: Palette::PLAIN,
             run_folder: ".dewpoint/runs/01M0",
             flags: " --local",
+            width,
         };
         outcome::render(plan, &self.0, view)
     }
@@ -186,11 +192,11 @@ fn a_run_line_by_line() {
     insta::assert_snapshot!(story.lines(&plan), @r"
     run 01M0: 5 steps
     ok droplet.runner[1] create droplet (1.5 s, droplet 3164444 at 203.0.113.7)
-      waiting 61 s: GET /v2/droplets is held back by the rate limit
+      GET /v2/droplets is held back by the rate limit; waiting 61 s
     ok droplet.runner[1] sync (1.5 s, 12 files, 3 sent)
     > droplet.runner[1] run tests
     droplet.runner[1] | 4 passed
-      droplet.runner[1] run tests: try 2 in 1.0 s: exit status 1
+      droplet.runner[1] run tests: exit status 1; try 2 in 1.0 s
     FAILED droplet.runner[1] run tests (allowed) (75 s): exit status 1
     SIGINT: no new steps; removing what is ephemeral (once more to stop at once)
     FAILED droplet.runner[1] destroy droplet (75 s): the connection to droplet.runner[1] was lost while bringing files
@@ -217,7 +223,7 @@ fn the_end_of_a_run_that_went_well() {
 
     Done: 5 of 5 steps done, 16 s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db)
-    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     help: `dewpoint destroy --local` removes what is up
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
@@ -246,8 +252,8 @@ fn the_end_of_a_run_whose_tests_failed() {
 
     Failed: 4 of 5 steps done, 1 failed, 16 s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db)
-    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
-    help: `dewpoint apply --local` runs again what failed, `dewpoint destroy --local` removes what is up
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
+    help: `dewpoint apply --local` runs all run steps again, but for `when: once` that has succeeded, `dewpoint destroy --local` removes what is up
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
 }
@@ -279,7 +285,7 @@ fn the_end_of_a_run_that_left_droplets_up() {
 
     Failed: 2 of 5 steps done, 1 failed, 2 skipped, 13 s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.runner[1..3] (shop-main-runner-1 to shop-main-runner-3), $0.0268/h
-    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     help: `dewpoint apply --local` goes on from here, `dewpoint destroy --local` removes what is up
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
@@ -307,9 +313,155 @@ fn the_end_of_a_run_that_was_stopped_at_once() {
 
     Interrupted: 1 of 5 steps done, 1 stopped, 3 skipped, 12 s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db), $0.0089/h
-    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch)
+    Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     May be left: droplet.runner[1] (shop-main-runner-1)
     help: `dewpoint apply --local` goes on from here, `dewpoint destroy --local` finds and removes what is left
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
+}
+
+#[test]
+fn a_builder_that_was_destroyed_is_not_kept() {
+    let mut plan = plan(1);
+    plan.changes = vec![super::change(
+        "snapshot.base",
+        "shop-main-builder.base",
+        crate::plan::Action::Delete,
+        (
+            crate::plan::Cause::Leftover,
+            "an earlier run left this builder",
+        ),
+    )];
+    plan.steps[4].address = "snapshot.base".parse().expect("an address");
+    plan.steps[4].kind = crate::plan::StepKind::DestroyDroplet {
+        droplet: crate::plan::step::DropletRef::Known {
+            id: 1,
+            name: "shop-main-builder.base".to_owned(),
+        },
+        tag: "dewpoint:shop:main".to_owned(),
+    };
+    let destroyed = Story::new().did(&plan, 4, "").finished(0, 0, false, "0");
+    insta::assert_snapshot!(destroyed.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests           skipped: the run ended before it
+
+    Done: 5 of 5 steps done, 4.5 s in all, 21 API calls, $0.0012 of droplets.
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+    let still_there = Story::new().finished(0, 5, false, "0");
+    insta::assert_snapshot!(still_there.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests           skipped: the run ended before it
+
+    Done: 0 of 5 steps done, 5 skipped, 1.5 s in all, 21 API calls, $0.0012 of droplets.
+    Up: the builder of snapshot.base (shop-main-builder.base)
+    help: `dewpoint apply --local` runs all run steps again, but for `when: once` that has succeeded, `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
+
+#[test]
+fn runs_tell_of_tries_and_of_what_was_done_before_and_notices_are_told_again() {
+    let plan = plan(2);
+    let story = Story::new()
+        .started(&plan, 3)
+        .then(EventKind::Retried {
+            step: Some(StepId(3)),
+            attempt: 2,
+            wait_ms: 1_000,
+            reason: "exit status 1".to_owned(),
+        })
+        .done(3, "at try 2")
+        .did(&plan, 6, "has succeeded before")
+        .then(EventKind::Notice {
+            text: "the artifact `report.xml` matched nothing on shop-main-runner-1".to_owned(),
+        })
+        .finished(0, 0, false, "0");
+    insta::assert_snapshot!(story.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests    1.5 s  ok at try 2
+      droplet.runner[2]  tests           skipped: has succeeded before
+
+    note: the artifact `report.xml` matched nothing on shop-main-runner-1
+
+    Done: 5 of 8 steps done, 10 s in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.db (shop-main-db)
+    Kept: volume.models (shop-models), volume.old (shop-old), $5.00/month
+    help: `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
+
+#[test]
+fn a_terminal_is_told_the_end_of_the_output_and_long_lines_hang() {
+    let plan = plan(1);
+    let failure = Failure {
+        tail: (1..=20)
+            .map(|line| format!("line {line} {}", "x".repeat(100)))
+            .collect(),
+        ..tests_failed()
+    };
+    let story = Story::new()
+        .failed(&plan, 3, failure)
+        .finished(1, 0, false, "0");
+    insta::assert_snapshot!(story.end_at(&plan, Some(60)), @r"
+
+    Runs:
+      droplet.runner[1]  tests     75 s  FAILED: exit status 1
+
+    error: droplet.runner[1] run tests [dewpoint::run::exit]
+      exit status 1
+      last output:
+        line 16 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+        line 17 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+        line 18 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+        line 19 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+        line 20 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+
+    Failed: 4 of 5 steps done, 1 failed, 4.5 s in all, 21 API
+        calls, $0.0012 of droplets.
+    Up: droplet.db (shop-main-db)
+    Kept: volume.models (shop-models), volume.old (shop-old),
+        $5.00/month
+    help: `dewpoint apply --local` runs all run steps again, but
+        for `when: once` that has succeeded, `dewpoint destroy
+        --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+    assert!(story.end(&plan).contains("line 1 x"), "a file is told all");
+}
+
+#[test]
+fn what_is_kept_is_priced_once() {
+    let mut plan = plan(1);
+    plan.changes
+        .retain(|change| change.address.to_string() == "volume.models");
+    plan.cost.monthly_kept = money("11.00");
+    plan.cost.monthly_droplets = money("6.00");
+    plan.cost.unpriced = vec!["snapshot.base".to_owned()];
+    plan.steps[1].address = "snapshot.base".parse().expect("an address");
+    plan.steps[1].kind = crate::plan::StepKind::TakeSnapshot {
+        droplet: super::droplet(1),
+        name: "shop-base-1".to_owned(),
+    };
+    let story = Story::new()
+        .did(&plan, 0, "")
+        .did(&plan, 1, "")
+        .finished(0, 0, false, "0.0089");
+    insta::assert_snapshot!(story.end(&plan), @r"
+
+    Runs:
+      droplet.runner[1]  tests           skipped: the run ended before it
+
+    Done: 5 of 5 steps done, 7.5 s in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.runner[1] (shop-main-runner-1), $0.0089/h
+    Kept: volume.models (shop-models), snapshot.base (shop-base-1), $5.00/month and the price of snapshot.base, which the next plan knows
+    help: `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+    let summary = crate::report::plan_text::summary(&plan, Palette::PLAIN);
+    insta::assert_snapshot!(summary, @"No changes. Every apply: 1 run; 5 steps; about 4 min; $0.0714/h while up ($6.00/month for droplets that stay), $5.00/month kept, about $0.0123 for this run; the price of snapshot.base shows once it is taken.");
 }

@@ -1,0 +1,130 @@
+//! How an error is shown: in one layout with the failures of a run, unless there is a place in a
+//! file to underline.
+
+use std::fmt;
+
+use miette::{Diagnostic, MietteHandler, ReportHandler};
+
+use crate::report::fold::fold;
+use crate::report::style::Palette;
+
+/// Draws errors.
+pub(super) struct Problem {
+    /// Draws those that point into a file.
+    pub(super) pointing: MietteHandler,
+    /// Colours of standard error.
+    pub(super) palette: Palette,
+    /// Width of the screen; `None` off a terminal, where a sentence stays one line.
+    pub(super) width: Option<usize>,
+}
+
+impl ReportHandler for Problem {
+    fn debug(&self, error: &dyn Diagnostic, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if points(error) {
+            return self.pointing.debug(error, f);
+        }
+        let text = render(error, self.palette);
+        f.write_str(
+            match self.width {
+                Some(width) => fold(&text, width),
+                None => text,
+            }
+            .trim_end(),
+        )
+    }
+}
+
+/// Whether an error, or one it consists of, has a place in a file.
+fn points(error: &dyn Diagnostic) -> bool {
+    let labelled = error
+        .labels()
+        .is_some_and(|mut labels| labels.next().is_some());
+    labelled
+        || error
+            .related()
+            .is_some_and(|mut related| related.any(points))
+}
+
+fn render(error: &dyn Diagnostic, palette: Palette) -> String {
+    let mut out = String::new();
+    write(&mut out, error, &palette.bad("error: "), "", palette);
+    out
+}
+
+fn write(out: &mut String, error: &dyn Diagnostic, before: &str, indent: &str, palette: Palette) {
+    let message = error.to_string();
+    let code = match error.code() {
+        Some(code) => palette.faint(&format!(" [{code}]")),
+        None => String::new(),
+    };
+    out.push_str(&format!("{indent}{before}{message}{code}\n"));
+    let mut said = message;
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !said.contains(&text) {
+            out.push_str(&format!("{indent}  caused by: {text}\n"));
+        }
+        said = text;
+        cause = inner.source();
+    }
+    for part in error.related().into_iter().flatten() {
+        write(out, part, "", &format!("{indent}  "), palette);
+    }
+    if let Some(help) = error.help() {
+        let word = palette.running("help:");
+        out.push_str(&format!("{indent}  {word} {help}\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::error::CliError;
+    use crate::plan::{Refusal, RefusalKind, Refusals};
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_do() {
+        let error = CliError::Write {
+            path: "standard output".to_owned(),
+            cause: std::io::Error::other("no space left"),
+        };
+        insta::assert_snapshot!(render(&error, Palette::PLAIN), @r"
+        error: cannot write standard output [dewpoint::cli::write]
+          caused by: no space left
+        ");
+    }
+
+    #[test]
+    fn a_refused_plan_names_each_reason_with_its_way_out() {
+        let refusal = |address: &str, kind, reason: &str, help: &str| Refusal {
+            address: Some(address.parse().expect("an address")),
+            kind,
+            reason: reason.to_owned(),
+            help: help.to_owned(),
+        };
+        let refusals = Refusals {
+            refusals: vec![
+                refusal(
+                    "droplet.t",
+                    RefusalKind::Size,
+                    "there is no such size",
+                    "choose another",
+                ),
+                refusal(
+                    "volume.data",
+                    RefusalKind::Shrink,
+                    "it would shrink",
+                    "make a new one",
+                ),
+            ],
+        };
+        insta::assert_snapshot!(render(&refusals, Palette::PLAIN), @r"
+        error: the plan is refused [dewpoint::plan::refused]
+          droplet.t: there is no such size [dewpoint::plan::size]
+            help: choose another
+          volume.data: it would shrink [dewpoint::plan::shrink]
+            help: make a new one
+        ");
+    }
+}
