@@ -86,18 +86,20 @@ fn a_first_apply() {
       11  snapshot.base   tag snapshot  after 10
       12  snapshot.base   destroy droplet  after ~5..~11
       13  droplet.runner  create droplet  after 11
-      14  droplet.runner  connect  after 13
-      15  droplet.runner  attach  after 4, 14
-      16  droplet.runner  mount /mnt/data  after 15
-      17  droplet.runner  sync  after 16
-      18  droplet.runner  run tests  after 17
-      19  droplet.runner  collect artifacts of tests  after 17, ~18
-      20  droplet.runner  unmount /mnt/data  after 16, ~17..~19
-      21  droplet.runner  detach  after 15, ~16..~20
-      22  droplet.runner  destroy droplet  after ~13..~21
-      23  environment     delete tags  after ~12, ~22
+      14  droplet.runner  gather inventory  after ~13
+      15  droplet.runner  connect  after 13
+      16  droplet.runner  attach  after 4, 15
+      17  droplet.runner  mount /mnt/data  after 16
+      18  droplet.runner  prepare  after 14, 15
+      19  droplet.runner  sync  after 17
+      20  droplet.runner  run tests  after 18, 19
+      21  droplet.runner  collect artifacts of tests  after 18, 19, ~20
+      22  droplet.runner  unmount /mnt/data  after 17, ~18..~21
+      23  droplet.runner  detach  after 16, ~17..~22
+      24  droplet.runner  destroy droplet  after ~13, ~15..~23
+      25  environment     delete tags  after ~12, ~24
 
-    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 23 steps; about 7 min; $0.0089/h
+    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h
         while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
         is taken.
     ");
@@ -127,18 +129,20 @@ fn a_second_apply_only_runs() {
     Steps:
        1  environment     create tags
        2  droplet.runner  create droplet  after 1
-       3  droplet.runner  connect  after 2
-       4  droplet.runner  attach  after 3
-       5  droplet.runner  mount /mnt/data  after 4
-       6  droplet.runner  sync  after 5
-       7  droplet.runner  run tests  after 6
-       8  droplet.runner  collect artifacts of tests  after 6, ~7
-       9  droplet.runner  unmount /mnt/data  after 5, ~6..~8
-      10  droplet.runner  detach  after 4, ~5..~9
-      11  droplet.runner  destroy droplet  after ~2..~10
-      12  environment     delete tags  after ~11
+       3  droplet.runner  gather inventory  after ~2
+       4  droplet.runner  connect  after 2
+       5  droplet.runner  attach  after 4
+       6  droplet.runner  mount /mnt/data  after 5
+       7  droplet.runner  prepare  after 3, 4
+       8  droplet.runner  sync  after 6
+       9  droplet.runner  run tests  after 7, 8
+      10  droplet.runner  collect artifacts of tests  after 7, 8, ~9
+      11  droplet.runner  unmount /mnt/data  after 6, ~7..~10
+      12  droplet.runner  detach  after 5, ~6..~11
+      13  droplet.runner  destroy droplet  after ~2, ~4..~12
+      14  environment     delete tags  after ~13
 
-    No changes. Every apply: 1 run; 12 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about
+    No changes. Every apply: 1 run; 14 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about
         $0.01 for this run.
     ");
 }
@@ -186,20 +190,22 @@ fn a_test_leaves_only_what_the_project_owns() {
       11  snapshot.base   tag snapshot  after 10
       12  snapshot.base   destroy droplet  after ~5..~11
       13  droplet.runner  create droplet  after 11
-      14  droplet.runner  connect  after 13
-      15  droplet.runner  attach  after 4, 14
-      16  droplet.runner  mount /mnt/data  after 15
-      17  droplet.runner  sync  after 16
-      18  droplet.runner  run tests  after 17
-      19  droplet.runner  collect artifacts of tests  after 17, ~18
-      20  droplet.runner  unmount /mnt/data  after 16, ~17..~19
-      21  droplet.runner  detach  after 15, ~16..~20
-      22  droplet.runner  destroy droplet  after ~13..~21
-      23  firewall        delete firewall  after ~3, ~12, ~22
-      24  ssh_key         delete ssh_key  after ~1, ~12, ~22
-      25  environment     delete tags  after ~12, ~22, ~23
+      14  droplet.runner  gather inventory  after ~13
+      15  droplet.runner  connect  after 13
+      16  droplet.runner  attach  after 4, 15
+      17  droplet.runner  mount /mnt/data  after 16
+      18  droplet.runner  prepare  after 14, 15
+      19  droplet.runner  sync  after 17
+      20  droplet.runner  run tests  after 18, 19
+      21  droplet.runner  collect artifacts of tests  after 18, 19, ~20
+      22  droplet.runner  unmount /mnt/data  after 17, ~18..~21
+      23  droplet.runner  detach  after 16, ~17..~22
+      24  droplet.runner  destroy droplet  after ~13, ~15..~23
+      25  firewall        delete firewall  after ~3, ~12, ~24
+      26  ssh_key         delete ssh_key  after ~1, ~12, ~24
+      27  environment     delete tags  after ~12, ~24, ~25
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 27 steps; about 7 min; $0.0089/h
         while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
         is taken.
     ");

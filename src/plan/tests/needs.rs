@@ -58,29 +58,30 @@ fn a_server_is_ready_before_its_client_runs_and_goes_after_it() {
           run fill: ./fill [at most 1h]
 
     Steps:
-       1  ssh_key         create ssh_key
-       2  firewall        create tags
-       3  volume.data     create volume  after 2
-       4  droplet.client  create 2 droplets  after 1, 2
-       5  droplet.client  gather inventory  after ~4
-       6  droplet.server  connect  after 4
-       7  droplet.server  attach  after 3, 6
-       8  droplet.server  mount /mnt/data  after 7
-       9  droplet.server  prepare  after 5, 6
-      10  droplet.server  start serve  after 8, 9
-      11  droplet.server  run fill  after 10
-      12  droplet.client  connect  after 4
-      13  droplet.client  prepare  after 5, 12
-      14  droplet.client  run tests  after 11, 13
-      15  droplet.client  destroy droplet  after ~4, ~12, ~13, ~14
-      16  droplet.server  collect log of serve  after 8, 9, ~10, ~11, ~14
-      17  droplet.server  stop background steps  after 6, ~7, ~8, ~9, ~10, ~11, ~14, ~16
-      18  droplet.server  unmount /mnt/data  after 8, ~9, ~10, ~11, ~14, ~16, ~17
-      19  droplet.server  detach  after 7, ~8, ~9, ~10, ~11, ~14, ~16, ~17, ~18
-      20  droplet.server  destroy droplet  after ~4, ~6, ~7, ~8, ~9, ~10, ~11, ~14, ~16, ~17, ~18, ~19
-      21  firewall        delete tags  after ~15, ~20
+       1  ssh_key                         create ssh_key
+       2  environment                     create tags
+       3  volume.data                     create volume  after 2
+       4  droplet.client, droplet.server  create 2 droplets  after 1, 2
+       5  droplet.client                  gather inventory  after ~4
+       6  droplet.server                  connect  after 4
+       7  droplet.server                  attach  after 3, 6
+       8  droplet.server                  mount /mnt/data  after 7
+       9  droplet.server                  prepare  after 5, 6
+      10  droplet.server                  start serve  after 8, 9
+      11  droplet.server                  run fill  after 10
+      12  droplet.client                  connect  after 4
+      13  droplet.client                  prepare  after 5, 12
+      14  droplet.client                  run tests  after 11, 13
+      15  droplet.client                  destroy droplet  after ~4, ~12..~14
+      16  droplet.server                  collect log of serve  after 8, 9, ~10, ~11, ~14
+      17  droplet.server                  stop background steps  after 6, ~7..~11, ~14, ~16
+      18  droplet.server                  unmount /mnt/data  after 8, ~9..~11, ~14, ~16, ~17
+      19  droplet.server                  detach  after 7, ~8..~11, ~14, ~16..~18
+      20  droplet.server                  destroy droplet  after ~4, ~6..~11, ~14, ~16..~19
+      21  environment                     delete tags  after ~15, ~20
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 21 steps; about 4 min; $0.0179/h while up, $0.10/month kept, about $0.02 for this run.
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 21 steps; about 4 min; $0.0179/h
+        while up, $0.10/month kept, about $0.02 for this run.
     ");
     let why = plan
         .edges
@@ -122,7 +123,8 @@ fn droplets_that_stay_bring_logs_back_and_nothing_is_stopped() {
        9  droplet.client  run tests  after 6, 8
       10  droplet.server  collect log of serve  after 3, 4, ~5, ~6, ~9
 
-    No changes. Every apply: 3 runs; 10 steps; about 3 min; $0.0179/h while up, $12.10/month kept.
+    No changes. Every apply: 3 runs; 10 steps; about 3 min; $0.0179/h while up ($12.00/month for
+        droplets that stay), $0.10/month kept.
     ");
     // What runs is stopped before the volume is taken from under it.
     let moved = yaml.replace("    volumes: [{ volume: data, mount: /mnt/data }]\n", "");
