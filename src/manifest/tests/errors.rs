@@ -214,8 +214,5 @@ fn paths_of_this_side_are_placed_where_they_stand() {
         .map(|place| &text[place])
         .collect();
     assert_eq!(places, ["keys/id", "./a", "./nothere"]);
-    assert_eq!(
-        unusable("dewpoint.yaml", text.as_bytes(), Vec::new()).is_none(),
-        true
-    );
+    assert!(unusable("dewpoint.yaml", text.as_bytes(), Vec::new()).is_none());
 }
