@@ -117,11 +117,18 @@ impl Terminal {
 pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Write {
+        // A pipe whose reader went away, a terminal that was closed.
+        Err(cause)
+            if cause.kind() == std::io::ErrorKind::BrokenPipe
+                || cause.raw_os_error() == Some(libc::EIO) =>
+        {
+            Ok(())
+        }
+        Err(cause) => Err(CliError::Write {
             path: "standard output".to_owned(),
             cause,
         }),
-        _ => Ok(()),
+        Ok(()) => Ok(()),
     }
 }
 
