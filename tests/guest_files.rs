@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use dewpoint::desired::spec::VolumeUse;
 use dewpoint::digest::Digest;
 use dewpoint::guest::{
     FirstBoot, GuestError, HostKey, Identity, Mounted, Session, Target, UserKey, collect,
@@ -143,7 +144,15 @@ async fn volumes(rig: &Rig) {
         .await
         .expect("a volume");
     rig.host.attach("v1", "data", 1).await.expect("attached");
-    let mount = || mount_volume(&session, "data", Filesystem::Ext4, "/mnt/data");
+    let mount = || {
+        mount_volume(
+            &session,
+            "data",
+            Filesystem::Ext4,
+            VolumeUse::Own,
+            "/mnt/data",
+        )
+    };
     let made = mount().await.expect("mounted");
     let expected = Mounted {
         formatted: true,
@@ -153,7 +162,7 @@ async fn volumes(rig: &Rig) {
     ok(&session, "echo kept >/mnt/data/file").await;
     assert!(mount().await.expect("mounted").already);
 
-    let error = mount_volume(&session, "data", Filesystem::Ext4, "/mnt")
+    let error = mount_volume(&session, "data", Filesystem::Ext4, VolumeUse::Own, "/mnt")
         .await
         .expect_err("refused");
     assert!(matches!(error, GuestError::BadTarget { .. }), "{error:?}");
@@ -183,9 +192,15 @@ async fn volumes(rig: &Rig) {
         "kept\n2G"
     );
     unmount(&session, "/mnt/data").await.expect("unmounted");
-    let error = mount_volume(&session, "data", Filesystem::Xfs, "/mnt/data")
-        .await
-        .expect_err("refused");
+    let error = mount_volume(
+        &session,
+        "data",
+        Filesystem::Xfs,
+        VolumeUse::Own,
+        "/mnt/data",
+    )
+    .await
+    .expect_err("refused");
     assert!(
         matches!(error, GuestError::WrongFilesystem { .. }),
         "{error:?}"

@@ -144,6 +144,18 @@ every_call! {
             tags: tags(),
         }),
     ],
+    Call::CopyVolume { .. } => [
+        Call::CopyVolume {
+            spec: VolumeSpec { name: text("eval-pr-1-models"), region: text("nyc3"), size: Gib(50), tags: tags() },
+            snapshot: text(UUID),
+        },
+    ],
+    Call::VolumeSnapshots => [Call::VolumeSnapshots],
+    Call::SnapshotsOfVolume { .. } => [Call::SnapshotsOfVolume { id: text(UUID) }],
+    Call::SnapshotVolume { .. } => [
+        Call::SnapshotVolume { id: text(UUID), name: text("eval-models-0123456789ab"), tags: tags() },
+    ],
+    Call::DeleteVolumeSnapshot { .. } => [Call::DeleteVolumeSnapshot { id: text(UUID) }],
     Call::DeleteVolume { .. } => [Call::DeleteVolume { id: text(UUID) }],
     Call::AttachVolume { .. } => [
         Call::AttachVolume { id: text(UUID), droplet: 3_164_444, region: text("nyc3") },

@@ -286,8 +286,11 @@ impl Client {
                     let backoff = throttles.next().unwrap_or(timing.fault_max);
                     // "In 0 seconds" is no answer to keep asking by.
                     let wait = asked.filter(|wait| !wait.is_zero()).unwrap_or(backoff);
-                    if begun.elapsed() + wait > timing.throttle_deadline {
-                        return Err(error_of(request, outcome));
+                    let error = error_of(request, outcome);
+                    // Ten minutes are for the caller to spend.
+                    let is_told = request.limit == Limit::VolumeSnapshot && error.is_too_soon();
+                    if is_told || begun.elapsed() + wait > timing.throttle_deadline {
+                        return Err(error);
                     }
                     attempt += 1;
                     // The gate is what makes this request wait, with all others of its limit.

@@ -96,6 +96,22 @@ pub enum CloudError {
     #[diagnostic(transparent)]
     Refused(Box<Refusal>),
 
+    /// The API takes a snapshot of a volume only so often.
+    #[error("volume {volume} had a snapshot taken within the last 10 minutes")]
+    #[diagnostic(
+        code(dewpoint::cloud::too_soon),
+        help(
+            "run the command again in 10 minutes: the API takes one snapshot of a volume in that time"
+        )
+    )]
+    TooSoon {
+        /// The volume's id.
+        volume: String,
+        /// What the API said.
+        #[source]
+        cause: Box<CloudError>,
+    },
+
     /// An answer that is not the API's: a proxy's page, a redirect.
     #[error("{call} was answered with status {status} and {what}")]
     #[diagnostic(
@@ -321,6 +337,12 @@ impl CloudError {
         self.status() == Some(409)
     }
 
+    /// Whether the API does this only so often, and will not for some minutes.
+    #[must_use]
+    pub fn is_too_soon(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == 429 && refusal.message.contains("one request per"))
+    }
+
     /// Whether the API could not make sense of the request or the state it meets: status 422.
     #[must_use]
     pub fn is_unprocessable(&self) -> bool {
@@ -359,6 +381,7 @@ impl CloudError {
             Self::Unreachable { .. }
             | Self::Vanished { .. }
             | Self::NameTaken { .. }
+            | Self::TooSoon { .. }
             | Self::BatchSize(_)
             | Self::BadToken { .. }
             | Self::BadEndpoint { .. }

@@ -30,6 +30,7 @@ mod ssh_keys;
 mod tags;
 pub mod timing;
 mod transport;
+mod volume_snapshots;
 mod volumes;
 mod wait;
 mod wire;

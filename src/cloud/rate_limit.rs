@@ -59,7 +59,7 @@ impl RateLimit {
     pub fn admit(&self, limit: Limit, now: Instant) -> Result<(), Instant> {
         let mut state = self.state();
         let closed = match limit {
-            Limit::Token => state.closed,
+            Limit::Token | Limit::VolumeSnapshot => state.closed,
             Limit::KeyList => state.closed.max(state.key_list_closed),
         };
         if let Some(until) = closed.filter(|until| *until > now) {
@@ -102,7 +102,7 @@ impl RateLimit {
     pub fn close(&self, limit: Limit, until: Instant) {
         let mut state = self.state();
         let closed = match limit {
-            Limit::Token => &mut state.closed,
+            Limit::Token | Limit::VolumeSnapshot => &mut state.closed,
             Limit::KeyList => &mut state.key_list_closed,
         };
         *closed = (*closed).max(Some(until));

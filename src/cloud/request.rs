@@ -69,6 +69,10 @@ pub enum Call {
         id: String,
     },
     CreateVolume(VolumeSpec),
+    CopyVolume {
+        spec: VolumeSpec,
+        snapshot: String,
+    },
     DeleteVolume {
         id: String,
     },
@@ -81,6 +85,18 @@ pub enum Call {
         id: String,
         droplet: u64,
         region: String,
+    },
+    VolumeSnapshots,
+    SnapshotsOfVolume {
+        id: String,
+    },
+    SnapshotVolume {
+        id: String,
+        name: String,
+        tags: Vec<String>,
+    },
+    DeleteVolumeSnapshot {
+        id: String,
     },
     ResizeVolume {
         id: String,
@@ -172,6 +188,8 @@ pub enum Limit {
     Token,
     /// Listing SSH keys: 10 per 60 s of its own, which slows nothing else.
     KeyList,
+    /// Snapshots of a volume: one per 10 minutes of each, which is told and not waited for.
+    VolumeSnapshot,
 }
 
 /// A request, ready to be sent.
@@ -310,6 +328,30 @@ impl Call {
                     "tags": spec.tags,
                 }),
             ),
+            Self::CopyVolume { spec, snapshot } => Request::post(
+                "/v2/volumes",
+                json!({
+                    "name": spec.name,
+                    "region": spec.region,
+                    "size_gigabytes": spec.size.0,
+                    "snapshot_id": snapshot,
+                    "tags": spec.tags,
+                }),
+            ),
+            Self::VolumeSnapshots => Request::list("/v2/snapshots").with("resource_type", "volume"),
+            Self::SnapshotsOfVolume { id } => {
+                Request::list(format!("/v2/volumes/{}/snapshots", segment(id)))
+            }
+            Self::SnapshotVolume { id, name, tags } => Request {
+                limit: Limit::VolumeSnapshot,
+                ..Request::post(
+                    format!("/v2/volumes/{}/snapshots", segment(id)),
+                    json!({ "name": name, "tags": tags }),
+                )
+            },
+            Self::DeleteVolumeSnapshot { id } => {
+                Request::delete(format!("/v2/snapshots/{}", segment(id)))
+            }
             Self::DeleteVolume { id } => Request::delete(format!("/v2/volumes/{}", segment(id))),
             Self::AttachVolume {
                 id,

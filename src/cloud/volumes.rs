@@ -66,7 +66,28 @@ impl Client {
     /// # Errors
     /// [`CloudError::NameTaken`] when the name is another's; else when the API refuses.
     pub async fn create_volume(&self, spec: &VolumeSpec) -> Result<LiveVolume, CloudError> {
-        let call = Call::CreateVolume(spec.clone());
+        self.new_volume(&Call::CreateVolume(spec.clone()), spec)
+            .await
+    }
+
+    /// Makes a volume that holds what a snapshot of a volume holds. One of that name that bears our
+    /// tags is taken for it. Its size is the snapshot's.
+    ///
+    /// # Errors
+    /// [`CloudError::NameTaken`] when the name is another's; else when the API refuses.
+    pub async fn copy_volume(
+        &self,
+        spec: &VolumeSpec,
+        snapshot: &str,
+    ) -> Result<LiveVolume, CloudError> {
+        let call = Call::CopyVolume {
+            spec: spec.clone(),
+            snapshot: snapshot.to_owned(),
+        };
+        self.new_volume(&call, spec).await
+    }
+
+    async fn new_volume(&self, call: &Call, spec: &VolumeSpec) -> Result<LiveVolume, CloudError> {
         const CREATE: &str = "POST /v2/volumes";
         let mut patience = Patience::new(self, self.timing().fault_deadline);
         // Once an answer was lost, no later error says that nothing was made.
@@ -79,7 +100,7 @@ impl Client {
             }
         };
         loop {
-            let error = match self.read::<Volume>(&call, "volume").await {
+            let error = match self.read::<Volume>(call, "volume").await {
                 Ok(mut volume) => {
                     // The answer to a create may leave out what was just said.
                     volume.tags.get_or_insert_with(|| spec.tags.clone());

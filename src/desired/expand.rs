@@ -32,7 +32,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
             .iter()
             .filter_map(|mount| {
                 let volume = manifest.volumes.get(&mount.volume)?;
-                let name = volume_name(manifest, &mount.volume, volume.scope);
+                let name = volume_name(manifest, &mount.volume, volume);
                 Some((name, mount.mount.clone()))
             })
             .collect();
@@ -65,10 +65,24 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
             .iter()
             .map(|(name, volume)| {
                 (
-                    volume_name(manifest, name, volume.scope),
+                    volume_name(manifest, name, volume),
                     Address::Volume(name.clone()),
                 )
             })
+            .collect(),
+        was: manifest
+            .volumes
+            .iter()
+            .filter_map(|(name, volume)| {
+                let was = volume.was.as_ref()?;
+                let now = volume_name(manifest, name, volume);
+                Some((now, volume_name(manifest, was, volume)))
+            })
+            .collect(),
+        existing: manifest
+            .volumes
+            .values()
+            .filter_map(|volume| volume.existing.clone())
             .collect(),
         snapshots: manifest.snapshots.keys().cloned().collect(),
     }
@@ -114,8 +128,11 @@ pub(super) fn sorted(mut tags: Vec<String>) -> Vec<String> {
     tags
 }
 
-pub(super) fn volume_name(manifest: &Manifest, name: &str, scope: schema::Scope) -> String {
-    match scope {
+pub(super) fn volume_name(manifest: &Manifest, name: &str, volume: &schema::Volume) -> String {
+    if let Some(existing) = &volume.existing {
+        return existing.clone();
+    }
+    match volume.scope {
         schema::Scope::Project => names::project_volume(&manifest.project, name),
         schema::Scope::Environment => {
             names::environment_volume(&manifest.project, &manifest.environment, name)

@@ -103,6 +103,10 @@ pub struct Scope {
     pub droplets: BTreeMap<String, ScopeDroplet>,
     /// The manifest's volumes by their names on DigitalOcean.
     pub volumes: BTreeMap<String, Address>,
+    /// Of those, names of volumes that are someone's own.
+    pub existing: BTreeSet<String>,
+    /// What volumes were called before they were renamed, by what they would be called now.
+    pub was: BTreeMap<String, String>,
     /// Names of the manifest's snapshots.
     pub snapshots: BTreeSet<String>,
 }
@@ -154,8 +158,8 @@ pub struct Volume {
     pub address: Address,
     /// Its name on DigitalOcean.
     pub name: String,
-    /// Its size.
-    pub size: Gib,
+    /// Its size; none when it is someone's own, which is used and never changed.
+    pub size: Option<Gib>,
     /// The file system it has or gets.
     pub filesystem: Filesystem,
     /// Whose it is.

@@ -22,6 +22,17 @@ pub struct FirewallSpec {
     pub tags: Vec<String>,
 }
 
+/// What mounting may do to a volume first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeUse {
+    /// One of dewpoint's own: it gets its file system while it is blank, which grows with it.
+    #[default]
+    Own,
+    /// Someone's own: it is mounted as it is, or not at all.
+    Existing,
+}
+
 /// What a volume shall be. Always made raw: dewpoint makes the file system itself, behind a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeSpec {

@@ -31,6 +31,18 @@ pub(super) fn volumes(manifest: &Manifest) -> Result<Vec<Volume>, DesiredError> 
     let mut volumes = Vec::new();
     for (name, volume) in &manifest.volumes {
         let address = Address::Volume(name.clone());
+        if volume.existing.is_some() {
+            // Whoever made it says what it bears.
+            volumes.push(Volume {
+                address,
+                name: volume_name(manifest, name, volume),
+                size: None,
+                filesystem: volume.filesystem,
+                scope: schema::Scope::Project,
+                tags: Vec::new(),
+            });
+            continue;
+        }
         let Some(size) = volume.size else {
             return Err(DesiredError::VolumeWithoutSize(address));
         };
@@ -47,8 +59,8 @@ pub(super) fn volumes(manifest: &Manifest) -> Result<Vec<Volume>, DesiredError> 
         tags.push(volume_spec_tag(&owner, volume.filesystem));
         volumes.push(Volume {
             address,
-            name: volume_name(manifest, name, volume.scope),
-            size,
+            name: volume_name(manifest, name, volume),
+            size: Some(size),
             filesystem: volume.filesystem,
             scope: volume.scope,
             tags: sorted(tags),

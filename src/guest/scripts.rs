@@ -5,6 +5,7 @@
 
 use super::shell::quote;
 use super::sync::STATE_FOLDER;
+use crate::desired::spec::VolumeUse;
 use crate::digest::Digest;
 use crate::manifest::schema::Filesystem;
 
@@ -77,9 +78,10 @@ esac"#
 
 /// Mounts a volume: waits for its device, makes the file system while it is blank, grows it when
 /// the device is larger, and says on standard output what it did (`formatted`, `grown`, `already`).
+/// Someone's own volume is neither formatted nor grown.
 #[must_use]
-pub fn mount_volume(volume: &str, filesystem: Filesystem, path: &str) -> String {
-    mount_volume_in(volume, filesystem, path, Places::REAL)
+pub fn mount_volume(volume: &str, filesystem: Filesystem, usage: VolumeUse, path: &str) -> String {
+    mount_volume_in(volume, filesystem, usage, path, Places::REAL)
 }
 
 pub(super) fn filesystem_name(filesystem: Filesystem) -> &'static str {
@@ -92,6 +94,7 @@ pub(super) fn filesystem_name(filesystem: Filesystem) -> &'static str {
 pub(super) fn mount_volume_in(
     volume: &str,
     filesystem: Filesystem,
+    usage: VolumeUse,
     path: &str,
     places: Places<'_>,
 ) -> String {
@@ -105,6 +108,7 @@ pub(super) fn mount_volume_in(
 device={device}
 path={path}
 wanted={wanted}
+changes={changes}
 mounts={root}/proc/self/mountinfo
 {FUNCTIONS}
 waited=0
@@ -143,6 +147,7 @@ if [ -z "$there" ]; then
         exit {OTHER_FILESYSTEM}
       fi ;;
     2)
+      if [ "$changes" = no ]; then echo 'nothing (it is blank)'; exit {OTHER_FILESYSTEM}; fi
       need "mkfs.$wanted"
       said=$("mkfs.$wanted" -q "$node" 2>&1 </dev/null) || {{ printf '%s\n' "$said" >&2; exit 1; }}
       echo formatted ;;
@@ -150,7 +155,7 @@ if [ -z "$there" ]; then
   esac
 fi
 
-if [ "$wanted" = ext4 ] && is_short; then
+if [ "$wanted" = ext4 ] && [ "$changes" = yes ] && is_short; then
   if [ -z "$there" ] || ! resize2fs "$node" >/dev/null 2>&1; then
     # A kernel that does not grow it while mounted does so when it is not.
     if [ -n "$there" ]; then unmount "$path" || exit {BUSY}; there=; fi
@@ -168,7 +173,7 @@ if [ -z "$there" ]; then
 else
   echo already
 fi
-if [ "$wanted" = xfs ]; then
+if [ "$wanted" = xfs ] && [ "$changes" = yes ]; then
   need xfs_growfs
   before=$(blocks)
   said=$(xfs_growfs -d "$path" 2>&1) || {{ printf '%s\n' "$said" >&2; exit 1; }}
@@ -177,6 +182,10 @@ fi
 exit 0"#,
         path = quote(&format!("{root}{path}")),
         wanted = filesystem_name(filesystem),
+        changes = match usage {
+            VolumeUse::Own => "yes",
+            VolumeUse::Existing => "no",
+        },
         root = root,
         waits = device_seconds * 5,
     )

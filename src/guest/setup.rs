@@ -10,6 +10,7 @@ use super::error::GuestError;
 use super::exec::{Said, Status};
 use super::scripts;
 use super::target;
+use crate::desired::spec::VolumeUse;
 use crate::digest::Digest;
 use crate::manifest::schema::Filesystem;
 
@@ -64,7 +65,8 @@ pub async fn wait_first_boot(session: &Session) -> Result<FirstBoot, GuestError>
     }
 }
 
-/// Mounts an attached volume, making its file system if it is blank and growing it if it is short.
+/// Mounts an attached volume. One of dewpoint's own gets its file system if it is blank, which grows
+/// if it is short; someone's own is mounted as it is.
 ///
 /// # Errors
 /// When the volume does not show up, holds something else (nothing is written to it then), or its
@@ -73,10 +75,11 @@ pub async fn mount_volume(
     session: &Session,
     volume: &str,
     filesystem: Filesystem,
+    usage: VolumeUse,
     path: &str,
 ) -> Result<Mounted, GuestError> {
     check_mount(path)?;
-    let script = scripts::as_root(&scripts::mount_volume(volume, filesystem, path));
+    let script = scripts::as_root(&scripts::mount_volume(volume, filesystem, usage, path));
     let doing = format!("mounting {volume} at {path}");
     let said = ours(session, &script, &doing, MOUNT_LIMIT).await?;
     mounted(session.label(), volume, filesystem, path, &said)

@@ -12,5 +12,5 @@ mod resources;
 pub use catalog::{Catalog, ImageOffer, RegionOffer, SizeOffer};
 pub use resources::{
     Account, DropletStatus, FirewallRule, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey,
-    LiveVolume,
+    LiveVolume, LiveVolumeSnapshot,
 };

@@ -3,6 +3,9 @@
 /// The tag every resource of dewpoint bears.
 pub const TAG: &str = "dewpoint";
 
+/// What tags begin with that remember another name.
+const NAME: &str = "dewpoint-name:";
+
 /// Tag of everything that belongs to a project.
 #[must_use]
 pub fn project_tag(project: &str) -> String {
@@ -25,6 +28,18 @@ pub fn spec_tag(digest12: &str) -> String {
 #[must_use]
 pub fn expires_tag(unix_seconds: i64) -> String {
     format!("dewpoint-expires:{unix_seconds}")
+}
+
+/// Tag that remembers what a volume is called whose name cannot be changed any more.
+#[must_use]
+pub fn name_tag(name: &str) -> String {
+    format!("{NAME}{name}")
+}
+
+/// Whether a tag remembers another name.
+#[must_use]
+pub fn is_name_tag(tag: &str) -> bool {
+    tag.starts_with(NAME)
 }
 
 /// The digest a resource bears in its spec tag.
@@ -130,11 +145,11 @@ pub fn is_environment_tag(tag: &str) -> bool {
         .is_some_and(|rest| rest.contains(':'))
 }
 
-/// Whether a tag belongs to single resources (their spec, their expiry) and is worth nothing
+/// Whether a tag belongs to single resources (their spec, their expiry, their name) and is worth nothing
 /// without them.
 #[must_use]
 pub fn is_tag_of_one(tag: &str) -> bool {
-    tag.starts_with("dewpoint-spec:") || tag.starts_with("dewpoint-expires:")
+    tag.starts_with("dewpoint-spec:") || tag.starts_with("dewpoint-expires:") || is_name_tag(tag)
 }
 
 #[cfg(test)]

@@ -102,6 +102,27 @@ pub struct LiveVolume {
     pub created_at: i64,
 }
 
+/// A snapshot of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveVolumeSnapshot {
+    /// DigitalOcean's id.
+    pub id: String,
+    /// Its name, unique.
+    pub name: String,
+    /// Id of the volume it was taken of.
+    pub volume_id: String,
+    /// Slugs of the regions where copies can be made from it.
+    pub regions: Vec<String>,
+    /// The size of a copy in GiB.
+    pub min_disk_gib: u32,
+    /// What it takes, in thousandths of a GB, and is billed for.
+    pub size_mb: u64,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+    /// When it was made, seconds since 1970.
+    pub created_at: i64,
+}
+
 /// A private image: for dewpoint a snapshot of a builder droplet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveImage {

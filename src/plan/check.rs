@@ -146,6 +146,8 @@ impl<'a> Checker<'a> {
                     | StepKind::KeepDroplet { .. }
                     | StepKind::DeleteVolume { .. }
                     | StepKind::DeleteFirewall { .. }
+                    | StepKind::Unmount { .. }
+                    | StepKind::Detach { .. }
             );
             let (droplet, volume, image, firewall) = references(&step.kind);
             if let Some(DropletRef::Created { step: by, name }) = droplet {
@@ -194,7 +196,6 @@ impl<'a> Checker<'a> {
                 self.wrong(step.id, format!("it could run before its {what} is made"));
             }
         } else {
-            // Detaching and unmounting need the attaching and mounting, which need the rest.
             self.needs(step, by, what);
         }
     }
@@ -251,6 +252,9 @@ impl<'a> Checker<'a> {
         // Where each volume is, with the step that last moved it.
         let mut at: BTreeMap<VolumeKey<'a>, (Option<DropletKey<'a>>, Option<StepId>)> =
             BTreeMap::new();
+        // What freed it before it was attached where it is: an attaching that is skipped says
+        // nothing about that.
+        let mut freed: BTreeMap<VolumeKey<'a>, StepId> = BTreeMap::new();
         // Either side may lag behind: believe both. What is being destroyed lets go by itself.
         let ghost = |id: u64| {
             let droplet = self.live.droplets.iter().find(|droplet| droplet.id == id);
@@ -287,6 +291,9 @@ impl<'a> Checker<'a> {
                         );
                         self.wrong(step.id, text);
                     }
+                    if let Some(moved) = moved {
+                        freed.insert(VolumeKey::of(volume), moved);
+                    }
                     let here = Some(DropletKey::of(droplet));
                     at.insert(VolumeKey::of(volume), (here, Some(step.id)));
                 }
@@ -302,6 +309,15 @@ impl<'a> Checker<'a> {
                     {
                         let text =
                             format!("it could run before step {}, which attaches", moved.0 + 1);
+                        self.wrong(step.id, text);
+                    }
+                    if let Some(freed) = freed.remove(&VolumeKey::of(volume))
+                        && !self.comes_before(freed, step.id, true)
+                    {
+                        let text = format!(
+                            "it does not need step {}, which frees its volume",
+                            freed.0 + 1
+                        );
                         self.wrong(step.id, text);
                     }
                     at.insert(VolumeKey::of(volume), (None, Some(step.id)));
@@ -372,10 +388,12 @@ impl<'a> Checker<'a> {
                 (_, _, Some((TaggedResource::Volume, id))) => Some(id),
                 _ => None,
             };
+            // Someone's own may be used; that nobody else has it meanwhile is another rule.
+            let is_used = matches!(step.kind, StepKind::Attach { .. } | StepKind::Detach { .. });
             if let Some(id) = volume {
                 let ours = volumes
                     .get(id)
-                    .is_some_and(|volume| self.owner.in_project(&volume.tags));
+                    .is_some_and(|volume| is_used || self.owner.in_project(&volume.tags));
                 if !ours {
                     self.wrong(step.id, format!("volume {id} is not ours"));
                 }

@@ -210,7 +210,8 @@ impl<'a> DropletVerdict<'a> {
             let is_attached = attached
                 .iter()
                 .any(|attached| attached.name == volume.volume.name);
-            if !is_attached {
+            // What it has only for its turn is part of what every apply does.
+            if !is_attached && !draft.turns.is_shared(&mount.volume) {
                 let text = format!("{} at {}", mount.volume, mount.path);
                 fields.push(compare::made("volume", text));
                 reasons.extend(because(

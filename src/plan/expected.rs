@@ -11,6 +11,9 @@ const SCRIPT: u64 = 60;
 /// Until what was started in the background is ready: nobody knows.
 const SERVICE: u64 = 5;
 
+/// From the request to make a droplet to its first login.
+pub(super) const TO_BE_MADE: u64 = 55;
+
 /// How long a step is expected to take, in seconds.
 pub(super) fn seconds(kind: &StepKind) -> u64 {
     use crate::desired::spec::ProvisionStep;

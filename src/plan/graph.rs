@@ -85,6 +85,22 @@ impl Graph {
             })
     }
 
+    /// When each step ends at the earliest, in seconds, by its position.
+    pub fn earliest_ends(&self) -> Vec<u64> {
+        let mut ends = vec![0_u64; self.graph.node_count()];
+        // Whatever a step waits for was added before it.
+        for node in self.graph.node_indices() {
+            let begins = self
+                .graph
+                .neighbors_directed(node, Direction::Incoming)
+                .map(|before| ends[before.index()])
+                .max()
+                .unwrap_or_default();
+            ends[node.index()] = begins.saturating_add(self.graph[node].expected_seconds);
+        }
+        ends
+    }
+
     /// Steps after which something no longer bears a tag, or that could give one.
     pub fn takers_of_tags(&self) -> Vec<StepId> {
         self.graph

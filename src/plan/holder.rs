@@ -1,7 +1,7 @@
 //! Who holds a volume that is not free: by name, as far as that is known.
 
 use super::build::Draft;
-use crate::live::LiveDroplet;
+use crate::live::{LiveDroplet, ownership};
 
 impl Draft<'_> {
     /// The droplet of that id, whoever's it is.
@@ -24,9 +24,17 @@ impl Draft<'_> {
             .owner
             .other_environment(&droplet.tags)
             .and_then(|tag| tag.rsplit(':').next());
+        let mut since = String::new();
+        if let Ok(made) = jiff::Timestamp::from_second(droplet.created_at) {
+            since.push_str(&format!(", which was made at {made}"));
+            let expires = ownership::expires_of(&droplet.tags);
+            if let Some(expires) = expires.and_then(|at| jiff::Timestamp::from_second(at).ok()) {
+                since.push_str(&format!(" and expires at {expires}"));
+            }
+        }
         match other {
             Some(environment) => (
-                format!("it is attached to droplet {name} of environment {environment}"),
+                format!("it is attached to droplet {name} of environment {environment}{since}"),
                 format!(
                     "wait until that one is done with it, or run `dewpoint destroy --env {environment}`; with `scope: environment` each environment has a volume of its own"
                 ),

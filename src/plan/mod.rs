@@ -18,6 +18,7 @@ mod holder;
 mod planner;
 mod preflight;
 mod protect;
+mod renames;
 mod run;
 pub mod step;
 mod teardown;
@@ -64,7 +65,13 @@ impl Default for Options {
 /// # Errors
 /// Everything that stands in the way, at once.
 pub fn plan(desired: &Desired, live: &Live, options: &Options, now: i64) -> Result<Plan, Refusals> {
-    planner::plan(desired, live, options, now)
+    let renames = renames::Renames::find(&desired.scope, live);
+    Refusals::or(renames.refusals.clone(), ())?;
+    if renames.is_empty() {
+        planner::plan(desired, live, options, now)
+    } else {
+        planner::plan(&renames.desired(desired), live, options, now)
+    }
 }
 
 /// Plans source and run steps on droplets that are up, and nothing else.
@@ -85,7 +92,13 @@ pub fn destroy(
     whole_project: bool,
     unprotect: &[Address],
 ) -> Result<Plan, Refusals> {
-    teardown::destroy(scope, live, whole_project, unprotect)
+    // What a manifest calls two things does not keep either from being destroyed.
+    let renames = renames::Renames::find(scope, live);
+    if renames.is_empty() {
+        teardown::destroy(scope, live, whole_project, unprotect)
+    } else {
+        teardown::destroy(&renames.scope(scope), live, whole_project, unprotect)
+    }
 }
 
 /// What a plan is made to reach.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::{Draft, End, PlannedDroplet, empty_tags, streamed};
+use super::build::{Draft, End, PlannedDroplet, Taker, empty_tags, streamed};
 use super::census::Census;
 use super::change::Cause;
 use super::compare::{firewall, snapshot, ssh_key, volume};
@@ -87,7 +87,7 @@ pub(super) fn plan(
     for verdict in volumes {
         let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
         if stays {
-            kept.volumes.push(verdict.volume.size);
+            kept.volumes.extend(verdict.volume.size);
         }
         draft.draw_volume(verdict);
     }
@@ -126,6 +126,22 @@ pub(super) fn plan(
             removed.insert(live.id, step);
         }
     }
+    let first = |verdict: &DropletVerdict<'_>| -> Vec<StepId> {
+        verdict
+            .remove
+            .iter()
+            .filter_map(|(live, _)| removed.get(&live.id).copied())
+            .collect()
+    };
+    let takers: Vec<Taker<'_>> = droplets
+        .iter()
+        .map(|verdict| Taker {
+            droplet: verdict.droplet,
+            live: verdict.live.map(|live| live.id),
+            first: first(verdict),
+        })
+        .collect();
+    draft.decide_turns(&takers);
     release_moved_volumes(desired, &droplets, &mut draft);
     for volume in &doomed_volumes {
         let address = volume_address(&desired.scope, &volume.name);
@@ -156,11 +172,7 @@ pub(super) fn plan(
         .map(|verdict| {
             up.add(&verdict.droplet.size, verdict.end == End::Stays);
             PlannedDroplet {
-                first: verdict
-                    .remove
-                    .iter()
-                    .filter_map(|(live, _)| removed.get(&live.id).copied())
-                    .collect(),
+                first: first(&verdict),
                 droplet: verdict.droplet,
                 live: verdict.live,
                 end: verdict.end,
@@ -200,7 +212,7 @@ fn doomed_volumes<'a>(desired: &Desired, live: &'a Live, draft: &Draft<'_>) -> V
     doomed
 }
 
-/// Detaches volumes from droplets that stay and no longer mount them.
+/// Detaches volumes from droplets that stay and no longer mount them, or whose turn comes later.
 fn release_moved_volumes<'a>(
     desired: &'a Desired,
     droplets: &[DropletVerdict<'a>],
@@ -217,6 +229,11 @@ fn release_moved_volumes<'a>(
             .droplet
             .mounts
             .iter()
+            .filter(|mount| {
+                draft
+                    .turns
+                    .is_first(&mount.volume, &verdict.droplet.address)
+            })
             .filter_map(|mount| names.get(&Address::Volume(mount.volume.clone())).copied())
             .collect();
         let moved: Vec<_> = draft
@@ -239,18 +256,17 @@ fn check_attachments<'a>(
     census: &Census<'a>,
     draft: &mut Draft<'a>,
 ) {
-    let mut mounted: BTreeMap<&str, Option<u64>> = BTreeMap::new();
-    for verdict in droplets {
-        for mount in &verdict.droplet.mounts {
-            mounted.insert(&mount.volume, verdict.live.map(|live| live.id));
-        }
-    }
+    let mounted: BTreeSet<&str> = droplets
+        .iter()
+        .flat_map(|verdict| &verdict.droplet.mounts)
+        .map(|mount| mount.volume.as_str())
+        .collect();
     let ours: BTreeSet<u64> = droplets
         .iter()
         .filter_map(|verdict| verdict.live.map(|live| live.id))
         .collect();
     for (name, planned) in &draft.volumes {
-        let (Some(user), Some(live)) = (mounted.get(name), planned.live) else {
+        let Some(live) = planned.live.filter(|_| mounted.contains(name)) else {
             continue;
         };
         for &holder in draft
@@ -260,7 +276,7 @@ fn check_attachments<'a>(
             .into_iter()
             .flatten()
         {
-            if *user == Some(holder) || removed.contains_key(&holder) || ours.contains(&holder) {
+            if removed.contains_key(&holder) || ours.contains(&holder) {
                 continue;
             }
             if census.ghosts.iter().any(|ghost| ghost.id == holder) {
@@ -269,11 +285,12 @@ fn check_attachments<'a>(
                 ));
                 continue;
             }
+            let (reason, help) = draft.held_by(holder);
             draft.refusals.push(Refusal {
                 address: Some(planned.volume.address.clone()),
                 kind: RefusalKind::AttachedElsewhere,
-                reason: draft.held_by(holder).0,
-                help: draft.held_by(holder).1,
+                reason,
+                help,
             });
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 pub use crate::desired::spec::{
     BackgroundSpec, FirewallSpec, ProbeSpec, ProvisionStep, ReadySpec, RunSpec, SourceSpec,
-    VolumeSpec,
+    VolumeSpec, VolumeUse,
 };
 use crate::manifest::schema::{Filesystem, HostKeyPolicy};
 use crate::units::{Gib, Seconds};
@@ -328,6 +328,9 @@ pub enum StepKind {
         filesystem: Filesystem,
         /// Where it is mounted.
         path: String,
+        /// What may be done to it first.
+        #[serde(default)]
+        usage: VolumeUse,
     },
     /// Gathers the names and addresses of the environment's droplets, once they are made.
     Gather {

@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod first_steps;
 mod fleet;
+mod held_volume;
 mod interrupt;
 mod local_cloud;
 mod quickstart;

@@ -1,89 +1,190 @@
-//! One volume of a project, two environments.
-
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
-
-use serde_json::json;
+//! One volume, several droplets, one after the other.
 
 use crate::guests;
 use crate::workspace::Workspace;
 
-const SHARED: &str = r#"
-version: 1
-project: vol
-region: nyc3
-volumes:
-  data: { size: 1GiB }
-snapshots:
-  base: { from: ubuntu-24-04-x64, size: s-1vcpu-1gb, provision: [{ run: "true" }] }
-droplets:
-  box:
-    image: { snapshot: base }
-    size: s-1vcpu-1gb
-    volumes: [{ volume: data, mount: /mnt/data }]
-"#;
-
 #[test]
-fn the_holder_is_told_by_name_and_what_was_made_in_vain_is_removed() {
+fn three_droplets_in_turn_see_what_the_one_before_wrote() {
     if !guests() {
         return;
     }
-    let workspace = Workspace::with(SHARED);
-    workspace.local(&["apply", "--yes", "--env", "a"]).expect(0);
-    workspace
-        .local(&["plan", "--env", "b"])
-        .expect(1)
-        .says("it is attached to droplet vol-a-box of environment a")
-        .says("dewpoint destroy --env a")
-        .says("with `scope:");
-    workspace
-        .local(&["destroy", "--yes", "--env", "a"])
-        .expect(0);
-
-    // Someone takes the volume after the plan was made and before it is attached.
-    let holder = json!({
-        "name": "vol-c-box", "region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-12-x64",
-        "tags": ["dewpoint", "dewpoint:vol", "dewpoint:vol:c"],
-    });
-    let (status, made) = workspace.call("POST", "/v2/droplets", Some(&holder));
-    assert_eq!(status, 202, "{made}");
-    let holder = made["droplet"]["id"].as_u64().expect("an id");
-    let volume = workspace.list("volumes")[0]["id"].clone();
-    let volume = volume.as_str().expect("an id").to_owned();
-
-    // The recipe differs, so that a snapshot is built first: time enough to be quicker.
-    workspace.write(
-        "dewpoint.yaml",
-        &SHARED.replace("\"true\"", "echo building"),
-    );
-    let mut test = workspace
-        .command(&["test", "--local", "--env", "b"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let mut err = BufReader::new(test.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("| building") {
-        line.clear();
+    let workspace = Workspace::example("shared-volume");
+    let first = workspace.local(&["apply", "--yes"]).expect(0);
+    let first = first.says("volume.data is handed on in turn");
+    for line in ["1 page by a", "2 pages by a b", "3 pages by a b c"] {
         assert!(
-            err.read_line(&mut line).expect("read") > 0,
-            "it ended early"
+            first.err.contains(line),
+            "`{line}` is missing:\n{}",
+            first.all()
         );
     }
-    let (status, answer) = workspace.call(
-        "POST",
-        &format!("/v2/volumes/{volume}/actions"),
-        Some(&json!({"type": "attach", "droplet_id": holder, "region": "nyc3"})),
+    // One attachment at a time, each ended before the next: the cloud would have refused the rest.
+    let moves = actions(&workspace);
+    assert_eq!(
+        moves,
+        ["attach", "detach", "attach", "detach", "attach"],
+        "{}",
+        first.all()
     );
-    assert_eq!(status, 202, "{answer}");
-    let mut rest = String::new();
-    err.read_to_string(&mut rest).expect("read");
-    assert_eq!(test.wait().expect("ended").code(), Some(1), "{rest}");
-    assert!(
-        rest.contains("volume vol-data is attached to droplet vol-c-box already"),
-        "{rest}"
+    let volume = &workspace.list("volumes")[0];
+    assert_eq!(volume["droplet_ids"].as_array().map(Vec::len), Some(1));
+
+    // Whoever has it begins the next time.
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.")
+        .says("handed on in turn: droplet.");
+    let second = workspace.local(&["apply", "--yes"]).expect(0);
+    assert!(second.err.contains("6 pages by"), "{}", second.all());
+
+    // Another environment is told who has it, and nothing is made for it.
+    let before = workspace.names("droplets");
+    workspace
+        .local(&["apply", "--yes", "--env", "pr-1"])
+        .expect(1)
+        .says("of environment main")
+        .says("expires at")
+        .says("destroy --env main");
+    assert_eq!(workspace.names("droplets"), before);
+
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+/// What was done to volumes, in order.
+fn actions(workspace: &Workspace) -> Vec<String> {
+    workspace
+        .requests()
+        .iter()
+        .filter(|request| {
+            request["method"] == "POST"
+                && request["path"].as_str().is_some_and(|path| {
+                    path.starts_with("/v2/volumes/") && path.ends_with("/actions")
+                })
+        })
+        .map(|request| {
+            let text = request.to_string();
+            if text.contains("detach") {
+                "detach"
+            } else {
+                "attach"
+            }
+            .to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn someone_s_own_volume_is_used_and_left_as_it_was() {
+    if !guests() {
+        return;
+    }
+    let manifest = r#"
+version: 1
+project: guest
+region: nyc3
+volumes:
+  data: { existing: old-data }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    run: [{ name: look, command: "cat /mnt/data/word" }]
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.up(&[]);
+    workspace
+        .local(&["plan"])
+        .expect(1)
+        .says("no volume `old-data`");
+    let new = serde_json::json!({"name": "old-data", "region": "nyc3", "size_gigabytes": 1, "tags": ["theirs"]});
+    let (status, made) = workspace.call("POST", "/v2/volumes", Some(&new));
+    assert_eq!(status, 201, "{made}");
+
+    // A blank one is not formatted.
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(1)
+        .says("nothing (it is blank)");
+    workspace.local(&["destroy", "--yes"]).expect(0);
+
+    // One that its owner has formatted and filled.
+    let filled = manifest
+        .replace("project: guest", "project: old")
+        .replace("{ existing: old-data }", "{ size: 1GiB }")
+        .replace(
+            "cat /mnt/data/word",
+            "echo hello from the owner >/mnt/data/word",
+        )
+        .replace("    run:", "    after_run: destroy\n    run:");
+    let (status, _) = workspace.call("DELETE", "/v2/volumes?name=old-data&region=nyc3", None);
+    assert_eq!(status, 204);
+    workspace.write("owner.yaml", &filled);
+    workspace
+        .local(&["apply", "--yes", "-f", "owner.yaml"])
+        .expect(0);
+    let before = workspace.list("volumes");
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("hello from the owner");
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    assert_eq!(workspace.list("volumes"), before);
+}
+
+#[test]
+fn a_renamed_volume_keeps_what_it_holds() {
+    if !guests() {
+        return;
+    }
+    let manifest = r#"
+version: 1
+project: rename
+region: nyc3
+volumes:
+  old: { size: 1GiB }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: old, mount: /mnt/data }]
+    run: [{ name: use, command: "echo more >>/mnt/data/log; wc -l </mnt/data/log" }]
+    after_run: destroy
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let new = manifest.replace("volume: old", "volume: new");
+    workspace.write(
+        "dewpoint.yaml",
+        &new.replace("old: { size: 1GiB }", "new: { size: 1GiB, was: old }"),
     );
-    assert_eq!(workspace.names("droplets"), ["vol-c-box"]);
-    assert_eq!(workspace.names("volumes"), ["vol-data"]);
+    workspace
+        .local(&["apply", "--yes"])
+        .expect(0)
+        .says("it is renamed")
+        .says("| 2");
+    workspace.write(
+        "dewpoint.yaml",
+        &new.replace("old: { size: 1GiB }", "new: { size: 1GiB }"),
+    );
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+    workspace.local(&["apply", "--yes"]).expect(0).says("| 3");
+    assert_eq!(workspace.names("volumes"), ["rename-old"]);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
 }

@@ -144,6 +144,7 @@ fn plan(rig: &Rig, command: &str) -> Plan {
             volume_name: "shop-models".to_owned(),
             filesystem: Filesystem::Ext4,
             path: "/mnt/models".to_owned(),
+            usage: Default::default(),
         },
         &[attached, connected],
     );

@@ -6,6 +6,7 @@ mod keys_and_tags;
 mod observing;
 mod sending;
 mod server;
+mod volume_snapshots;
 mod volumes;
 
 pub(super) use server::{client_of, quick};

@@ -207,9 +207,10 @@ impl Perform for Steps {
                 volume_name,
                 filesystem,
                 path,
+                usage,
             } => {
-                self.mount(droplet, volume_name, *filesystem, path, reporter)
-                    .await
+                let what = (*filesystem, *usage);
+                self.mount(droplet, volume_name, what, path, reporter).await
             }
             StepKind::Unmount { droplet, path } if step.cleanup && reporter.is_hurried() => {
                 let unmount = self.unmount(droplet, path, reporter);

@@ -8,7 +8,7 @@ use crate::guest;
 use crate::live::LiveVolume;
 use crate::manifest::schema::Filesystem;
 use crate::plan::StepId;
-use crate::plan::step::{DropletRef, VolumeRef, VolumeSpec};
+use crate::plan::step::{DropletRef, VolumeRef, VolumeSpec, VolumeUse};
 use crate::units::Gib;
 
 impl Steps {
@@ -129,15 +129,15 @@ impl Steps {
         &self,
         droplet: &DropletRef,
         volume: &str,
-        filesystem: Filesystem,
+        (filesystem, usage): (Filesystem, VolumeUse),
         path: &str,
         reporter: &Reporter,
     ) -> Result<String, StepError> {
         let mounted = self
             .on_droplet(droplet, reporter, |session| {
-                Box::pin(
-                    async move { guest::mount_volume(&session, volume, filesystem, path).await },
-                )
+                Box::pin(async move {
+                    guest::mount_volume(&session, volume, filesystem, usage, path).await
+                })
             })
             .await?;
         let mut did = Vec::new();

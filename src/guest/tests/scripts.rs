@@ -6,6 +6,7 @@ use std::process::Command;
 
 use camino::Utf8PathBuf;
 
+use crate::desired::spec::VolumeUse;
 use crate::digest::Digest;
 use crate::guest::exec::{Said, Status};
 use crate::guest::scripts::{
@@ -126,7 +127,13 @@ impl System {
     }
 
     fn mount_with(&self, filesystem: Filesystem, refuse: &str) -> Result<Mounted, GuestError> {
-        let script = mount_volume_in("models", filesystem, "/mnt/models", self.places());
+        let script = mount_volume_in(
+            "models",
+            filesystem,
+            VolumeUse::Own,
+            "/mnt/models",
+            self.places(),
+        );
         let said = self.sh_with(&script, refuse);
         mounted("droplet.runner", "models", filesystem, "/mnt/models", &said)
             .unwrap_or_else(|| panic!("{said:?}"))
@@ -447,7 +454,7 @@ async fn once_is_remembered_on_the_droplet() {
 fn texts_survive_quoting_and_any_sh() {
     for text in [
         first_boot(),
-        scripts::mount_volume("a", Filesystem::Xfs, "/mnt/a"),
+        scripts::mount_volume("a", Filesystem::Xfs, VolumeUse::Own, "/mnt/a"),
         scripts::unmount("/mnt/a"),
         scripts::seal("root"),
         scripts::has_run_once(&Digest::of_bytes(b"")),

@@ -44,7 +44,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         let problem = Problem::new(Kind::TooMany, message).help("ask for fewer");
         report.key(&Path::of("droplets"), problem);
     }
-    one_at_a_time(manifest, report);
+    turns(manifest, report);
 }
 
 /// How many droplets the manifest asks for.
@@ -364,49 +364,48 @@ fn tags(path: &Path, tags: &[String], report: &mut Report) {
     }
 }
 
-/// Refuses a volume that several droplets mount: they would have to take turns, which is not
-/// there yet.
-fn one_at_a_time(manifest: &Manifest, report: &mut Report) {
-    let mut users: HashMap<&str, Path> = HashMap::new();
+/// Refuses a turn on a shared volume with nothing to do in it, or with something that does not end:
+/// the droplet must hand the volume on when its runs are over.
+fn turns(manifest: &Manifest, report: &mut Report) {
+    let mut users: HashMap<&str, u64> = HashMap::new();
+    let exclusive = |mount: &&VolumeMount| mount.access == Access::Exclusive;
+    for droplet in manifest.droplets.values() {
+        for mount in droplet.volumes.iter().filter(exclusive) {
+            let users = users.entry(&mount.volume).or_default();
+            *users = users.saturating_add(instances(droplet));
+        }
+    }
     for (name, droplet) in &manifest.droplets {
-        let path = Path::of("droplets").then(name.as_str()).then("volumes");
+        let path = Path::of("droplets").then(name.as_str());
+        let is_idle = droplet.run.is_empty() && droplet.source.is_none();
+        let runs_on = droplet.run.iter().any(|run| run.background);
+        if !(is_idle || runs_on) || report.is_touched(&path) {
+            continue;
+        }
+        let what = if is_idle {
+            "has nothing to run in its turn"
+        } else {
+            "runs on in the background when its turn is over"
+        };
         for (index, mount) in droplet.volumes.iter().enumerate() {
-            if mount.access == Access::Clone || !manifest.volumes.contains_key(&mount.volume) {
-                continue;
-            }
-            let place = path.then(index).then("volume");
-            let several = instances(droplet) > 1;
-            match users.get(mount.volume.as_str()) {
-                Some(first) if !first.is_within(&path) => {
-                    report.two_values_labelled(
-                        &place,
-                        &first.clone(),
-                        ["mounted here too", "mounted here"],
-                        Problem::new(
-                            Kind::NotYet,
-                            format!(
-                                "one volume on several droplets (`{}`) is not supported yet",
-                                shown(&mount.volume)
-                            ),
-                        )
-                        .help("give each droplet a volume of its own"),
-                    );
-                }
-                Some(_) => {}
-                None => {
-                    if several {
-                        report.not_yet_value(
-                            &place,
-                            &format!(
-                                "one volume (`{}`) on the {} droplets of `{name}`",
-                                shown(&mount.volume),
-                                instances(droplet)
-                            ),
-                            "give each droplet a volume of its own",
-                        );
-                    }
-                    users.insert(&mount.volume, place);
-                }
+            let is_shared = users
+                .get(mount.volume.as_str())
+                .is_some_and(|users| *users > 1);
+            if mount.access == Access::Exclusive
+                && is_shared
+                && manifest.volumes.contains_key(&mount.volume)
+            {
+                report.value(
+                    &path.then("volumes").then(index).then("volume"),
+                    Problem::new(
+                        Kind::BadValue,
+                        format!(
+                            "`{name}` takes turns on the volume `{}` and {what}",
+                            shown(&mount.volume)
+                        ),
+                    )
+                    .help("give it a `run` that ends, or a volume of its own"),
+                );
             }
         }
     }

@@ -142,9 +142,10 @@ pub(super) fn check_composed(manifest: &Manifest, is_environment_given: bool, re
     let mut volumes: HashMap<String, Path> = HashMap::new();
     for (name, volume) in &manifest.volumes {
         let path = Path::of("volumes").then(name.as_str());
-        let composed = match volume.scope {
-            Scope::Project => format!("{project}-{name}"),
-            Scope::Environment => format!("{project}-{environment}-{name}"),
+        let composed = match (&volume.existing, volume.scope) {
+            (Some(existing), _) => existing.clone(),
+            (None, Scope::Project) => format!("{project}-{name}"),
+            (None, Scope::Environment) => format!("{project}-{environment}-{name}"),
         };
         too_long(&path, "this volume", &composed, MOST_OF_VOLUME, report);
         alike(&mut volumes, composed, path, report);

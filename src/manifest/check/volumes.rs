@@ -3,7 +3,8 @@
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::Manifest;
+use super::super::schema::{Manifest, Scope};
+use super::super::wording::shown;
 use super::{exactly_one, names};
 
 /// The largest volume DigitalOcean makes: 16 TiB.
@@ -31,26 +32,81 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
                 .help("use several volumes"),
             );
         }
-        for (key, is_given, help) in [
-            (
-                "populate",
-                volume.populate.is_some(),
-                "remove it; fill the volume in a droplet's `run` step, which finds the data there the next time",
-            ),
-            (
-                "was",
-                volume.was.is_some(),
-                "remove it and keep the volume's name",
-            ),
-            (
-                "existing",
-                volume.existing.is_some(),
-                "write `size` for a volume of the project's own",
-            ),
-        ] {
+        if let Some(existing) = &volume.existing {
+            existing_name(&path.then("existing"), existing, report);
+            if volume.scope == Scope::Environment {
+                report.value(
+                    &path.then("scope"),
+                    Problem::new(
+                        Kind::BadValue,
+                        "an `existing` volume goes with no environment",
+                    )
+                    .help("remove `scope`: the volume is used, and never deleted"),
+                );
+            }
+        }
+        if let Some(was) = &volume.was {
+            check_was(&path.then("was"), name, was, manifest, report);
+        }
+        for (key, is_given, help) in [(
+            "populate",
+            volume.populate.is_some(),
+            "remove it; fill the volume in a droplet's `run` step, which finds the data there the next time",
+        )] {
             if is_given {
                 report.not_yet(&path.then(key), &format!("`{key}`"), help);
             }
         }
     }
+}
+
+fn existing_name(path: &Path, name: &str, report: &mut Report) {
+    let is_name = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !is_name {
+        report.value(
+            path,
+            Problem::new(
+                Kind::BadName,
+                format!("`{}` cannot be the name of a volume", shown(name)),
+            )
+            .help("write the name it has on DigitalOcean: at most 64 of `a-z`, `0-9` and `-`, a letter first"),
+        );
+    }
+}
+
+fn check_was(path: &Path, name: &str, was: &str, manifest: &Manifest, report: &mut Report) {
+    let is_existing = |name: &str| {
+        let volume = manifest.volumes.get(name);
+        volume.is_some_and(|volume| volume.existing.is_some())
+    };
+    let is_name = !was.is_empty()
+        && was
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let (kind, message, help) = if is_existing(name) {
+        (
+            Kind::BadValue,
+            "an `existing` volume has no other name".to_owned(),
+            "remove `was`",
+        )
+    } else if !is_name {
+        (
+            Kind::BadName,
+            format!("`{}` cannot have been the name of a volume", shown(was)),
+            "write the name it had in this manifest",
+        )
+    } else if manifest.volumes.contains_key(was) {
+        (
+            Kind::NotUnique,
+            format!("`{was}` is another volume of this manifest"),
+            "write the name it had before, which nothing has any more",
+        )
+    } else {
+        return;
+    };
+    report.value(path, Problem::new(kind, message).help(help));
 }

@@ -65,7 +65,7 @@ pub struct VolumeMount {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
-    /// The volume itself; one droplet at a time.
+    /// The volume itself; droplets that share it have it in turn.
     #[default]
     Exclusive,
     /// A throw-away copy. Not supported yet.

@@ -22,10 +22,10 @@ pub struct Volume {
     /// Fills the volume once. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub populate: Option<Populate>,
-    /// The name it had before: it is renamed, never made anew. Not supported yet.
+    /// The name it had in this manifest before: it is renamed, never made anew. Its name on DigitalOcean stays, a tag remembers the new one; once applied, `was` can go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,
-    /// Name of a volume on DigitalOcean that is used and never changed. Not supported yet.
+    /// Name of a volume on DigitalOcean that is used and never changed: not formatted, grown, tagged or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<String>,
 }

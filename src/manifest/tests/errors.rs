@@ -90,9 +90,11 @@ cases! {
     variables_of_the_wrong_kind: head("variables:\n  n: { default: many }\n  yes: { default: 1 }\ndroplets:\n  d:\n    image: x\n    size: y\n    count: \"${var.n}\"\n    run:\n      - { name: t, command: make, allow_failure: \"${var.yes}\", timeout: \"${var.n}\" }\n");
     script_with_unknown_variable: head("variables: { a: { default: b } }\nsnapshots:\n  s:\n    from: x\n    size: y\n    provision:\n      - run: |\n          set -e\n          echo \"${HOME} $${var.x} é ${var.b} ${var.a}\"\n");
 
+    names_volumes_have_and_had: head("volumes:\n  a: { size: 5GiB, was: b }\n  b: { size: 5GiB, was: Not A Name }\n  c: { existing: Old Data, scope: environment, was: d }\n");
+
     // What is not there yet.
-    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    was: w\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\n  e: { existing: my-old-volume }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    after_run: { keep: 30m }\n");
-    one_volume_on_several_droplets: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }] }\n");
+    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v, access: clone }]\n    after_run: { keep: 30m }\n");
+    turns_with_nothing_to_do: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }], run: [{ name: s, command: serve, background: true }] }\n");
 
     // Places.
     after_text_that_is_not_ascii: "version: 1\nproject: app # 日本語\nregion: nyc3\nvariables:\n  é: { default: ünïcödé, descripton: \"日本\" }\ndroplets: { tests: { image: x, size: y, env: { A: \"日本語 ${var.ab}\" } } }\n";

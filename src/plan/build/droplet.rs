@@ -8,7 +8,7 @@ use crate::desired::{Desired, Droplet, Image};
 use crate::live::LiveDroplet;
 use crate::plan::step::{
     CollectLog, DropletRef, DropletSpec, InventoryDroplet, NewDroplet, StepId, StepKind,
-    TaggedResource, VolumeRef,
+    TaggedResource, VolumeRef, VolumeUse,
 };
 use crate::units::Seconds;
 
@@ -56,7 +56,7 @@ impl PlannedDroplet<'_> {
 }
 
 /// What happened to a droplet so far, as the steps that are drawn.
-pub(super) struct Life {
+pub(super) struct Life<'a> {
     pub reference: DropletRef,
     /// Everything on it, in order.
     pub all: Vec<StepId>,
@@ -78,7 +78,7 @@ pub(super) struct Life {
     /// What runs in the background.
     pub backgrounds: Vec<Background>,
     /// What was mounted.
-    pub mounts: Vec<Mounted>,
+    pub mounts: Vec<Mounted<'a>>,
     /// The latest event.
     pub event: Option<StepId>,
 }
@@ -100,13 +100,21 @@ struct Done {
 }
 
 /// A volume that is mounted on a droplet.
-pub(super) struct Mounted {
+pub(super) struct Mounted<'a> {
+    /// The volume's name in the manifest.
+    pub name: &'a str,
     pub volume: VolumeRef,
     pub path: String,
+    /// The step that makes or grows the volume.
+    pub made: Option<StepId>,
+    /// Steps that take it from whoever had it before.
+    pub freed: Vec<StepId>,
     /// The step that attaches it, if it is not attached already.
     pub attach: Option<StepId>,
     /// The step that mounts it.
     pub mount: StepId,
+    /// Whether another droplet has it after this one.
+    pub hands_on: bool,
 }
 
 /// How steps speak of a droplet.
@@ -135,9 +143,9 @@ impl<'a> Draft<'a> {
         let waits = Waits::of(droplets);
         let mut done: BTreeMap<&str, Vec<Done>> = BTreeMap::new();
         // What is needed while others run outlives them.
-        let mut held: Vec<(&PlannedDroplet<'a>, Life)> = Vec::new();
+        let mut held: Vec<(&PlannedDroplet<'a>, Life<'a>)> = Vec::new();
         let mut work: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
-        for position in waits.order() {
+        for position in waits.order_with(&self.turns.order(droplets), droplets) {
             let planned = &droplets[position];
             let name = manifest_name(planned.droplet);
             let needed = planned.droplet.needs.iter();
@@ -297,7 +305,7 @@ impl<'a> Draft<'a> {
         created: Option<StepId>,
         inventory: Option<StepId>,
         needed: impl Iterator<Item = &'d Done> + Clone,
-    ) -> Option<Life> {
+    ) -> Option<Life<'a>> {
         let reference = reference(planned, created)?;
         let releases = planned
             .live
@@ -341,10 +349,13 @@ impl<'a> Draft<'a> {
     fn draw_rest(
         &mut self,
         planned: &PlannedDroplet<'a>,
-        mut life: Life,
+        mut life: Life<'a>,
         users: &[StepId],
     ) -> Option<StepId> {
         self.draw_logs(planned, &mut life, users);
+        if planned.end != End::Destroyed {
+            self.draw_hand_over(planned, &mut life);
+        }
         match planned.end {
             End::Stays => {
                 if let Some(live) = planned.live {
@@ -384,18 +395,21 @@ impl<'a> Draft<'a> {
         &mut self,
         planned: &PlannedDroplet<'a>,
         created: Option<StepId>,
-        life: &mut Life,
+        life: &mut Life<'a>,
     ) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         // What goes is unmounted first, which takes a login and the mounts it is to undo.
         let goes = planned.live.is_some() && planned.end != End::Stays;
-        let works = planned.works() || (goes && !droplet.mounts.is_empty());
+        let works = planned.works()
+            || (goes && !droplet.mounts.is_empty())
+            || droplet
+                .mounts
+                .iter()
+                .any(|mount| self.turns.is_shared(&mount.volume));
         let is_attached = |draft: &Self, volume: &str| {
-            let live = planned.live?;
-            let id = draft.volumes.get(volume)?.live?.id.as_str();
-            let droplets = draft.attached.droplets.get(id)?;
-            droplets.contains(&live.id).then_some(())
+            let live = planned.live;
+            live.is_some_and(|live| draft.is_attached_to(volume, live.id))
         };
         // What is attached already is only mounted again when something is to be done there, in
         // case the droplet was started anew, or when it grew.
@@ -404,7 +418,7 @@ impl<'a> Draft<'a> {
             .iter()
             .filter(|mount| {
                 works
-                    || is_attached(self, &mount.volume).is_none()
+                    || !is_attached(self, &mount.volume)
                     || self
                         .volumes
                         .get(mount.volume.as_str())
@@ -440,7 +454,12 @@ impl<'a> Draft<'a> {
             let Some(volume) = self.volumes.get(mount.volume.as_str()).cloned() else {
                 continue;
             };
-            let attach = is_attached(self, &mount.volume).is_none().then(|| {
+            let freed = volume
+                .live
+                .and_then(|live| self.freed.get(live.id.as_str()).copied());
+            let handed = self.handed.get(mount.volume.as_str()).copied();
+            let freed: Vec<StepId> = freed.into_iter().chain(handed).collect();
+            let attach = (!is_attached(self, &mount.volume)).then(|| {
                 let attach = self.step(
                     address,
                     StepKind::Attach {
@@ -461,10 +480,7 @@ impl<'a> Draft<'a> {
                         "there must be a volume of that size to attach",
                     );
                 }
-                let freed = volume
-                    .live
-                    .and_then(|live| self.freed.get(live.id.as_str()).copied());
-                if let Some(freed) = freed {
+                for &freed in &freed {
                     self.graph.needs(
                         freed,
                         attach,
@@ -486,6 +502,10 @@ impl<'a> Draft<'a> {
                     volume_name: volume.volume.name.clone(),
                     filesystem: volume.volume.filesystem,
                     path: mount.path.clone(),
+                    usage: match volume.volume.size {
+                        Some(_) => VolumeUse::Own,
+                        None => VolumeUse::Existing,
+                    },
                 },
             );
             self.graph.needs(connect, step, "mounting needs a login");
@@ -503,10 +523,14 @@ impl<'a> Draft<'a> {
             life.all.push(step);
             life.required.push(step);
             life.mounts.push(Mounted {
+                name: &mount.volume,
                 volume: volume.reference,
                 path: mount.path.clone(),
+                made: volume.made,
+                freed,
                 attach,
                 mount: step,
+                hands_on: self.hands_on(&mount.volume, droplet),
             });
         }
         if let (Some(live), Some(event)) = (planned.live, life.event) {
@@ -518,7 +542,7 @@ impl<'a> Draft<'a> {
     pub fn draw_run_alone(
         &mut self,
         desired: &Desired,
-        planned: &PlannedDroplet<'_>,
+        planned: &PlannedDroplet<'a>,
         live: &LiveDroplet,
     ) {
         let nothing_runs = planned.droplet.source.is_none() && planned.droplet.runs.is_empty();
@@ -547,7 +571,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Source, runs, artifacts.
-    fn draw_runs(&mut self, planned: &PlannedDroplet<'_>, life: &mut Life) {
+    fn draw_runs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life<'a>) {
         let droplet = planned.droplet;
         let address = &droplet.address;
         if let Some(source) = &droplet.source {
@@ -657,7 +681,7 @@ impl<'a> Draft<'a> {
         &mut self,
         planned: &PlannedDroplet<'a>,
         inventory: Option<StepId>,
-        life: &mut Life,
+        life: &mut Life<'a>,
     ) {
         let (Some(inventory), Some(connect), false) =
             (inventory, life.connect, planned.droplet.runs.is_empty())
@@ -684,7 +708,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Logs and artifacts of what runs in the background: they are whole when all else is done.
-    fn draw_logs(&mut self, planned: &PlannedDroplet<'_>, life: &mut Life, users: &[StepId]) {
+    fn draw_logs(&mut self, planned: &PlannedDroplet<'a>, life: &mut Life<'a>, users: &[StepId]) {
         let reason = "a log is brought back once nothing needs what writes it any more";
         let before: Vec<StepId> = life.work.iter().chain(users).copied().collect();
         for background in &life.backgrounds {

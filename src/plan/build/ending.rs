@@ -41,7 +41,7 @@ impl<'a> Draft<'a> {
     pub(super) fn draw_end(
         &mut self,
         planned: &PlannedDroplet<'a>,
-        life: Life,
+        life: Life<'a>,
         users: &[StepId],
     ) -> Option<StepId> {
         let droplet = planned.droplet;
@@ -90,8 +90,11 @@ impl<'a> Draft<'a> {
                 },
                 certain,
             );
-            self.graph
-                .needs(mounted.mount, unmount, "only what was mounted is unmounted");
+            // Whoever is next gets its turn also when this droplet could not have its own.
+            if !mounted.hands_on {
+                self.graph
+                    .needs(mounted.mount, unmount, "only what was mounted is unmounted");
+            }
             for &step in &before {
                 self.graph
                     .after(step, unmount, "a volume is unmounted once nothing uses it");
@@ -105,7 +108,7 @@ impl<'a> Draft<'a> {
                 },
                 certain,
             );
-            if let Some(attach) = mounted.attach {
+            if let Some(attach) = mounted.attach.filter(|_| !mounted.hands_on) {
                 self.graph
                     .needs(attach, detach, "only what was attached is detached");
             }
@@ -129,6 +132,9 @@ impl<'a> Draft<'a> {
             event = Some(detach);
             before.extend([unmount, detach]);
             detaches.push(detach);
+            if mounted.hands_on {
+                self.hand_on(mounted, detach);
+            }
         }
         let destroy = self.removing(
             address,

@@ -10,6 +10,7 @@ mod finish;
 mod foundation;
 mod removal;
 mod snapshot;
+mod turns;
 mod volume;
 mod waits;
 
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use activity::described;
 pub(super) use droplet::{End, PlannedDroplet};
 pub(super) use finish::{empty_tags, streamed};
+pub(super) use turns::{Taker, Turns};
 
 use super::Goal;
 use super::change::{Action, Activity, Cause, Change, FieldChange, Reason};
@@ -52,7 +54,7 @@ pub(super) struct Draft<'a> {
     pub firewall: Option<StepId>,
     /// The step that registers the key.
     pub key: Option<StepId>,
-    /// Droplets by volume and volumes by droplet, as they are now; of volumes that are ours.
+    /// Droplets by volume and volumes by droplet, as they are now; of volumes that are ours or used.
     pub attached: Attached<'a>,
     /// Steps that detach a volume from where it is, by its id.
     pub freed: BTreeMap<&'a str, StepId>,
@@ -60,6 +62,10 @@ pub(super) struct Draft<'a> {
     pub releases: BTreeMap<u64, Vec<StepId>>,
     /// Steps after which a droplet of this plan no longer holds a volume, by its name in the manifest.
     pub let_go: BTreeMap<&'a str, Vec<StepId>>,
+    /// Who has a volume that several droplets mount when.
+    pub turns: Turns<'a>,
+    /// The latest step that hands a volume on, by its name in the manifest.
+    pub handed: BTreeMap<&'a str, StepId>,
     /// Logins to droplets that exist, by their id.
     pub connects: BTreeMap<u64, StepId>,
     /// The latest event of droplets that exist: one event per droplet at a time.
@@ -76,7 +82,7 @@ pub(super) struct Draft<'a> {
     pub borne: BTreeSet<String>,
 }
 
-/// Which volumes of ours are attached where.
+/// Which volumes of ours, or that the manifest uses, are attached where.
 #[derive(Debug, Default)]
 pub(super) struct Attached<'a> {
     pub droplets: BTreeMap<&'a str, BTreeSet<u64>>,
@@ -109,7 +115,7 @@ pub(super) struct PlannedImage<'a> {
 impl<'a> Draft<'a> {
     pub fn new(scope: &'a Scope, live: &'a Live, goal: Goal) -> Self {
         let owner = Owner::new(&scope.project, &scope.environment);
-        let attached = Attached::of(live, &owner);
+        let attached = Attached::of(live, scope, &owner);
         Self {
             scope,
             owner,
@@ -129,6 +135,8 @@ impl<'a> Draft<'a> {
             freed: BTreeMap::new(),
             releases: BTreeMap::new(),
             let_go: BTreeMap::new(),
+            turns: Turns::default(),
+            handed: BTreeMap::new(),
             connects: BTreeMap::new(),
             events: BTreeMap::new(),
             destroys: Vec::new(),
@@ -196,11 +204,14 @@ impl<'a> Draft<'a> {
 }
 
 impl<'a> Attached<'a> {
-    fn of(live: &'a Live, owner: &Owner) -> Self {
+    fn of(live: &'a Live, scope: &Scope, owner: &Owner) -> Self {
         let ours: BTreeMap<&str, &LiveVolume> = live
             .volumes
             .iter()
-            .filter(|volume| compare::volume::is_ours(owner, volume))
+            .filter(|volume| {
+                compare::volume::is_ours(owner, volume)
+                    || (scope.existing.contains(&volume.name) && volume.region == scope.region)
+            })
             .map(|volume| (volume.id.as_str(), volume))
             .collect();
         let mut attached = Self::default();

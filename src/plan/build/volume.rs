@@ -3,7 +3,7 @@
 use super::{Draft, PlannedVolume, because};
 use crate::address::Address;
 use crate::desired::spec::VolumeSpec;
-use crate::live::LiveVolume;
+use crate::live::{LiveVolume, ownership};
 use crate::manifest::schema::Scope;
 use crate::plan::change::{Action, Cause};
 use crate::plan::compare::{lost, made, volume};
@@ -19,8 +19,10 @@ impl<'a> Draft<'a> {
             live,
             grow,
             add,
+            remove,
             fields,
         } = verdict;
+        let renamed = !remove.is_empty() || add.iter().any(|tag| ownership::is_name_tag(tag));
         let goes = self.empties() && volume.scope == Scope::Environment;
         if !goes {
             self.borne.extend(volume.tags.iter().cloned());
@@ -29,13 +31,17 @@ impl<'a> Draft<'a> {
         }
         let address = &volume.address;
         let Some(live) = live else {
+            let Some(size) = volume.size else {
+                // Someone's own that is not there: refused already.
+                return;
+            };
             let step = self.step(
                 address,
                 StepKind::CreateVolume {
                     spec: VolumeSpec {
                         name: volume.name.clone(),
                         region: self.scope.region.clone(),
-                        size: volume.size,
+                        size,
                         tags: volume.tags.clone(),
                     },
                 },
@@ -56,12 +62,9 @@ impl<'a> Draft<'a> {
             );
             if !goes {
                 let fields = vec![
-                    made("size", volume.size.to_string()),
+                    made("size", size.to_string()),
                     made("filesystem", volume::word(volume.filesystem)),
-                    made(
-                        "price",
-                        format!("{}/month", cost::volume_monthly(volume.size)),
-                    ),
+                    made("price", format!("{}/month", cost::volume_monthly(size))),
                 ];
                 self.change(
                     address,
@@ -95,14 +98,15 @@ impl<'a> Draft<'a> {
             }
             step
         });
-        if !add.is_empty() {
+        if !add.is_empty() || !remove.is_empty() {
+            self.drop_tags(&remove);
             let step = self.step(
                 address,
                 StepKind::UpdateTags {
                     resource: TaggedResource::Volume,
                     id: live.id.clone(),
                     add,
-                    remove: Vec::new(),
+                    remove,
                 },
             );
             if let Some(tags) = self.tags {
@@ -130,8 +134,20 @@ impl<'a> Draft<'a> {
                     "`test` empties the environment when it is done",
                 ),
             )
+        } else if volume.size.is_none() {
+            let reasons = because(
+                Cause::Manifest,
+                "someone's own: it is used, and never changed",
+            );
+            (Action::Keep, reasons)
         } else if fields.is_empty() {
             (Action::Keep, Vec::new())
+        } else if renamed {
+            let text = format!(
+                "it is renamed: it stays `{}` on DigitalOcean, and a tag remembers",
+                live.name
+            );
+            (Action::Update, because(Cause::Manifest, text))
         } else if grow.is_some() {
             (
                 Action::Update,

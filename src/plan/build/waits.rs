@@ -64,6 +64,36 @@ impl<'d> Waits<'d> {
             .copied()
     }
 
+    /// Positions of all droplets, each after those it needs, and those in `turns` in their order, in
+    /// which none comes before one that it needs.
+    pub(super) fn order_with(
+        &self,
+        turns: &[usize],
+        droplets: &'d [PlannedDroplet<'_>],
+    ) -> Vec<usize> {
+        let mut order = Vec::with_capacity(droplets.len());
+        let mut seen = vec![false; droplets.len()];
+        let mut add = |position: usize| {
+            if !std::mem::replace(&mut seen[position], true) {
+                order.push(position);
+            }
+        };
+        let mut known = BTreeSet::new();
+        for &turn in turns {
+            let name = manifest_name(droplets[turn].droplet);
+            if known.insert(name) {
+                let is_needed =
+                    |other: &&&str| self.dependants(other).any(|dependant| dependant == name);
+                for needed in self.names.iter().filter(is_needed) {
+                    self.positions[needed].iter().copied().for_each(&mut add);
+                }
+            }
+            add(turn);
+        }
+        self.order().for_each(add);
+        order
+    }
+
     /// Whoever needs a droplet, also through others.
     pub(super) fn dependants(&self, name: &str) -> impl Iterator<Item = &'d str> + '_ {
         self.dependants.get(name).into_iter().flatten().copied()

@@ -21,6 +21,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub grow: Option<Gib>,
     /// Tags it gets, sorted.
     pub add: Vec<String>,
+    /// Names it no longer has, as tags, sorted.
+    pub remove: Vec<String>,
     /// What differs.
     pub fields: Vec<FieldChange>,
 }
@@ -61,7 +63,12 @@ pub(in crate::plan) fn compare<'a>(
         live: None,
         grow: None,
         add: Vec::new(),
+        remove: Vec::new(),
         fields: Vec::new(),
+    };
+    let region = &desired.scope.region;
+    let Some(size) = size else {
+        return compare_existing(volume, region, by_name, refusals);
     };
     let mut refuse = |kind, reason, help| {
         refusals.push(Refusal {
@@ -71,7 +78,6 @@ pub(in crate::plan) fn compare<'a>(
             help,
         });
     };
-    let region = &desired.scope.region;
     let owned = |live: &LiveVolume| match scope {
         Scope::Project => owner.in_project_only(&live.tags),
         Scope::Environment => owner.in_environment(&live.tags),
@@ -167,15 +173,66 @@ pub(in crate::plan) fn compare<'a>(
         .filter(|tag| !live_tags.contains(tag))
         .cloned()
         .collect();
-    if !add.is_empty() {
-        fields.push(in_place("tags", None, add.join(", ")));
+    let remove: Vec<String> = live_tags
+        .iter()
+        .filter(|tag| ownership::is_name_tag(tag) && !tags.contains(tag))
+        .cloned()
+        .collect();
+    if !add.is_empty() || !remove.is_empty() {
+        let list = |tags: &[String]| (!tags.is_empty()).then(|| tags.join(", "));
+        fields.push(in_place("tags", list(&remove), list(&add)));
     }
     Verdict {
         volume,
         live: Some(live),
         grow,
         add,
+        remove,
         fields,
+    }
+}
+
+/// Someone's own volume: it must be there, and nothing of it is compared.
+fn compare_existing<'a>(
+    volume: &'a Volume,
+    region: &str,
+    by_name: &ByName<'a>,
+    refusals: &mut Vec<Refusal>,
+) -> Verdict<'a> {
+    let name = &volume.name;
+    let named = by_name.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+    let live = named.iter().copied().find(|live| live.region == region);
+    if live.is_none() {
+        let (kind, reason, help) = match named.first() {
+            Some(elsewhere) => (
+                RefusalKind::Region,
+                format!(
+                    "`{name}` is in {}, and a volume cannot move to {region}",
+                    elsewhere.region
+                ),
+                format!("set `region: {}`, or name a volume in {region}", elsewhere.region),
+            ),
+            None => (
+                RefusalKind::Missing,
+                format!("the account has no volume `{name}`"),
+                "correct the name after `existing`, or write `size` for a volume of the project's own"
+                    .to_owned(),
+            ),
+        };
+        refusals.push(Refusal {
+            address: Some(volume.address.clone()),
+            kind,
+            reason,
+            help,
+        });
+    }
+    Verdict {
+        volume,
+        live,
+        grow: None,
+        add: Vec::new(),
+        remove: Vec::new(),
+        fields: Vec::new(),
     }
 }
 

@@ -4,6 +4,8 @@ mod golden;
 mod laws;
 mod needs;
 mod refusals;
+mod renames;
+mod turns;
 mod world;
 
 use std::collections::BTreeMap;

@@ -222,7 +222,7 @@ fn a_project_that_others_use() {
     insta::assert_snapshot!(refused(destroy(&scope(PLAIN), &live, true, &[])), @r"
     other environments of the project have droplets: app-pr-1-web (environment pr-1) [dewpoint::plan::in_use]
       help: destroy those environments first, each with `destroy --env NAME`
-    volume.data: it is attached to droplet app-pr-1-web of environment pr-1 [dewpoint::plan::attached_elsewhere]
+    volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 1970-01-01T00:00:00Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
       help: wait until that one is done with it, or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
     ");
     let plan = destroy(&scope(PLAIN), &live, false, &[]).expect("a plan");
@@ -237,6 +237,39 @@ fn prices_of_a_plan() {
     // A droplet for $6 and ten gibibytes at $0.10.
     assert_eq!(plan.cost.monthly_kept, money("7"));
     assert_eq!(plan.cost.expected_once, money("0.01"));
+}
+
+#[test]
+fn someone_s_own_volume_is_used_where_it_is_and_never_changed() {
+    let yaml = PLAIN.replace("{ size: 10GiB }", "{ existing: old-data }");
+    insta::assert_snapshot!(check(&yaml, &nothing()), @r"
+    volume.data: the account has no volume `old-data` [dewpoint::plan::missing]
+      help: correct the name after `existing`, or write `size` for a volume of the project's own
+    ");
+    let mut live = nothing();
+    live.volumes.push(crate::live::LiveVolume {
+        id: "v-1".to_owned(),
+        name: "old-data".to_owned(),
+        region: "sfo3".to_owned(),
+        size_gib: 5,
+        droplet_ids: Vec::new(),
+        tags: vec!["theirs".to_owned()],
+        created_at: 0,
+    });
+    insta::assert_snapshot!(check(&yaml, &live), @r"
+    volume.data: `old-data` is in sfo3, and a volume cannot move to nyc3 [dewpoint::plan::region]
+      help: set `region: sfo3`, or name a volume in nyc3
+    ");
+    live.volumes[0].region = "nyc3".to_owned();
+    let before = live.volumes.clone();
+    let live = applied(&yaml, &live);
+    assert_eq!(live.volumes[0].droplet_ids, [live.droplets[0].id]);
+    let again = plan(&desired(&yaml), &live, Goal::Apply).expect("a plan");
+    assert!(!again.has_changes(), "{}", text(&again));
+    let gone = destroy(&scope(&yaml), &live, true, &[]).expect("a plan");
+    assert_checked(&gone, &live);
+    let live = super::world::World::execute(&gone, &live);
+    assert_eq!(live.volumes, before);
 }
 
 #[test]
@@ -321,10 +354,12 @@ fn a_volume_that_another_environment_holds_is_told_by_names() {
         "dewpoint".to_owned(),
         "dewpoint:app".to_owned(),
         "dewpoint:app:pr-1".to_owned(),
+        "dewpoint-expires:1790043200".to_owned(),
     ];
+    other.created_at = NOW - 600;
     live.holders = vec![other];
     insta::assert_snapshot!(check(PLAIN, &live), @r"
-    volume.data: it is attached to droplet app-pr-1-web of environment pr-1 [dewpoint::plan::attached_elsewhere]
+    volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 2026-09-21T14:03:20Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
       help: wait until that one is done with it, or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
     ");
     live.holders[0].tags.clear();

@@ -352,12 +352,13 @@ impl World {
             | StepKind::Sync { droplet, .. }
             | StepKind::Run { droplet, .. }
             | StepKind::Collect { droplet, .. }
-            | StepKind::Mount { droplet, .. }
-            | StepKind::Unmount { droplet, .. } => {
+            | StepKind::Mount { droplet, .. } => {
                 let id = self.droplet(droplet).ok_or("there is no such droplet")?;
                 self.live_droplet(id)?;
             }
             StepKind::KeepDroplet { .. } => {}
+            // Nothing is mounted on a droplet that was never made.
+            StepKind::Unmount { .. } => {}
             StepKind::PowerOff { droplet } => {
                 let id = self.droplet(droplet).ok_or("there is no such droplet")?;
                 self.live_droplet(id)?.status = DropletStatus::Off;
@@ -422,8 +423,11 @@ impl World {
             StepKind::Detach {
                 volume, droplet, ..
             } => {
-                let volume = self.volume(volume).ok_or("there is no such volume")?;
-                let droplet = self.droplet(droplet).ok_or("there is no such droplet")?;
+                // Nor is anything attached to it.
+                let (Some(volume), Some(droplet)) = (self.volume(volume), self.droplet(droplet))
+                else {
+                    return Ok(());
+                };
                 self.live_volume(&volume)?
                     .droplet_ids
                     .retain(|id| *id != droplet);
