@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     fn check(url: &str) -> String {
-        match Address::parse(url, Utf8Path::new("/work/demo")) {
+        match Address::parse(url, Utf8Path::new("/home/demo")) {
             Ok(address) => format!("{} | {}", address.given(), address.shown()),
             Err(error) => error.to_string(),
         }
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn submodules_lie_beside_and_never_on_this_machine() {
-        let parse = |url: &str| Address::parse(url, Utf8Path::new("/work")).expect("good");
+        let parse = |url: &str| Address::parse(url, Utf8Path::new("/home")).expect("good");
         let of = |parent: &str, url: &str| {
             let address = parse(parent).submodule(url);
             address.map_or_else(|error| error.to_string(), |address| address.given)
@@ -232,7 +232,7 @@ mod tests {
             ("https://h/acme/app/", "./lib", "https://h/acme/app/lib"),
             ("git@h:acme/app", "../lib", "git@h:acme/lib"),
             ("git@h:app", "../lib", "git@h:lib"),
-            ("app", "../lib", "file:///work/lib"),
+            ("app", "../lib", "file:///home/lib"),
             ("https://h/app", "https://other/lib", "https://other/lib"),
         ] {
             assert_eq!(of(parent, url), expected, "{parent} {url}");
@@ -259,16 +259,16 @@ mod tests {
                 "ssh://git@host:22/a | ssh://git@host:22/a",
             ),
             ("git@host:a/b.git", "git@host:a/b.git | git@host:a/b.git"),
-            ("../app", "file:///work/app | /work/demo/../app"),
+            ("../app", "file:///home/app | /home/demo/../app"),
             ("file:///srv/a.git", "file:///srv/a.git | file:///srv/a.git"),
             ("/srv/100%", "file:///srv/100%25 | /srv/100%"),
-            ("file://../a", "file:///work/a | /work/demo/../a"),
+            ("file://../a", "file:///home/a | /home/demo/../a"),
         ] {
             let shown = check(url);
             // `absolute` leaves `..` as it stands.
             assert_eq!(
-                shown.replace("/work/demo/../", "/work/"),
-                expected.replace("/work/demo/../", "/work/"),
+                shown.replace("/home/demo/../", "/home/"),
+                expected.replace("/home/demo/../", "/home/"),
                 "{url}"
             );
         }
