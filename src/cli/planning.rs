@@ -81,6 +81,7 @@ pub async fn make(
                 environment: loaded.manifest.environment.clone(),
                 ssh_key: Some(key.fingerprint.clone()),
                 for_destroy: goal == Goal::Test,
+                volume_snapshots: desired::has_clones(&loaded.manifest),
             };
             let reading = async {
                 tokio::join!(
@@ -133,6 +134,7 @@ pub async fn make(
                 // By name, not by this machine's key: another machine may have made one too.
                 ssh_key: None,
                 for_destroy: true,
+                volume_snapshots: false,
             };
             let observing = cloud::observe(&cloud.client, &query);
             let what = format!("an answer from {}", cloud.endpoint);
@@ -258,6 +260,7 @@ pub async fn make_run(
         environment: loaded.manifest.environment.clone(),
         ssh_key: None,
         for_destroy: false,
+        volume_snapshots: false,
     };
     let (inputs, live) = tokio::join!(
         read_inputs(&loaded, key),

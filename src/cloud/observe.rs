@@ -10,7 +10,7 @@ use super::error::CloudError;
 use super::images::Image;
 use super::volumes::Volume;
 use crate::live::ownership::{self, Owner};
-use crate::live::{Live, LiveDroplet, LiveFirewall, LiveSshKey};
+use crate::live::{Live, LiveDroplet, LiveFirewall, LiveSshKey, LiveVolumeSnapshot};
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +24,13 @@ pub struct Query {
     /// Whether to look for leftovers too: droplets whose tags are gone, the key by its name when no
     /// fingerprint is at hand, and tags.
     pub for_destroy: bool,
+    /// Whether to read snapshots of volumes, as for a destroy: one call that only those need who make
+    /// copies of volumes.
+    pub volume_snapshots: bool,
 }
 
-/// Reads the account: at most 8 calls, and one more for each further 200 of a kind. For a destroy
-/// two or three more.
+/// Reads the account: at most 8 calls, and one more for each further 200 of a kind. One more for
+/// snapshots of volumes; for a destroy three or four more.
 ///
 /// Listed are the droplets that bear the environment's tag (for a destroy also those whose name
 /// begins as ours do), and all volumes, private images and firewalls, which the API cannot filter.
@@ -36,7 +39,7 @@ pub struct Query {
 /// When a part cannot be read, and when the token may not see tags: then nothing would tell what is
 /// ours.
 pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError> {
-    let (parts, (keys, tags, catalog)) = try_join(
+    let (parts, (keys, tags, catalog, volume_snapshots)) = try_join(
         try_join5(
             client.account(),
             droplets(client, query),
@@ -44,10 +47,11 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
             client.private_images(),
             client.firewalls(),
         ),
-        futures_util::future::try_join3(
+        futures_util::future::try_join4(
             ssh_keys(client, query),
             our_tags(client, query),
             client.catalog(),
+            volume_snapshots(client, query),
         ),
     )
     .await?;
@@ -60,6 +64,7 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
             .into_iter()
             .map(Volume::into_live)
             .collect::<Result<_, _>>()?,
+        volume_snapshots,
         images: images
             .into_iter()
             .map(Image::into_live)
@@ -128,6 +133,17 @@ async fn ssh_keys(client: &Client, query: &Query) -> Result<Vec<LiveSshKey>, Clo
         None => Vec::new(),
     };
     Ok(keys.into_iter().map(LiveSshKey::from).collect())
+}
+
+async fn volume_snapshots(
+    client: &Client,
+    query: &Query,
+) -> Result<Vec<LiveVolumeSnapshot>, CloudError> {
+    if query.for_destroy || query.volume_snapshots {
+        client.volume_snapshots().await
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 async fn our_tags(client: &Client, query: &Query) -> Result<Vec<String>, CloudError> {

@@ -53,7 +53,25 @@ impl Client {
     /// # Errors
     /// When they cannot be listed.
     pub async fn volume_snapshots(&self) -> Result<Vec<LiveVolumeSnapshot>, CloudError> {
-        let found: Vec<Snapshot> = self.list(&Call::VolumeSnapshots, "snapshots").await?;
+        self.listed(&Call::VolumeSnapshots).await
+    }
+
+    /// The snapshots of a volume, sorted by id.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn snapshots_of_volume(
+        &self,
+        volume: &str,
+    ) -> Result<Vec<LiveVolumeSnapshot>, CloudError> {
+        let of = Call::SnapshotsOfVolume {
+            id: volume.to_owned(),
+        };
+        self.listed(&of).await
+    }
+
+    async fn listed(&self, call: &Call) -> Result<Vec<LiveVolumeSnapshot>, CloudError> {
+        let found: Vec<Snapshot> = self.list(call, "snapshots").await?;
         let mut found = found
             .into_iter()
             .map(Snapshot::into_live)
@@ -93,12 +111,9 @@ impl Client {
             if !may_be_taken {
                 return Err(error);
             }
-            let of = Call::SnapshotsOfVolume {
-                id: volume.to_owned(),
-            };
-            let found: Vec<Snapshot> = self.list(&of, "snapshots").await?;
+            let found = self.snapshots_of_volume(volume).await?;
             if let Some(taken) = found.into_iter().find(|taken| taken.name == name) {
-                return taken.into_live();
+                return Ok(taken);
             }
             if error.is_too_soon() {
                 return Err(CloudError::TooSoon {

@@ -8,7 +8,7 @@ use super::error::CloudError;
 use super::request::Call;
 use super::retry::Lag;
 use super::wire::{self, Slug};
-use crate::live::LiveVolume;
+use crate::live::{LiveVolume, ownership};
 use crate::plan::step::VolumeSpec;
 use crate::units::Gib;
 
@@ -53,12 +53,46 @@ impl Client {
             .await
     }
 
+    /// A volume as it is now.
+    ///
+    /// # Errors
+    /// When there is none of that id, or the API cannot be read.
+    pub async fn look_at_volume(&self, id: &str) -> Result<LiveVolume, CloudError> {
+        let call = Call::Volume { id: id.to_owned() };
+        self.read::<Volume>(&call, "volume").await?.into_live()
+    }
+
+    /// A volume that nothing has. While who has it is gone already, as for some seconds after a
+    /// droplet is destroyed, this waits.
+    ///
+    /// # Errors
+    /// [`CloudError::AttachedElsewhere`]; else when the API cannot be read.
+    pub async fn free_volume(&self, id: &str) -> Result<LiveVolume, CloudError> {
+        let mut patience = Patience::new(self, self.timing().volume_free);
+        loop {
+            let live = self.look_at_volume(id).await?;
+            let Some(&other) = live.droplet_ids.first() else {
+                return Ok(live);
+            };
+            let holder = self.droplet(other).await?;
+            let is_there = holder.is_some();
+            let error = CloudError::AttachedElsewhere {
+                volume: live.name,
+                other,
+                holder: match holder {
+                    Some(droplet) => droplet.into_live()?.name,
+                    None => other.to_string(),
+                },
+            };
+            if is_there || !patience.wait().await {
+                return Err(error);
+            }
+        }
+    }
+
     /// The tags a volume bears.
     pub(super) async fn volume_tags(&self, id: &str) -> Result<Vec<String>, CloudError> {
-        let volume: Volume = self
-            .read(&Call::Volume { id: id.to_owned() }, "volume")
-            .await?;
-        Ok(volume.into_live()?.tags)
+        Ok(self.look_at_volume(id).await?.tags)
     }
 
     /// Makes a volume, raw. One of that name that bears our tags is taken for it.
@@ -124,7 +158,8 @@ impl Client {
                 .find(|volume| volume.name == spec.name && volume.region.slug == spec.region)
             {
                 let volume = volume.into_live()?;
-                if owners(&spec.tags).all(|tag| volume.tags.contains(tag)) {
+                // The others change over time.
+                if ownership::owner_tags(&spec.tags).all(|tag| volume.tags.contains(tag)) {
                     return Ok(volume);
                 }
                 return Err(CloudError::NameTaken {
@@ -298,10 +333,4 @@ impl Client {
 /// Whether the request may have been carried out although no answer says so.
 pub(super) fn is_in_doubt(error: &CloudError) -> bool {
     error.is_outcome_unknown() || matches!(error, CloudError::Unreadable { .. })
-}
-
-/// Of the tags a resource is to bear those that say whose it is; the others change over time.
-fn owners(tags: &[String]) -> impl Iterator<Item = &String> {
-    tags.iter()
-        .filter(|tag| *tag == crate::live::ownership::TAG || tag.starts_with("dewpoint:"))
 }

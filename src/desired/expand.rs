@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use super::spec::{BackgroundSpec, ProbeSpec, ReadySpec, RunSpec, SourceSpec};
 use super::{
-    Desired, DesiredError, Droplet, Image, Inputs, Mount, Run, Scope, ScopeDroplet, firewall,
-    git_read, names, snapshots, user_data, volumes,
+    Desired, DesiredError, Droplet, Image, Inputs, Mount, Run, Scope, ScopeDroplet, VolumeCopy,
+    firewall, git_read, names, snapshots, user_data, volumes,
 };
 use crate::address::{Address, Instance};
 use crate::digest::Digest;
 use crate::live::ownership;
 use crate::manifest::Manifest;
 use crate::manifest::http_target;
-use crate::manifest::schema::{self, HostKeyPolicy, ImageSource, When};
+use crate::manifest::schema::{self, Access, HostKeyPolicy, ImageSource, When};
 use crate::units::Seconds;
 
 /// How long a run step may take when the manifest does not say.
@@ -27,17 +27,20 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
     let environment = &manifest.environment;
     let mut droplets = BTreeMap::new();
     for (name, droplet) in &manifest.droplets {
-        let mounts: BTreeMap<String, String> = droplet
-            .volumes
-            .iter()
-            .filter_map(|mount| {
-                let volume = manifest.volumes.get(&mount.volume)?;
-                let name = volume_name(manifest, &mount.volume, volume);
-                Some((name, mount.mount.clone()))
-            })
-            .collect();
         for instance in instances(droplet) {
             let full = names::droplet(project, environment, name, instance.as_ref());
+            let mounts: BTreeMap<String, String> = droplet
+                .volumes
+                .iter()
+                .filter_map(|mount| {
+                    let volume = manifest.volumes.get(&mount.volume)?;
+                    let name = match mount.access {
+                        Access::Exclusive => volume_name(manifest, &mount.volume, volume),
+                        Access::Clone => names::clone(project, environment, &full, &mount.volume),
+                    };
+                    Some((name, mount.mount.clone()))
+                })
+                .collect();
             droplets.insert(
                 full,
                 ScopeDroplet {
@@ -45,7 +48,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
                         name: name.clone(),
                         instance,
                     },
-                    mounts: mounts.clone(),
+                    mounts,
                     has_background: droplet.run.iter().any(|run| run.background),
                 },
             );
@@ -237,27 +240,22 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
         ));
         tags.extend(droplet.tags.iter().cloned());
         let tags = sorted(tags);
-        let mounts = droplet
+        if let Some(mount) = droplet
             .volumes
             .iter()
-            .map(|mount| {
-                if !manifest.volumes.contains_key(&mount.volume) {
-                    return Err(DesiredError::UnknownVolume {
-                        by: whole.clone(),
-                        name: mount.volume.clone(),
-                    });
-                }
-                Ok(Mount {
-                    volume: mount.volume.clone(),
-                    path: mount.mount.clone(),
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+            .find(|mount| !manifest.volumes.contains_key(&mount.volume))
+        {
+            return Err(DesiredError::UnknownVolume {
+                by: whole,
+                name: mount.volume.clone(),
+            });
+        }
         let source = droplet
             .source
             .as_ref()
             .map(|source| source_spec(inputs, name, source))
             .transpose()?;
+        let needs = waits_for(manifest, droplet);
         for instance in instances(droplet) {
             let full = names::droplet(
                 &manifest.project,
@@ -269,6 +267,7 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
                 name: name.clone(),
                 instance,
             };
+            let mounts = mounts(manifest, droplet, &full);
             droplets.push(Droplet {
                 runs: runs(manifest, droplet, &address, &full, source.as_ref()),
                 address,
@@ -276,15 +275,57 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
                 image: image.clone(),
                 size: droplet.size.clone(),
                 tags: tags.clone(),
-                mounts: mounts.clone(),
+                mounts,
                 source: source.clone(),
-                needs: sorted(droplet.needs.clone()),
+                needs: needs.clone(),
                 after_run: droplet.after_run,
             });
         }
     }
     droplets.sort_by(|a, b| a.address.cmp(&b.address));
     Ok(droplets)
+}
+
+/// What a droplet mounts; `name` is its own on DigitalOcean.
+fn mounts(manifest: &Manifest, droplet: &schema::Droplet, name: &str) -> Vec<Mount> {
+    let Manifest {
+        project,
+        environment,
+        ..
+    } = manifest;
+    let copy = |volume: &str| {
+        let mut tags = environment_tags(manifest);
+        tags.push(ownership::clone_tag(project, environment, volume));
+        VolumeCopy {
+            name: names::clone(project, environment, name, volume),
+            tags: sorted(tags),
+        }
+    };
+    droplet
+        .volumes
+        .iter()
+        .map(|mount| Mount {
+            volume: mount.volume.clone(),
+            path: mount.mount.clone(),
+            copy: (mount.access == Access::Clone).then(|| copy(&mount.volume)),
+        })
+        .collect()
+}
+
+/// Whom a droplet waits for: a copy of a volume is one of what those leave there that have it itself.
+fn waits_for(manifest: &Manifest, droplet: &schema::Droplet) -> Vec<String> {
+    let mut names = droplet.needs.clone();
+    let clones = droplet.volumes.iter();
+    for clone in clones.filter(|mount| mount.access == Access::Clone) {
+        let users = manifest.droplets.iter().filter(|(_, other)| {
+            other
+                .volumes
+                .iter()
+                .any(|mount| mount.volume == clone.volume && mount.access == Access::Exclusive)
+        });
+        names.extend(users.map(|(name, _)| name.clone()));
+    }
+    sorted(names)
 }
 
 fn source_spec(

@@ -116,7 +116,8 @@ pub struct Scope {
 pub struct ScopeDroplet {
     /// Its address.
     pub address: Address,
-    /// Where its volumes are mounted: paths by the volumes' names on DigitalOcean.
+    /// Where its volumes are mounted: paths by the names on DigitalOcean of the volumes, or of its
+    /// throw-away copies of them.
     pub mounts: BTreeMap<String, String>,
     /// Whether it has background steps, which are stopped before its volumes leave it.
     pub has_background: bool,
@@ -234,6 +235,17 @@ pub struct Mount {
     pub volume: String,
     /// Where it is mounted.
     pub path: String,
+    /// The throw-away copy that is mounted in its place.
+    pub copy: Option<VolumeCopy>,
+}
+
+/// A throw-away copy of a volume: one droplet's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VolumeCopy {
+    /// Its name on DigitalOcean.
+    pub name: String,
+    /// Its tags but for its expiry, sorted.
+    pub tags: Vec<String>,
 }
 
 /// A run step and what it brings back.
@@ -265,7 +277,8 @@ pub struct Droplet {
     /// What runs on it, in order.
     pub runs: Vec<Run>,
     /// Droplets of the manifest, by their names there, whose runs must be done or whose background
-    /// steps must be ready before its own runs; sorted.
+    /// steps must be ready before its own runs: those it `needs`, and those that have a volume
+    /// itself of which this one gets a copy; sorted.
     pub needs: Vec<String>,
     /// What becomes of it after its runs.
     pub after_run: AfterRun,
@@ -315,6 +328,16 @@ fn git_read(source: &schema::Source) -> Option<GitRead> {
 /// [`reads`] names is missing in `inputs`.
 pub fn desired(manifest: &Manifest, inputs: &Inputs) -> Result<Desired, DesiredError> {
     expand::desired(manifest, inputs)
+}
+
+/// Whether some droplet of a manifest mounts a throw-away copy of a volume.
+#[must_use]
+pub fn has_clones(manifest: &Manifest) -> bool {
+    let mut droplets = manifest.droplets.values();
+    droplets.any(|droplet| {
+        let mut mounts = droplet.volumes.iter();
+        mounts.any(|mount| mount.access == schema::Access::Clone)
+    })
 }
 
 /// The addresses of a droplet of the manifest: one for each instance.

@@ -58,6 +58,30 @@ pub fn environment_volume(project: &str, environment: &str, name: &str) -> Strin
     format!("{project}-{environment}-{}", volume_part(name))
 }
 
+/// The name of a droplet's throw-away copy of a volume; `droplet` is the droplet's own name, `volume`
+/// the volume's in the manifest. A digest keeps it apart from every other name.
+#[must_use]
+pub fn clone(project: &str, environment: &str, droplet: &str, volume: &str) -> String {
+    let digest = Digest::of(&(droplet, volume));
+    let of = droplet
+        .strip_prefix(&format!("{project}-{environment}-"))
+        .unwrap_or(droplet);
+    let base = format!(
+        "{project}-{environment}-clone-{}-{}",
+        volume_part(of),
+        volume_part(volume)
+    );
+    let room = base.len().min(VOLUME_MAX - 9);
+    let cut = base[..room].trim_end_matches('-');
+    format!("{cut}-{}", &digest.short()[..8])
+}
+
+/// The name of a snapshot of a volume; `marker` tells it from others of that volume.
+#[must_use]
+pub fn volume_snapshot(volume: &str, marker: &str) -> String {
+    format!("{volume}-snap-{marker}")
+}
+
 /// What all snapshots of one name have in common: all of their name but the digest.
 #[must_use]
 pub fn lineage(project: &str, name: &str) -> String {
@@ -188,6 +212,24 @@ mod tests {
         assert_ne!(of_matrix(&[("a", "x_y")]), of_matrix(&[("a", "x-y")]));
         assert_ne!(of_matrix(&[("a", "X")]), of_matrix(&[("a", "x")]));
         assert_ne!(of_matrix(&[("a", "")]), of_matrix(&[("a", "-")]));
+    }
+
+    #[test]
+    fn copies_of_volumes_have_names_of_volumes() {
+        let of = |droplet: &str| clone("app", "main", droplet, "data");
+        assert!(of("app-main-runner-3.12").starts_with("app-main-clone-runner-3-12-data-"));
+        assert_ne!(of("app-main-runner-3.12"), of("app-main-runner-3-12"));
+        let long = clone(
+            "app",
+            "main",
+            &format!("app-main-{}", "x".repeat(60)),
+            "data",
+        );
+        assert!(long.len() <= VOLUME_MAX, "{long}");
+        assert!(
+            long.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum VolumeUse {
     Own,
     /// Someone's own: it is mounted as it is, or not at all.
     Existing,
+    /// A throw-away copy: as one of dewpoint's own, beside the one it is a copy of.
+    Clone,
 }
 
 /// What a volume shall be. Always made raw: dewpoint makes the file system itself, behind a check.

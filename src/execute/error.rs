@@ -78,6 +78,17 @@ pub enum StepError {
         name: String,
     },
 
+    /// A volume is written to again and again while a snapshot of it is to be taken.
+    #[error("volume {volume} was never free for long enough to take a snapshot of it")]
+    #[diagnostic(
+        code(dewpoint::execute::never_at_rest),
+        help("run the command again when nobody else uses the volume")
+    )]
+    NeverAtRest {
+        /// Its name.
+        volume: String,
+    },
+
     /// A log that was brought back cannot be written.
     #[error("cannot write {path}")]
     #[diagnostic(

@@ -125,6 +125,8 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::PowerOff { .. }
         | StepKind::TakeSnapshot { .. }
         | StepKind::Transfer { .. }
+        // A snapshot that it takes is found and used, or pruned, by whoever comes next.
+        | StepKind::SnapshotVolume { .. }
         | StepKind::Attach { .. }
         | StepKind::Mount { .. }
         | StepKind::Sync { .. }
@@ -143,6 +145,8 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::DeleteFirewall { .. }
         | StepKind::CreateVolume { .. }
         | StepKind::DeleteVolume { .. }
+        | StepKind::CloneVolume { .. }
+        | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::UpdateTags { .. }
         | StepKind::CreateDroplets { .. }
         | StepKind::TagSnapshot { .. }

@@ -34,6 +34,9 @@ impl Limit {
             | StepKind::CreateVolume { .. }
             | StepKind::ResizeVolume { .. }
             | StepKind::DeleteVolume { .. }
+            | StepKind::SnapshotVolume { .. }
+            | StepKind::CloneVolume { .. }
+            | StepKind::DeleteVolumeSnapshot { .. }
             | StepKind::UpdateTags { .. }
             | StepKind::CreateDroplets { .. }
             | StepKind::TakeSnapshot { .. }

@@ -24,6 +24,7 @@ struct Known {
     asked: BTreeMap<StepId, bool>,
     droplets: BTreeMap<(StepId, String), MadeDroplet>,
     volumes: BTreeMap<StepId, String>,
+    volume_snapshots: BTreeMap<StepId, String>,
     images: BTreeMap<StepId, u64>,
     firewalls: BTreeMap<StepId, String>,
     inventories: BTreeMap<StepId, Arc<(String, String)>>,
@@ -76,6 +77,14 @@ impl Outputs {
 
     pub(super) fn volume(&self, step: StepId) -> Option<String> {
         self.known().volumes.get(&step).cloned()
+    }
+
+    pub(super) fn took_volume_snapshot(&self, step: StepId, id: String) {
+        self.known().volume_snapshots.insert(step, id);
+    }
+
+    pub(super) fn volume_snapshot(&self, step: StepId) -> Option<String> {
+        self.known().volume_snapshots.get(&step).cloned()
     }
 
     pub(super) fn took_image(&self, step: StepId, id: u64) {

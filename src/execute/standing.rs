@@ -171,7 +171,7 @@ impl Standing {
                     );
                 }
             }
-            StepKind::CreateVolume { spec } => {
+            StepKind::CreateVolume { spec } | StepKind::CloneVolume { spec, .. } => {
                 self.make((Sort::Volume, &spec.name), &step.address, made, FREE);
             }
             StepKind::CreateFirewall { spec } => {
@@ -186,7 +186,9 @@ impl Standing {
             StepKind::DestroyDroplet { droplet, .. } if !begins => {
                 self.remove((Sort::Droplet, droplet.name()), succeeded, at);
             }
-            StepKind::DeleteVolume { name, .. } if !begins => {
+            StepKind::DeleteVolume { name, .. } | StepKind::DeleteVolumeSnapshot { name, .. }
+                if !begins =>
+            {
                 self.remove((Sort::Volume, name), succeeded, at);
             }
             StepKind::DeleteFirewall { name, .. } if !begins => {
@@ -202,6 +204,8 @@ impl Standing {
             | StepKind::KeepDroplet { .. }
             | StepKind::Transfer { .. }
             | StepKind::DeleteVolume { .. }
+            | StepKind::SnapshotVolume { .. }
+            | StepKind::DeleteVolumeSnapshot { .. }
             | StepKind::DeleteFirewall { .. }
             | StepKind::DeleteSshKey { .. }
             | StepKind::Prune { .. }

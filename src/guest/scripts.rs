@@ -167,8 +167,8 @@ if [ "$wanted" = ext4 ] && [ "$changes" = yes ] && is_short; then
 fi
 
 if [ -z "$there" ]; then
-  said=$(mount -t "$wanted" -o defaults,nofail,discard,noatime "$node" "$path" 2>&1) ||
-    said=$(mount -t "$wanted" -o defaults,nofail,noatime "$node" "$path" 2>&1) ||
+  said=$(mount -t "$wanted" -o defaults,nofail,discard,noatime{twin} "$node" "$path" 2>&1) ||
+    said=$(mount -t "$wanted" -o defaults,nofail,noatime{twin} "$node" "$path" 2>&1) ||
     {{ printf '%s\n' "$said" >&2; exit 1; }}
 else
   echo already
@@ -183,8 +183,13 @@ exit 0"#,
         path = quote(&format!("{root}{path}")),
         wanted = filesystem_name(filesystem),
         changes = match usage {
-            VolumeUse::Own => "yes",
+            VolumeUse::Own | VolumeUse::Clone => "yes",
             VolumeUse::Existing => "no",
+        },
+        // A copy has the UUID of what it is a copy of, which xfs would refuse beside it.
+        twin = match (usage, filesystem) {
+            (VolumeUse::Clone, Filesystem::Xfs) => ",nouuid",
+            _ => "",
         },
         root = root,
         waits = device_seconds * 5,

@@ -5,6 +5,10 @@ pub const TAG: &str = "dewpoint";
 
 /// What tags begin with that remember another name.
 const NAME: &str = "dewpoint-name:";
+/// What tags begin with that say what a throw-away copy of a volume is a copy of.
+const CLONE: &str = "dewpoint-clone:";
+/// What tags begin with that a volume shares with the snapshot of what it holds.
+const SNAP: &str = "dewpoint-snap:";
 
 /// Tag of everything that belongs to a project.
 #[must_use]
@@ -62,6 +66,30 @@ pub fn expires_of(tags: &[String]) -> Option<i64> {
 #[must_use]
 pub fn is_expires_tag(tag: &str) -> bool {
     tag.starts_with("dewpoint-expires:")
+}
+
+/// Tag of a throw-away copy of a volume: whose it is, and of which volume of the manifest.
+#[must_use]
+pub fn clone_tag(project: &str, environment: &str, volume: &str) -> String {
+    format!("{CLONE}{project}:{environment}:{volume}")
+}
+
+/// Whether tags are those of a throw-away copy of a volume.
+#[must_use]
+pub fn is_clone(tags: &[String]) -> bool {
+    tags.iter().any(|tag| tag.starts_with(CLONE))
+}
+
+/// Tag of a snapshot of a volume. The volume bears it too, until it is attached to be written to: as
+/// long as both bear it, the snapshot holds what the volume holds.
+#[must_use]
+pub fn snap_tag(marker: &str) -> String {
+    format!("{SNAP}{marker}")
+}
+
+/// Of some tags those that volumes share with their snapshots.
+pub fn snap_tags(tags: &[String]) -> impl Iterator<Item = &String> {
+    tags.iter().filter(|tag| tag.starts_with(SNAP))
 }
 
 /// Whose resources are asked about: a project and one of its environments.
@@ -138,6 +166,12 @@ impl Owner {
     }
 }
 
+/// Of the tags of a resource those that say whose it is.
+pub fn owner_tags(tags: &[String]) -> impl Iterator<Item = &String> {
+    tags.iter()
+        .filter(|tag| *tag == TAG || tag.starts_with("dewpoint:"))
+}
+
 /// Whether a tag names an environment of some project: `dewpoint:<project>:<env>`.
 #[must_use]
 pub fn is_environment_tag(tag: &str) -> bool {
@@ -145,11 +179,13 @@ pub fn is_environment_tag(tag: &str) -> bool {
         .is_some_and(|rest| rest.contains(':'))
 }
 
-/// Whether a tag belongs to single resources (their spec, their expiry, their name) and is worth nothing
-/// without them.
+/// Whether a tag belongs to single resources (their spec, their expiry, their name, what they are a
+/// copy of) and is worth nothing without them.
 #[must_use]
 pub fn is_tag_of_one(tag: &str) -> bool {
-    tag.starts_with("dewpoint-spec:") || tag.starts_with("dewpoint-expires:") || is_name_tag(tag)
+    ["dewpoint-spec:", "dewpoint-expires:", NAME, CLONE, SNAP]
+        .iter()
+        .any(|prefix| tag.starts_with(prefix))
 }
 
 #[cfg(test)]

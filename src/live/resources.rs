@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
+use super::ownership;
 
 /// One observation of the account. Lists are sorted by id, so that equal accounts are equal values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Live {
     pub holders: Vec<LiveDroplet>,
     /// Every volume of the account.
     pub volumes: Vec<LiveVolume>,
+    /// Every snapshot of a volume of the account; empty unless somebody asked.
+    #[serde(default)]
+    pub volume_snapshots: Vec<LiveVolumeSnapshot>,
     /// Every private image of the account (snapshots of droplets).
     pub images: Vec<LiveImage>,
     /// Every firewall of the account.
@@ -100,6 +104,27 @@ pub struct LiveVolume {
     pub tags: Vec<String>,
     /// When it was made, seconds since 1970.
     pub created_at: i64,
+}
+
+impl LiveVolume {
+    /// The snapshot that is known to hold what the volume holds now.
+    #[must_use]
+    pub fn current_snapshot<'s>(
+        &self,
+        snapshots: &'s [LiveVolumeSnapshot],
+    ) -> Option<&'s LiveVolumeSnapshot> {
+        // Whoever has it may be writing.
+        if !self.droplet_ids.is_empty() {
+            return None;
+        }
+        snapshots
+            .iter()
+            .filter(|snapshot| snapshot.volume_id == self.id)
+            .filter(|snapshot| {
+                ownership::snap_tags(&snapshot.tags).any(|tag| self.tags.contains(tag))
+            })
+            .max_by_key(|snapshot| (snapshot.created_at, &snapshot.id))
+    }
 }
 
 /// A snapshot of a volume.

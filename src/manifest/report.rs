@@ -227,11 +227,6 @@ impl<'a> Report<'a> {
         self.key(path, not_yet(what, help));
     }
 
-    /// Reports a value whose behaviour is not there yet.
-    pub(super) fn not_yet_value(&mut self, path: &Path, what: &str, help: &str) {
-        self.value(path, not_yet(what, help));
-    }
-
     /// Reports a problem between a key and an earlier one.
     pub(super) fn two_keys(&mut self, path: &Path, other: &Path, problem: Problem) {
         if !self.is_settled(path) && !self.is_settled(other) {

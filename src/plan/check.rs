@@ -13,7 +13,7 @@ use super::step::{
 };
 use crate::desired::names;
 use crate::live::Live;
-use crate::live::ownership::{Owner, Whose, is_environment_tag};
+use crate::live::ownership::{Owner, Whose, is_clone, is_environment_tag};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl fmt::Display for Violation {
 /// step makes, a background step that is not stopped before its volumes or its droplet go, or is
 /// while something on another droplet needs it, two events of one droplet or two attachments of one volume at a time, something
 /// foreign touched, the last good snapshot removed, a droplet made for the plan alone that is not
-/// destroyed.
+/// destroyed, a throw-away copy of a volume without its droplet.
 pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
     let mut checker = Checker {
         plan,
@@ -58,6 +58,7 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
         checker.ephemeral_droplets_go();
         checker.background_steps_are_stopped();
         checker.services_outlive_their_users();
+        checker.clones_go_with_their_droplets();
     }
     if checker.violations.is_empty() {
         Ok(())
@@ -160,7 +161,10 @@ impl<'a> Checker<'a> {
             }
             if let Some(VolumeRef::Created { step: by }) = volume {
                 let made = self.plan.step(*by).map(|by| &by.kind);
-                if !matches!(made, Some(StepKind::CreateVolume { .. })) {
+                if !matches!(
+                    made,
+                    Some(StepKind::CreateVolume { .. } | StepKind::CloneVolume { .. })
+                ) {
                     self.wrong(step.id, "no step makes its volume");
                 }
                 self.made_before(step, *by, "volume", forgiving);
@@ -178,6 +182,13 @@ impl<'a> Checker<'a> {
                     self.wrong(step.id, "no step makes its firewall");
                 }
                 self.made_before(step, *by, "firewall", forgiving);
+            }
+            if let StepKind::CloneVolume { snapshot, .. } = &step.kind {
+                let takes = self.plan.step(*snapshot).map(|by| &by.kind);
+                if !matches!(takes, Some(StepKind::SnapshotVolume { .. })) {
+                    self.wrong(step.id, "no step sees to the snapshot it is made from");
+                }
+                self.needs(step, *snapshot, "snapshot");
             }
             if let StepKind::Prepare { inventory, .. } = &step.kind {
                 let gathers = self.plan.step(*inventory).map(|by| &by.kind);
@@ -268,7 +279,13 @@ impl<'a> Checker<'a> {
                 .find(|droplet| droplet.volume_ids.contains(&volume.id))
                 .map(|droplet| droplet.id);
             let holder = volume.droplet_ids.first().copied().or(by_droplet);
-            if let Some(droplet) = holder.filter(|id| !ghost(*id)) {
+            // Whoever had the environment's own and is not among its droplets is gone, and the volume
+            // free in a moment.
+            let gone = |id: u64| {
+                let mut droplets = self.live.droplets.iter();
+                self.owner.in_environment(&volume.tags) && !droplets.any(|droplet| droplet.id == id)
+            };
+            if let Some(droplet) = holder.filter(|id| !ghost(*id) && !gone(*id)) {
                 let here = Some(DropletKey::Known(droplet));
                 at.insert(VolumeKey::Known(&volume.id), (here, None));
             }
@@ -321,6 +338,21 @@ impl<'a> Checker<'a> {
                         self.wrong(step.id, text);
                     }
                     at.insert(VolumeKey::of(volume), (None, Some(step.id)));
+                }
+                StepKind::SnapshotVolume { volume, .. } => {
+                    let (here, moved) = at.get(&VolumeKey::of(volume)).copied().unwrap_or_default();
+                    if here.is_some() {
+                        self.wrong(step.id, "its volume is attached, so it may be written to");
+                    }
+                    if let Some(moved) = moved
+                        && !self.comes_before(moved, step.id, true)
+                    {
+                        let text = format!(
+                            "it does not need step {}, which frees its volume",
+                            moved.0 + 1
+                        );
+                        self.wrong(step.id, text);
+                    }
                 }
                 StepKind::DestroyDroplet { droplet, .. } => {
                     let gone = DropletKey::of(droplet);
@@ -396,6 +428,13 @@ impl<'a> Checker<'a> {
                     .is_some_and(|volume| is_used || self.owner.in_project(&volume.tags));
                 if !ours {
                     self.wrong(step.id, format!("volume {id} is not ours"));
+                }
+            }
+            if let StepKind::DeleteVolumeSnapshot { id, .. } = &step.kind {
+                let mut snapshots = self.live.volume_snapshots.iter();
+                let snapshot = snapshots.find(|snapshot| snapshot.id == *id);
+                if !snapshot.is_some_and(|snapshot| self.owner.in_project(&snapshot.tags)) {
+                    self.wrong(step.id, format!("snapshot {id} of a volume is not ours"));
                 }
             }
             let image = match &step.kind {
@@ -554,6 +593,62 @@ impl<'a> Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
+    /// A throw-away copy of a volume goes after its droplet, and none is without one.
+    fn clones_go_with_their_droplets(&mut self) {
+        if self.plan.goal == super::Goal::Run {
+            return;
+        }
+        let mut holders: BTreeMap<VolumeKey<'a>, Option<DropletKey<'a>>> = BTreeMap::new();
+        for volume in &self.live.volumes {
+            if !self.owner.in_environment(&volume.tags) || !is_clone(&volume.tags) {
+                continue;
+            }
+            let mut droplets = self.live.droplets.iter();
+            let holder = droplets.find(|droplet| {
+                droplet.volume_ids.contains(&volume.id) || volume.droplet_ids.contains(&droplet.id)
+            });
+            let holder = holder.map(|droplet| DropletKey::Known(droplet.id));
+            holders.insert(VolumeKey::Known(&volume.id), holder);
+        }
+        for step in self.steps() {
+            match &step.kind {
+                StepKind::CloneVolume { .. } => {
+                    holders.insert(VolumeKey::Created(step.id), None);
+                }
+                StepKind::Attach {
+                    volume, droplet, ..
+                } => {
+                    if let Some(holder) = holders.get_mut(&VolumeKey::of(volume)) {
+                        *holder = Some(DropletKey::of(droplet));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (volume, holder) in holders {
+            let destroy = self.steps().find(|step| {
+                matches!(&step.kind, StepKind::DestroyDroplet { droplet, .. } if Some(DropletKey::of(droplet)) == holder)
+            });
+            let delete = self.steps().find(|step| {
+                matches!(&step.kind, StepKind::DeleteVolume { volume: of, .. } if VolumeKey::of(of) == volume)
+            });
+            let made = match volume {
+                VolumeKey::Created(step) => Some(step),
+                VolumeKey::Known(_) => None,
+            };
+            match (destroy, delete) {
+                (Some(destroy), Some(delete)) => {
+                    if !self.comes_before(destroy.id, delete.id, false) {
+                        self.wrong(delete.id, "its droplet may still have the clone");
+                    }
+                }
+                (None, None) if holder.is_some() => {}
+                (_, None) => self.wrong(made, "a clone of a volume is never deleted"),
+                (None, Some(_)) => {}
+            }
+        }
+    }
+
     /// Steps that start something in the background, with the droplet it runs on.
     fn backgrounds(&self) -> Vec<(StepId, DropletKey<'a>)> {
         let backgrounds = self.steps().filter_map(|step| match &step.kind {
@@ -676,9 +771,13 @@ fn references(kind: &StepKind) -> References<'_> {
         | StepKind::ResizeVolume { .. }
         | StepKind::UpdateTags { .. }
         | StepKind::Gather { .. }
+        | StepKind::CloneVolume { .. }
+        | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::Prune { .. } => (None, None, None, None),
         StepKind::DeleteFirewall { firewall, .. } => (None, None, None, Some(firewall)),
-        StepKind::DeleteVolume { volume, .. } => (None, Some(volume), None, None),
+        StepKind::DeleteVolume { volume, .. } | StepKind::SnapshotVolume { volume, .. } => {
+            (None, Some(volume), None, None)
+        }
         StepKind::CreateDroplets { spec, .. } => (None, None, Some(&spec.image), None),
         StepKind::TagSnapshot { image, .. } | StepKind::Transfer { image, .. } => {
             (None, None, Some(image), None)

@@ -6,14 +6,14 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::step::{DropletRef, Edge, Step, StepKind};
+use super::step::{DropletRef, Edge, Step, StepKind, VolumeRef};
 use crate::live::Catalog;
 use crate::units::{Gib, Money};
 
 /// What a plan costs, from live prices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
-    /// Of an hour while every droplet of the plan is up (builders not counted).
+    /// Of an hour while every droplet of the plan is up, with its clones of volumes (builders not counted).
     pub hourly_while_up: Money,
     /// Of a month of what stays after the plan: volumes, snapshots, kept droplets.
     pub monthly_kept: Money,
@@ -35,6 +35,8 @@ mod prices {
     use rust_decimal::Decimal;
 
     pub const VOLUME_GIB_MONTH: Decimal = Decimal::from_parts(10, 0, 0, false, 2);
+    /// Volumes are billed by the hour, of which a month has this many.
+    pub const VOLUME_MONTH_HOURS: Decimal = Decimal::from_parts(672, 0, 0, false, 0);
     pub const SNAPSHOT_GB_MONTH: Decimal = Decimal::from_parts(6, 0, 0, false, 2);
     /// A droplet is billed by the second, at least a minute or this, whichever is more.
     pub const DROPLET_LEAST: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
@@ -47,6 +49,11 @@ pub fn volume_monthly(size: Gib) -> Money {
     Money(prices::VOLUME_GIB_MONTH * Decimal::from(size.0))
 }
 
+/// Of an hour of volumes of so many GiB.
+fn volume_hourly(gib: u64) -> Money {
+    Money(prices::VOLUME_GIB_MONTH * Decimal::from(gib) / prices::VOLUME_MONTH_HOURS)
+}
+
 /// Of a month of a snapshot that takes that many MB (thousandths of a GB).
 #[must_use]
 pub fn image_monthly(size_mb: u64) -> Money {
@@ -57,6 +64,8 @@ pub fn image_monthly(size_mb: u64) -> Money {
 #[derive(Debug, Default)]
 pub(super) struct Up<'a> {
     pub sizes: BTreeMap<&'a str, (u64, u64)>,
+    /// GiB of throw-away copies of volumes, and of those that stay with their droplets.
+    pub clones: (u64, u64),
 }
 
 impl<'a> Up<'a> {
@@ -66,13 +75,20 @@ impl<'a> Up<'a> {
         *kept += u64::from(stays);
     }
 
+    pub fn add_clone(&mut self, gib: u32, stays: bool) {
+        let (up, kept) = &mut self.clones;
+        *up += u64::from(gib);
+        *kept += if stays { u64::from(gib) } else { 0 };
+    }
+
     /// Of an hour, as far as sizes have a price.
     pub fn hourly(&self, catalog: &Catalog) -> Money {
+        let clones = volume_hourly(self.clones.0);
         let sizes = self.sizes.iter().filter_map(|(slug, (up, _))| {
             let size = catalog.size(slug)?;
             Some(Money(size.price_hourly.0 * Decimal::from(*up)))
         });
-        sizes.sum()
+        clones + sizes.sum()
     }
 }
 
@@ -104,7 +120,9 @@ pub(super) fn of(
         let size = catalog.size(slug)?;
         Some(Money(size.price_monthly.0 * Decimal::from(*stay)))
     });
+    let clones = Money(prices::VOLUME_GIB_MONTH * Decimal::from(up.clones.1));
     let volumes = kept.volumes.iter().map(|size| volume_monthly(*size));
+    let volumes = volumes.chain([clones]);
     let images = kept.images_mb.iter().map(|size| image_monthly(*size));
     let monthly_droplets: Money = droplets.sum();
     let monthly_kept = monthly_droplets + volumes.chain(images).sum();
@@ -132,13 +150,14 @@ pub(super) fn of(
             _ => {}
         }
     }
+    let clones = clones_once(steps, &ends, expected_seconds);
     let mut lives: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (start, end, size) in born.values() {
         let (count, seconds) = lives.entry(size).or_default();
         *count += 1;
         *seconds += (end - start).max(prices::DROPLET_LEAST_SECONDS);
     }
-    let expected_once = lives
+    let droplets_once: Money = lives
         .into_iter()
         .filter_map(|(slug, (count, seconds))| {
             let hourly = catalog.size(slug)?.price_hourly.0;
@@ -152,10 +171,37 @@ pub(super) fn of(
         hourly_while_up: up.hourly(catalog),
         monthly_kept,
         monthly_droplets,
-        expected_once,
+        expected_once: droplets_once + clones,
         expected_seconds,
         unpriced,
     }
+}
+
+/// What throw-away copies of volumes cost while they are there.
+fn clones_once(steps: &[Step], ends: &[u64], last: u64) -> Money {
+    let mut lives: BTreeMap<u32, (u64, u64, u32)> = BTreeMap::new();
+    for (step, &end) in steps.iter().zip(ends) {
+        match &step.kind {
+            StepKind::CloneVolume { spec, .. } => {
+                let start = end - step.expected_seconds;
+                lives.insert(step.id.0, (start, last, spec.size.0));
+            }
+            StepKind::DeleteVolume {
+                volume: VolumeRef::Created { step },
+                ..
+            } => {
+                if let Some(life) = lives.get_mut(&step.0) {
+                    life.1 = end;
+                }
+            }
+            _ => {}
+        }
+    }
+    let used = lives.into_values().map(|(start, end, gib)| {
+        let seconds = Decimal::from(end - start);
+        Money(volume_hourly(u64::from(gib)).0 * seconds / Decimal::from(3_600))
+    });
+    used.sum()
 }
 
 /// When each step is expected to end, in seconds from the start, if nothing but edges holds it back.

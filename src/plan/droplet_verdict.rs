@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::{Draft, End, because, described};
+use super::build::{Draft, End, because, described, mount_text};
 use super::census::Census;
 use super::change::{Action, Cause, FieldChange, Reason};
 use super::compare::{self, droplet, snapshot};
@@ -206,17 +206,19 @@ impl<'a> DropletVerdict<'a> {
             let Some(volume) = draft.volumes.get(mount.volume.as_str()) else {
                 continue;
             };
-            wanted.insert(volume.volume.name.as_str());
-            let is_attached = attached
-                .iter()
-                .any(|attached| attached.name == volume.volume.name);
+            let (name, what) = match &mount.copy {
+                None => (volume.volume.name.as_str(), ""),
+                Some(copy) => (copy.name.as_str(), "a clone of "),
+            };
+            wanted.insert(name);
+            let is_attached = attached.iter().any(|attached| attached.name == name);
             // What it has only for its turn is part of what every apply does.
-            if !is_attached && !draft.turns.is_shared(&mount.volume) {
-                let text = format!("{} at {}", mount.volume, mount.path);
-                fields.push(compare::made("volume", text));
+            let takes_turns = mount.copy.is_none() && draft.turns.is_shared(&mount.volume);
+            if !is_attached && !takes_turns {
+                fields.push(compare::made("volume", mount_text(mount)));
                 reasons.extend(because(
                     Cause::Manifest,
-                    format!("volume.{} is to be attached", mount.volume),
+                    format!("{what}volume.{} is to be attached", mount.volume),
                 ));
             }
         }

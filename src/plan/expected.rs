@@ -28,11 +28,15 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         | StepKind::DeleteSshKey { .. }
         | StepKind::Prune { .. }
         | StepKind::DeleteVolume { .. }
+        | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::KeepDroplet { .. }
         | StepKind::TagSnapshot { .. }
         | StepKind::Gather { .. }
         | StepKind::Prepare { .. } => 1,
-        StepKind::CreateVolume { .. } => 2,
+        StepKind::CreateVolume { .. } | StepKind::CloneVolume { .. } => 2,
+        // Usable at once or in 2 to 3 s; the API takes one in ten minutes.
+        StepKind::SnapshotVolume { found: None, .. } => 4,
+        StepKind::SnapshotVolume { found: Some(_), .. } => 1,
         // A new key is unknown to droplet create for about 9 s.
         StepKind::CreateSshKey { .. } => 9,
         StepKind::ResizeVolume { .. } => 5,

@@ -111,6 +111,7 @@ impl Graph {
                     StepKind::DestroyDroplet { .. }
                         | StepKind::KeepDroplet { .. }
                         | StepKind::DeleteVolume { .. }
+                        | StepKind::DeleteVolumeSnapshot { .. }
                         | StepKind::Prune { .. }
                         | StepKind::UpdateTags { .. }
                         | StepKind::DeleteFirewall { .. }

@@ -92,7 +92,8 @@ pub(super) fn plan(
         draft.draw_volume(verdict);
     }
     let mut removed: BTreeMap<u64, StepId> = BTreeMap::new();
-    let doomed_volumes = doomed_volumes(desired, live, &draft);
+    let copies = copies_in_use(&droplets, &draft);
+    let doomed_volumes = doomed_volumes(desired, live, &copies, &draft);
     let doomed: BTreeSet<&str> = doomed_volumes
         .iter()
         .map(|volume| volume.id.as_str())
@@ -154,12 +155,14 @@ pub(super) fn plan(
             .filter_map(|droplet| removed.get(droplet).copied())
             .collect();
         draft.draw_volume_removal(volume, &address, &holders);
-        draft.change_volume_removal(
-            volume,
-            &address,
-            Cause::Manifest,
-            "it is no longer in the manifest",
-        );
+        let (cause, reason) = if ownership::is_clone(&volume.tags) {
+            let reason =
+                "a throw-away copy of a volume whose droplet is gone, or no longer mounts it";
+            (Cause::Leftover, reason)
+        } else {
+            (Cause::Manifest, "it is no longer in the manifest")
+        };
+        draft.change_volume_removal(volume, &address, cause, reason);
     }
     check_attachments(&droplets, &removed, &census, &mut draft);
     note_others(desired, live, &snapshots, &mut draft, &mut kept);
@@ -170,7 +173,14 @@ pub(super) fn plan(
     let planned: Vec<PlannedDroplet<'_>> = droplets
         .into_iter()
         .map(|verdict| {
-            up.add(&verdict.droplet.size, verdict.end == End::Stays);
+            let stays = verdict.end == End::Stays;
+            up.add(&verdict.droplet.size, stays);
+            let mounts = verdict.droplet.mounts.iter();
+            for mount in mounts.filter(|mount| mount.copy.is_some()) {
+                let volume = draft.volumes.get(mount.volume.as_str());
+                let size = volume.and_then(|planned| planned.volume.size);
+                up.add_clone(size.map_or(0, |size| size.0), stays);
+            }
             PlannedDroplet {
                 first: first(&verdict),
                 droplet: verdict.droplet,
@@ -195,8 +205,26 @@ pub(super) fn plan(
     draft.finish(streamed(desired), &up, &kept)
 }
 
-/// Volumes of the environment that the manifest no longer has.
-fn doomed_volumes<'a>(desired: &Desired, live: &'a Live, draft: &Draft<'_>) -> Vec<&'a LiveVolume> {
+/// Ids of throw-away copies of volumes that a droplet has and keeps.
+fn copies_in_use<'a>(droplets: &[DropletVerdict<'a>], draft: &Draft<'a>) -> BTreeSet<&'a str> {
+    let mut ids = BTreeSet::new();
+    for verdict in droplets {
+        let Some(live) = verdict.live else { continue };
+        let copies = verdict.droplet.mounts.iter();
+        for copy in copies.filter_map(|mount| mount.copy.as_ref()) {
+            ids.extend(draft.live_copy(live, copy).map(|volume| volume.id.as_str()));
+        }
+    }
+    ids
+}
+
+/// Volumes of the environment that the manifest no longer has, leftover copies of volumes among them.
+fn doomed_volumes<'a>(
+    desired: &Desired,
+    live: &'a Live,
+    copies: &BTreeSet<&str>,
+    draft: &Draft<'_>,
+) -> Vec<&'a LiveVolume> {
     let wanted: BTreeSet<&str> = desired
         .volumes
         .iter()
@@ -207,6 +235,7 @@ fn doomed_volumes<'a>(desired: &Desired, live: &'a Live, draft: &Draft<'_>) -> V
         .iter()
         .filter(|volume| draft.owner.in_environment(&volume.tags))
         .filter(|volume| !wanted.contains(volume.name.as_str()))
+        .filter(|volume| !copies.contains(volume.id.as_str()))
         .collect();
     doomed.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     doomed
@@ -230,11 +259,15 @@ fn release_moved_volumes<'a>(
             .mounts
             .iter()
             .filter(|mount| {
-                draft
-                    .turns
-                    .is_first(&mount.volume, &verdict.droplet.address)
+                mount.copy.is_some()
+                    || draft
+                        .turns
+                        .is_first(&mount.volume, &verdict.droplet.address)
             })
-            .filter_map(|mount| names.get(&Address::Volume(mount.volume.clone())).copied())
+            .filter_map(|mount| match &mount.copy {
+                None => names.get(&Address::Volume(mount.volume.clone())).copied(),
+                Some(copy) => Some(copy.name.as_str()),
+            })
             .collect();
         let moved: Vec<_> = draft
             .attached
@@ -249,7 +282,8 @@ fn release_moved_volumes<'a>(
     }
 }
 
-/// Refuses what would wait for a volume that someone else holds.
+/// Refuses what would wait for a volume that someone else holds. Of such a one no copy is made
+/// either: what it holds may be half written.
 fn check_attachments<'a>(
     droplets: &[DropletVerdict<'a>],
     removed: &BTreeMap<u64, StepId>,
@@ -258,7 +292,13 @@ fn check_attachments<'a>(
 ) {
     let mounted: BTreeSet<&str> = droplets
         .iter()
-        .flat_map(|verdict| &verdict.droplet.mounts)
+        .flat_map(|verdict| {
+            let mounts = verdict.droplet.mounts.iter();
+            mounts.filter(|mount| match (&mount.copy, verdict.live) {
+                (Some(copy), Some(live)) => draft.live_copy(live, copy).is_none(),
+                _ => true,
+            })
+        })
         .map(|mount| mount.volume.as_str())
         .collect();
     let ours: BTreeSet<u64> = droplets
@@ -336,6 +376,14 @@ fn named_tags(
             }
             Some(_) => named.extend(verdict.differences.add.iter().cloned()),
         }
+        let mounts = verdict.droplet.mounts.iter();
+        for copy in mounts.filter_map(|mount| mount.copy.as_ref()) {
+            let live = verdict.live.and_then(|live| draft.live_copy(live, copy));
+            if live.is_none() {
+                named.extend(copy.tags.iter().cloned());
+                makes_droplets = true;
+            }
+        }
     }
     if makes_droplets {
         named.insert(expiry.to_owned());
@@ -366,6 +414,11 @@ fn note_others<'a>(
                 "volume `{}` of the project is not in the manifest and stays",
                 volume.name
             ));
+        }
+    }
+    for snapshot in &live.volume_snapshots {
+        if draft.owner.in_project_only(&snapshot.tags) {
+            kept.images_mb.push(snapshot.size_mb);
         }
     }
     let pruned: BTreeSet<u64> = snapshots

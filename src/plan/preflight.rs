@@ -75,10 +75,15 @@ fn counted(count: usize, what: &str) -> String {
 fn account(draft: &Draft<'_>, refusals: &mut Vec<Refusal>) {
     let account = &draft.live.account;
     let (mut droplets, mut volumes, mut destroyed, mut builders) = (0, 0, 0, 0);
+    let known: BTreeSet<&str> = draft.live.volumes.iter().map(|v| v.name.as_str()).collect();
+    let is_new = |name: &str| !known.contains(name);
     for kind in draft.graph.kinds() {
         match kind {
             StepKind::CreateDroplets { droplets: new, .. } => droplets += new.len(),
-            StepKind::CreateVolume { .. } => volumes += 1,
+            // A leftover of that name goes first.
+            StepKind::CreateVolume { spec } | StepKind::CloneVolume { spec, .. } => {
+                volumes += usize::from(is_new(&spec.name));
+            }
             StepKind::DestroyDroplet { droplet, .. } => match droplet {
                 super::step::DropletRef::Known { .. } => destroyed += 1,
                 super::step::DropletRef::Created { name, .. } => {

@@ -98,7 +98,7 @@ pub enum VolumeRef {
         /// Its id.
         id: String,
     },
-    /// A `CreateVolume` step makes it.
+    /// A `CreateVolume` or `CloneVolume` step makes it.
     Created {
         /// Which step.
         step: StepId,
@@ -237,6 +237,38 @@ pub enum StepKind {
         volume: VolumeRef,
         /// Its name.
         name: String,
+        /// What goes beside what it holds.
+        #[serde(default)]
+        sort: DeletedVolume,
+    },
+    /// Sees to it that there is a snapshot of what a volume holds: the one there is while nothing has
+    /// changed since, else one that is taken.
+    SnapshotVolume {
+        /// Which volume. Nothing may have it.
+        volume: VolumeRef,
+        /// Its name on DigitalOcean: that of the snapshot begins with it.
+        volume_name: String,
+        /// Tags of the snapshot, sorted; one that tells it from others is added.
+        tags: Vec<String>,
+        /// The one there was when the plan was made, by its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<String>,
+    },
+    /// Makes a throw-away copy of a volume.
+    CloneVolume {
+        /// The `SnapshotVolume` step that knows what it is made from.
+        snapshot: StepId,
+        /// The volume's name in the manifest.
+        of: String,
+        /// What the copy shall be.
+        spec: VolumeSpec,
+    },
+    /// Deletes a snapshot of a volume.
+    DeleteVolumeSnapshot {
+        /// Its id.
+        id: String,
+        /// Its name.
+        name: String,
     },
     /// Gives or takes tags of a resource.
     UpdateTags {
@@ -309,7 +341,8 @@ pub enum StepKind {
         /// Its name.
         name: String,
     },
-    /// Attaches a volume to a droplet.
+    /// Attaches a volume to a droplet. Unless it is a throw-away copy, or someone's own, snapshots of
+    /// it no longer count as what it holds from then on.
     Attach {
         /// The volume.
         volume: VolumeRef,
@@ -422,6 +455,19 @@ pub struct CollectLog {
     pub allow_failure: bool,
 }
 
+/// What goes with a volume that is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeletedVolume {
+    /// Only what it holds: the plan knows of all snapshots of it.
+    #[default]
+    Alone,
+    /// Snapshots of it too, as far as they are the project's.
+    WithSnapshots,
+    /// It is a throw-away copy of another.
+    Clone,
+}
+
 /// The kinds of resource that bear tags.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -450,7 +496,15 @@ impl StepKind {
             Self::DeleteFirewall { .. } => "delete firewall".to_owned(),
             Self::CreateVolume { .. } => "create volume".to_owned(),
             Self::ResizeVolume { .. } => "resize volume".to_owned(),
+            Self::DeleteVolume {
+                sort: DeletedVolume::Clone,
+                ..
+            } => "delete clone".to_owned(),
             Self::DeleteVolume { .. } => "delete volume".to_owned(),
+            Self::SnapshotVolume { found: Some(_), .. } => "reuse snapshot".to_owned(),
+            Self::SnapshotVolume { .. } => "take snapshot".to_owned(),
+            Self::CloneVolume { of, .. } => format!("clone {of}"),
+            Self::DeleteVolumeSnapshot { .. } => "delete snapshot".to_owned(),
             Self::UpdateTags { .. } => "update tags".to_owned(),
             Self::CreateDroplets { droplets, .. } if droplets.len() == 1 => {
                 "create droplet".to_owned()

@@ -7,12 +7,12 @@ use super::change::{Action, Cause};
 use super::compare::{firewall, lost};
 use super::cost::{self, Kept, Up};
 use super::error::{Refusal, RefusalKind, Refusals};
-use super::step::{FirewallRef, StepId, StepKind};
+use super::step::{DeletedVolume, FirewallRef, StepId, StepKind};
 use super::{Goal, Plan, protect};
 use crate::address::Address;
 use crate::desired::{Desired, Scope, names};
 use crate::live::ownership::Whose;
-use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume};
+use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume, LiveVolumeSnapshot};
 use crate::manifest::schema::Scope as VolumeScope;
 use crate::units::Gib;
 
@@ -67,6 +67,7 @@ pub(super) fn destroy(
     }
     destroy_volumes(scope, &doomed, &removed, command, &mut draft);
     let mut kept = Kept::default();
+    destroy_volume_snapshots(scope, live, whole_project, command, &mut draft, &mut kept);
     for volume in &kept_volumes {
         kept.volumes.push(Gib(volume.size_gib));
         draft.change(
@@ -196,6 +197,52 @@ fn destroy_volumes<'a>(
     }
 }
 
+/// Snapshots of volumes: of the environment's, or of all of the project.
+fn destroy_volume_snapshots<'a>(
+    scope: &Scope,
+    live: &'a Live,
+    whole_project: bool,
+    command: &str,
+    draft: &mut Draft<'a>,
+    kept: &mut Kept,
+) {
+    let mut snapshots: Vec<_> = live.volume_snapshots.iter().collect();
+    snapshots.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    for snapshot in snapshots {
+        let address = volume_address(scope, &snapshot.name);
+        let id = Some(snapshot.id.clone());
+        let goes = draft.owner.in_environment(&snapshot.tags)
+            || (whole_project && draft.owner.in_project(&snapshot.tags));
+        if goes {
+            draft.draw_volume_snapshot_removal(snapshot, &address);
+            let fields = vec![
+                lost("size", gb(snapshot.size_mb)),
+                lost(
+                    "price",
+                    format!("{}/month", cost::image_monthly(snapshot.size_mb)),
+                ),
+            ];
+            let reasons = because(Cause::Command, format!("a snapshot of a volume: {command}"));
+            draft.change(
+                &address,
+                &snapshot.name,
+                id,
+                Action::Delete,
+                reasons,
+                fields,
+            );
+        } else if draft.owner.in_project_only(&snapshot.tags) {
+            kept.images_mb.push(snapshot.size_mb);
+            let reasons = because(
+                Cause::Command,
+                "a snapshot of a volume, the project's: `destroy --project` removes it",
+            );
+            let fields = Vec::new();
+            draft.change(&address, &snapshot.name, id, Action::Keep, reasons, fields);
+        }
+    }
+}
+
 /// Returns how many snapshots stay.
 fn destroy_images(
     scope: &Scope,
@@ -321,6 +368,21 @@ impl<'a> Draft<'a> {
         self.graph.add(address.clone(), kind, expected);
     }
 
+    /// Deletes a snapshot of a volume.
+    fn draw_volume_snapshot_removal(
+        &mut self,
+        snapshot: &'a LiveVolumeSnapshot,
+        address: &Address,
+    ) {
+        let kind = StepKind::DeleteVolumeSnapshot {
+            id: snapshot.id.clone(),
+            name: snapshot.name.clone(),
+        };
+        let expected = super::expected::seconds(&kind);
+        self.graph.add(address.clone(), kind, expected);
+        self.drop_tags(&snapshot.tags);
+    }
+
     /// `test`: deletes the environment's own volumes; `passing` gets those that this plan made.
     pub(super) fn draw_ephemeral_volumes(
         &mut self,
@@ -343,6 +405,8 @@ impl<'a> Draft<'a> {
             let kind = StepKind::DeleteVolume {
                 volume: planned.reference,
                 name: volume.name.clone(),
+                // What this plan takes has no id yet.
+                sort: DeletedVolume::WithSnapshots,
             };
             let expected = super::expected::seconds(&kind);
             let step = self

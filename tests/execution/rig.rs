@@ -107,6 +107,7 @@ impl Rig {
             environment: "main".to_owned(),
             ssh_key: Some(self.fingerprint.clone()),
             for_destroy: true,
+            volume_snapshots: false,
         };
         observe(&self.client, &query)
             .await

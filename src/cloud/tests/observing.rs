@@ -12,6 +12,7 @@ fn query(for_destroy: bool, ssh_key: Option<&str>) -> Query {
         environment: "e".to_owned(),
         ssh_key: ssh_key.map(str::to_owned),
         for_destroy,
+        volume_snapshots: false,
     }
 }
 
@@ -38,6 +39,18 @@ fn account(seen: &Seen, droplets: usize) -> Reply {
                 all[droplets + 1]["tags"] = json!([]);
             }
             page_of(seen, "droplets", &all)
+        }
+        "/v2/snapshots" => {
+            assert_eq!(seen.query["resource_type"], "volume");
+            page_of(
+                seen,
+                "snapshots",
+                &[json!({
+                    "id": "s1", "name": "p-a-snap-1", "resource_id": "v1", "resource_type": "volume",
+                    "regions": ["nyc3"], "min_disk_size": 10, "size_gigabytes": 0.5, "tags": [],
+                    "created_at": "2026-11-01T10:00:00Z",
+                })],
+            )
         }
         "/v2/volumes" => page_of(
             seen,
@@ -93,6 +106,7 @@ async fn an_account_is_read_in_eight_calls_and_one_for_each_further_page() {
         assert_eq!(live.droplets.len(), droplets);
         assert!(live.droplets.is_sorted_by_key(|droplet| droplet.id));
         assert!(live.ssh_keys.is_empty() && live.tags.is_empty());
+        assert!(live.volume_snapshots.is_empty());
         assert_eq!(
             live.volumes
                 .iter()
@@ -151,6 +165,16 @@ async fn for_a_destroy_ghosts_keys_and_tags_are_read_too() {
     assert_eq!(names, ["p-e-w-0", "p-e-w-1", "p-e-ghost"]);
     assert_eq!(live.ssh_keys[0].name, "p-e");
     assert_eq!(live.tags, ["dewpoint", "dewpoint:p"]);
+    assert_eq!(live.volume_snapshots[0].volume_id, "v1");
+
+    // Whoever makes copies of volumes has one call more, and no others.
+    let client = server.client();
+    let query = Query {
+        volume_snapshots: true,
+        ..query(false, Some("aa:bb"))
+    };
+    let live = observe(&client, &query).await.expect("an account");
+    assert_eq!((client.calls(), live.volume_snapshots.len()), (9, 1));
 }
 
 #[tokio::test]

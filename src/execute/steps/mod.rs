@@ -1,6 +1,7 @@
 //! What each kind of step does: a function a kind, in a file a subject.
 
 mod background;
+mod clone;
 mod droplet;
 mod files;
 mod firewall;
@@ -29,7 +30,7 @@ use super::perform::Perform;
 use super::sessions::Sessions;
 use super::settings::Settings;
 use crate::guest::{GuestError, Session};
-use crate::live::ownership::environment_tag;
+use crate::live::ownership::{environment_tag, project_tag};
 use crate::plan::step::DropletRef;
 use crate::plan::{EdgeKind, Plan, Step, StepId, StepKind};
 
@@ -58,6 +59,9 @@ pub(super) struct Steps {
     project: String,
     environment: String,
     environment_tag: String,
+    project_tag: String,
+    /// Steps that make throw-away copies of volumes.
+    clones: BTreeSet<StepId>,
     niceties: BTreeSet<StepId>,
     /// Whether a droplet could not be destroyed: then the key that opens it is kept.
     droplet_left: AtomicBool,
@@ -71,6 +75,13 @@ impl Steps {
             project: plan.project.clone(),
             environment: plan.environment.clone(),
             environment_tag: environment_tag(&plan.project, &plan.environment),
+            project_tag: project_tag(&plan.project),
+            clones: plan
+                .steps
+                .iter()
+                .filter(|step| matches!(step.kind, StepKind::CloneVolume { .. }))
+                .map(|step| step.id)
+                .collect(),
             niceties: niceties(plan),
             droplet_left: AtomicBool::new(false),
             settings,
@@ -196,7 +207,22 @@ impl Perform for Steps {
             }
             StepKind::CreateVolume { spec } => self.create_volume(step.id, spec).await,
             StepKind::ResizeVolume { id, region, to } => self.resize_volume(id, region, *to).await,
-            StepKind::DeleteVolume { volume, name } => self.delete_volume(volume, name).await,
+            StepKind::DeleteVolume { volume, name, sort } => {
+                self.delete_volume(volume, name, *sort).await
+            }
+            StepKind::SnapshotVolume {
+                volume,
+                volume_name,
+                tags,
+                found: _,
+            } => {
+                self.snapshot_volume(step.id, volume, volume_name, tags, reporter)
+                    .await
+            }
+            StepKind::CloneVolume { snapshot, spec, .. } => {
+                self.clone_volume(step.id, *snapshot, spec).await
+            }
+            StepKind::DeleteVolumeSnapshot { id, .. } => self.delete_volume_snapshot(id).await,
             StepKind::Attach {
                 volume,
                 droplet,

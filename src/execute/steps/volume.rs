@@ -8,7 +8,7 @@ use crate::guest;
 use crate::live::LiveVolume;
 use crate::manifest::schema::Filesystem;
 use crate::plan::StepId;
-use crate::plan::step::{DropletRef, VolumeRef, VolumeSpec, VolumeUse};
+use crate::plan::step::{DeletedVolume, DropletRef, VolumeRef, VolumeSpec, VolumeUse};
 use crate::units::Gib;
 
 impl Steps {
@@ -47,6 +47,7 @@ impl Steps {
         &self,
         volume: &VolumeRef,
         name: &str,
+        sort: DeletedVolume,
     ) -> Result<String, StepError> {
         let id = match volume {
             VolumeRef::Known { id } => Some(id.clone()),
@@ -58,8 +59,18 @@ impl Steps {
         let Some(id) = id else {
             return Ok("was never made".to_owned());
         };
+        // Once the volume is gone nobody lists the snapshots of it.
+        let snapshots = match sort {
+            DeletedVolume::WithSnapshots => self.our_snapshots(&id).await?,
+            DeletedVolume::Alone | DeletedVolume::Clone => Vec::new(),
+        };
         self.settings.client.delete_volume(&id).await?;
-        Ok(String::new())
+        self.prune_volume_snapshots(&snapshots).await?;
+        Ok(match snapshots.len() {
+            0 => String::new(),
+            1 => "and a snapshot of it".to_owned(),
+            many => format!("and {many} snapshots of it"),
+        })
     }
 
     /// The volume of that name that bears the environment's tag.
@@ -69,6 +80,7 @@ impl Steps {
             environment: self.environment.clone(),
             ssh_key: None,
             for_destroy: false,
+            volume_snapshots: false,
         };
         let live = observe(&self.settings.client, &query).await?;
         let is_ours = |volume: &LiveVolume| {
@@ -85,12 +97,12 @@ impl Steps {
         droplet: &DropletRef,
         region: &str,
     ) -> Result<String, StepError> {
-        let volume = self.volume(volume)?;
+        let id = self.volume(volume)?;
         let droplet = self.droplet(droplet)?.id;
-        self.settings
-            .client
-            .attach(&volume, droplet, region)
-            .await?;
+        self.settings.client.attach(&id, droplet, region).await?;
+        if self.keeps_snapshots(volume) {
+            self.outdate_snapshots(&id).await?;
+        }
         Ok(String::new())
     }
 
@@ -111,7 +123,7 @@ impl Steps {
         Ok(String::new())
     }
 
-    fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
+    pub(super) fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
         match volume {
             VolumeRef::Known { id } => Ok(id.clone()),
             VolumeRef::Created { step } => {

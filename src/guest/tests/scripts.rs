@@ -451,6 +451,17 @@ async fn once_is_remembered_on_the_droplet() {
 }
 
 #[test]
+fn a_copy_is_mounted_beside_what_it_is_a_copy_of() {
+    let options = |filesystem, usage| {
+        let script = scripts::mount_volume("a", filesystem, usage, "/mnt/a");
+        script.matches("noatime,nouuid \"$node\"").count()
+    };
+    assert_eq!(options(Filesystem::Xfs, VolumeUse::Clone), 2);
+    assert_eq!(options(Filesystem::Xfs, VolumeUse::Own), 0);
+    assert_eq!(options(Filesystem::Ext4, VolumeUse::Clone), 0);
+}
+
+#[test]
 fn texts_survive_quoting_and_any_sh() {
     for text in [
         first_boot(),

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::{Access, Droplet, Manifest, Source, VolumeMount};
+use super::super::schema::{
+    Access, AfterRun, AfterRunWord, Droplet, Manifest, Source, VolumeMount,
+};
 use super::super::wording::shown;
 use super::{MOST_DROPLETS, env, exactly_one, names, not_blank, paths, run, slug, snapshots};
 
@@ -199,13 +201,6 @@ fn mounts(path: &Path, mounts: &[VolumeMount], report: &mut Report) {
                 .help("mount one of them elsewhere"),
             );
         }
-        if mount.access == Access::Clone {
-            report.not_yet_value(
-                &item.then("access"),
-                "`access: clone`",
-                "give each droplet a volume of its own",
-            );
-        }
     }
 }
 
@@ -368,8 +363,12 @@ fn tags(path: &Path, tags: &[String], report: &mut Report) {
 /// the droplet must hand the volume on when its runs are over.
 fn turns(manifest: &Manifest, report: &mut Report) {
     let mut users: HashMap<&str, u64> = HashMap::new();
+    let mut cloned_by: HashMap<&str, &str> = HashMap::new();
     let exclusive = |mount: &&VolumeMount| mount.access == Access::Exclusive;
-    for droplet in manifest.droplets.values() {
+    for (name, droplet) in &manifest.droplets {
+        for mount in droplet.volumes.iter().filter(|mount| !exclusive(mount)) {
+            cloned_by.entry(&mount.volume).or_insert(name);
+        }
         for mount in droplet.volumes.iter().filter(exclusive) {
             let users = users.entry(&mount.volume).or_default();
             *users = users.saturating_add(instances(droplet));
@@ -379,7 +378,8 @@ fn turns(manifest: &Manifest, report: &mut Report) {
         let path = Path::of("droplets").then(name.as_str());
         let is_idle = droplet.run.is_empty() && droplet.source.is_none();
         let runs_on = droplet.run.iter().any(|run| run.background);
-        if !(is_idle || runs_on) || report.is_touched(&path) {
+        let stays = droplet.after_run == AfterRun::Word(AfterRunWord::Keep);
+        if !(is_idle || runs_on || stays) || report.is_touched(&path) {
             continue;
         }
         let what = if is_idle {
@@ -388,15 +388,36 @@ fn turns(manifest: &Manifest, report: &mut Report) {
             "runs on in the background when its turn is over"
         };
         for (index, mount) in droplet.volumes.iter().enumerate() {
+            if mount.access != Access::Exclusive || !manifest.volumes.contains_key(&mount.volume) {
+                continue;
+            }
+            let place = path.then("volumes").then(index).then("volume");
             let is_shared = users
                 .get(mount.volume.as_str())
                 .is_some_and(|users| *users > 1);
-            if mount.access == Access::Exclusive
-                && is_shared
-                && manifest.volumes.contains_key(&mount.volume)
-            {
+            if let Some(other) = cloned_by.get(mount.volume.as_str()) {
+                // Copies are made of what the volume holds when nobody has it any more.
+                let what = match (is_idle, runs_on) {
+                    (true, _) => "has nothing to run after which it could let go of it",
+                    (_, true) => "runs on in the background, and does not let go of it",
+                    _ => "keeps it when its runs are over",
+                };
                 report.value(
-                    &path.then("volumes").then(index).then("volume"),
+                    &place,
+                    Problem::new(
+                        Kind::BadValue,
+                        format!(
+                            "`{other}` gets a clone of what `{name}` leaves on the volume `{}`, and `{name}` {what}",
+                            shown(&mount.volume)
+                        ),
+                    )
+                    .help(format!(
+                        "give `{name}` a `run` that ends and `after_run: destroy`, or mount `access: clone` there too"
+                    )),
+                );
+            } else if is_shared && (is_idle || runs_on) {
+                report.value(
+                    &place,
                     Problem::new(
                         Kind::BadValue,
                         format!(

@@ -1,11 +1,11 @@
 //! References: what one part of a manifest names must be in another, and never lead in a circle.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::{ImageSource, Manifest};
+use super::super::schema::{Access, ImageSource, Manifest};
 use super::super::suggest::{any_of, nearest};
 use super::super::wording::shown;
 use crate::address::{Address, Instance};
@@ -32,6 +32,20 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         for (index, mount) in droplet.volumes.iter().enumerate() {
             let place = path.then("volumes").then(index).then("volume");
             named(&place, "volume", &mount.volume, &manifest.volumes, report);
+            let volume = manifest.volumes.get(&mount.volume);
+            if mount.access == Access::Clone
+                && volume.is_some_and(|volume| volume.existing.is_some())
+            {
+                let place = path.then("volumes").then(index).then("access");
+                report.value(
+                    &place,
+                    Problem::new(
+                        Kind::BadValue,
+                        format!("there are no clones of someone's own volume, as `{}` is", mount.volume),
+                    )
+                    .help("remove `access`, or clone a volume of the project's own, whose changes dewpoint knows of"),
+                );
+            }
         }
         for (index, other) in droplet.needs.iter().enumerate() {
             let place = path.then("needs").then(index);
@@ -142,53 +156,102 @@ fn cycles(manifest: &Manifest, report: &mut Report) {
     }
 }
 
+/// Why a droplet waits for another, as the place that says so.
+#[derive(Clone)]
+enum Wait {
+    /// It needs it.
+    Needs(Path),
+    /// It gets a copy of what the other leaves on a volume.
+    Clones(Path),
+}
+
+/// Whom each droplet waits for.
+fn waits(manifest: &Manifest) -> HashMap<&str, Vec<(&str, Wait)>> {
+    let mut users: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (name, droplet) in &manifest.droplets {
+        let mounts = droplet.volumes.iter();
+        for mount in mounts.filter(|mount| mount.access == Access::Exclusive) {
+            users.entry(&mount.volume).or_default().push(name);
+        }
+    }
+    let mut waits: HashMap<&str, Vec<(&str, Wait)>> = HashMap::new();
+    for (name, droplet) in &manifest.droplets {
+        let path = Path::of("droplets").then(name.as_str());
+        let all = waits.entry(name).or_default();
+        for (index, other) in droplet.needs.iter().enumerate() {
+            all.push((other, Wait::Needs(path.then("needs").then(index))));
+        }
+        for (index, mount) in droplet.volumes.iter().enumerate() {
+            let others = users.get(mount.volume.as_str()).into_iter().flatten();
+            if mount.access == Access::Clone {
+                let place = path.then("volumes").then(index).then("access");
+                all.extend(others.map(|other| (*other, Wait::Clones(place.clone()))));
+            }
+        }
+    }
+    waits
+}
+
 /// Finds droplets that wait for one another, and reports each circle once: where it closes.
 fn waiting_circles(manifest: &Manifest, report: &mut Report) {
+    let waits = waits(manifest);
     let mut done: HashSet<&str> = HashSet::new();
     for start in manifest.droplets.keys() {
         // The way so far: a droplet, and which of its needs comes next.
         let mut way: Vec<(&str, usize)> = vec![(start, 0)];
         while let Some((name, next)) = way.last_mut() {
-            let droplet = manifest.droplets.get(*name);
-            let Some(other) = droplet.and_then(|droplet| droplet.needs.get(*next)) else {
+            let Some((other, _)) = waits.get(*name).and_then(|waits| waits.get(*next)) else {
                 done.insert(name);
                 way.pop();
                 continue;
             };
             *next += 1;
             // That nothing waits for itself is told where references are.
-            if other == name || done.contains(other.as_str()) {
+            if other == name || done.contains(other) {
                 continue;
             }
             match way.iter().position(|(on_way, _)| on_way == other) {
-                Some(first) => waiting_circle(&way[first..], report),
+                Some(first) => waiting_circle(&way[first..], &waits, report),
                 None => way.push((other, 0)),
             }
         }
     }
 }
 
-/// A circle, as droplets and the position after that of the need which leads on.
-fn waiting_circle(circle: &[(&str, usize)], report: &mut Report) {
-    let mut names: Vec<String> = circle.iter().map(|(name, _)| format!("`{name}`")).collect();
-    names.extend(names.first().cloned());
-    let places: Vec<Path> = circle
-        .iter()
-        .map(|(name, next)| {
-            let path = Path::of("droplets").then(*name).then("needs");
-            path.then(next.saturating_sub(1))
-        })
-        .collect();
+/// A circle, as droplets and the position after that of the wait which leads on.
+fn waiting_circle(
+    circle: &[(&str, usize)],
+    waits: &HashMap<&str, Vec<(&str, Wait)>>,
+    report: &mut Report,
+) {
+    let mut text = String::new();
+    let mut places = Vec::new();
+    let mut clones = false;
+    for (name, next) in circle {
+        let wait = waits
+            .get(name)
+            .and_then(|waits| waits.get(next.saturating_sub(1)));
+        let Some((_, wait)) = wait else { continue };
+        let (verb, place) = match wait {
+            Wait::Clones(place) => ("gets a clone of what is left by", place),
+            Wait::Needs(place) => ("needs", place),
+        };
+        clones |= matches!(wait, Wait::Clones(_));
+        places.push(place.clone());
+        text.push_str(&format!("`{name}` {verb} "));
+    }
+    let first = circle.first().map(|(name, _)| *name).unwrap_or_default();
     report.several_values(
         &places,
         Problem::new(
             Kind::Cycle,
-            format!(
-                "droplets wait for one another in a circle: {}",
-                names.join(" needs ")
-            ),
+            format!("droplets wait for one another in a circle: {text}`{first}`"),
         )
-        .help("remove one of them from `needs`"),
+        .help(if clones {
+            "a clone is made once those are done that have the volume itself: mount it with `access: clone` everywhere, or remove one of them from `needs`"
+        } else {
+            "remove one of them from `needs`"
+        }),
     );
 }
 

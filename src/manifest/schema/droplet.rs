@@ -68,7 +68,8 @@ pub enum Access {
     /// The volume itself; droplets that share it have it in turn.
     #[default]
     Exclusive,
-    /// A throw-away copy. Not supported yet.
+    /// A throw-away copy of what the volume holds: each droplet its own, all at the same time. It goes
+    /// with its droplet, and nothing written to it reaches the volume.
     Clone,
 }
 

@@ -4,7 +4,7 @@ use super::Draft;
 use super::droplet::{End, PlannedDroplet};
 use super::snapshot::image_name;
 use crate::desired::spec::{BackgroundSpec, SourceSpec};
-use crate::desired::{Desired, Droplet};
+use crate::desired::{Desired, Droplet, Mount};
 use crate::plan::change::{Activity, ActivityRun, FieldChange};
 use crate::plan::compare::made;
 
@@ -59,10 +59,7 @@ pub(in crate::plan) fn described(desired: &Desired, droplet: &Droplet) -> Vec<Fi
         made("image", image_name(desired, &droplet.image)),
     ];
     for mount in &droplet.mounts {
-        fields.push(made(
-            "volume",
-            format!("{} at {}", mount.volume, mount.path),
-        ));
+        fields.push(made("volume", mount_text(mount)));
     }
     let own: Vec<&str> = droplet
         .tags
@@ -74,6 +71,16 @@ pub(in crate::plan) fn described(desired: &Desired, droplet: &Droplet) -> Vec<Fi
         fields.push(made("tags", own.join(", ")));
     }
     fields
+}
+
+/// What is mounted where, in words.
+pub(in crate::plan) fn mount_text(mount: &Mount) -> String {
+    let copy = if mount.copy.is_some() {
+        "a clone of "
+    } else {
+        ""
+    };
+    format!("{copy}{} at {}", mount.volume, mount.path)
 }
 
 /// When a background step is ready, in words.

@@ -8,7 +8,7 @@ use crate::desired::{Desired, Droplet, Image};
 use crate::live::LiveDroplet;
 use crate::plan::step::{
     CollectLog, DropletRef, DropletSpec, InventoryDroplet, NewDroplet, StepId, StepKind,
-    TaggedResource, VolumeRef, VolumeUse,
+    TaggedResource, VolumeRef,
 };
 use crate::units::Seconds;
 
@@ -115,6 +115,8 @@ pub(super) struct Mounted<'a> {
     pub mount: StepId,
     /// Whether another droplet has it after this one.
     pub hands_on: bool,
+    /// Whether it is the droplet's own copy, which goes with it.
+    pub is_copy: bool,
 }
 
 /// How steps speak of a droplet.
@@ -150,7 +152,8 @@ impl<'a> Draft<'a> {
             let name = manifest_name(planned.droplet);
             let needed = planned.droplet.needs.iter();
             let needed = needed.filter_map(|name| done.get(name.as_str())).flatten();
-            let Some(life) = self.draw_life(planned, created[position], inventory, needed) else {
+            let made = created[position];
+            let Some(life) = self.draw_life(planned, made, inventory, expiry, needed) else {
                 continue;
             };
             done.entry(name).or_default().push(Done {
@@ -304,6 +307,7 @@ impl<'a> Draft<'a> {
         planned: &PlannedDroplet<'a>,
         created: Option<StepId>,
         inventory: Option<StepId>,
+        expiry: &str,
         needed: impl Iterator<Item = &'d Done> + Clone,
     ) -> Option<Life<'a>> {
         let reference = reference(planned, created)?;
@@ -334,7 +338,8 @@ impl<'a> Draft<'a> {
             }),
         };
         self.draw_retagging(planned);
-        self.draw_mounts(planned, created, &mut life);
+        self.draw_leases(planned);
+        self.draw_mounts(planned, created, expiry, &mut life);
         self.draw_preparation(planned, inventory, &mut life);
         self.draw_runs(planned, &mut life);
         // What waits for a droplet waits for what that waits for.
@@ -395,6 +400,7 @@ impl<'a> Draft<'a> {
         &mut self,
         planned: &PlannedDroplet<'a>,
         created: Option<StepId>,
+        expiry: &str,
         life: &mut Life<'a>,
     ) {
         let droplet = planned.droplet;
@@ -406,11 +412,7 @@ impl<'a> Draft<'a> {
             || droplet
                 .mounts
                 .iter()
-                .any(|mount| self.turns.is_shared(&mount.volume));
-        let is_attached = |draft: &Self, volume: &str| {
-            let live = planned.live;
-            live.is_some_and(|live| draft.is_attached_to(volume, live.id))
-        };
+                .any(|mount| mount.copy.is_none() && self.turns.is_shared(&mount.volume));
         // What is attached already is only mounted again when something is to be done there, in
         // case the droplet was started anew, or when it grew.
         let due: Vec<&str> = droplet
@@ -418,11 +420,12 @@ impl<'a> Draft<'a> {
             .iter()
             .filter(|mount| {
                 works
-                    || !is_attached(self, &mount.volume)
-                    || self
-                        .volumes
-                        .get(mount.volume.as_str())
-                        .is_some_and(|volume| volume.grows)
+                    || !self.has_mount(planned.live, mount)
+                    || (mount.copy.is_none()
+                        && self
+                            .volumes
+                            .get(mount.volume.as_str())
+                            .is_some_and(|volume| volume.grows))
             })
             .map(|mount| mount.volume.as_str())
             .collect();
@@ -451,15 +454,12 @@ impl<'a> Draft<'a> {
             if !due.contains(&mount.volume.as_str()) {
                 continue;
             }
-            let Some(volume) = self.volumes.get(mount.volume.as_str()).cloned() else {
-                continue;
+            let to_mount = match &mount.copy {
+                None => self.volume_to_mount(planned, mount),
+                Some(copy) => self.clone_to_mount(planned, created, mount, copy, expiry),
             };
-            let freed = volume
-                .live
-                .and_then(|live| self.freed.get(live.id.as_str()).copied());
-            let handed = self.handed.get(mount.volume.as_str()).copied();
-            let freed: Vec<StepId> = freed.into_iter().chain(handed).collect();
-            let attach = (!is_attached(self, &mount.volume)).then(|| {
+            let Some(volume) = to_mount else { continue };
+            let attach = (!volume.is_attached).then(|| {
                 let attach = self.step(
                     address,
                     StepKind::Attach {
@@ -480,7 +480,7 @@ impl<'a> Draft<'a> {
                         "there must be a volume of that size to attach",
                     );
                 }
-                for &freed in &freed {
+                for &freed in &volume.freed {
                     self.graph.needs(
                         freed,
                         attach,
@@ -499,13 +499,10 @@ impl<'a> Draft<'a> {
                 address,
                 StepKind::Mount {
                     droplet: life.reference.clone(),
-                    volume_name: volume.volume.name.clone(),
-                    filesystem: volume.volume.filesystem,
+                    volume_name: volume.name,
+                    filesystem: volume.filesystem,
                     path: mount.path.clone(),
-                    usage: match volume.volume.size {
-                        Some(_) => VolumeUse::Own,
-                        None => VolumeUse::Existing,
-                    },
+                    usage: volume.usage,
                 },
             );
             self.graph.needs(connect, step, "mounting needs a login");
@@ -527,10 +524,11 @@ impl<'a> Draft<'a> {
                 volume: volume.reference,
                 path: mount.path.clone(),
                 made: volume.made,
-                freed,
+                freed: volume.freed,
                 attach,
                 mount: step,
-                hands_on: self.hands_on(&mount.volume, droplet),
+                hands_on: mount.copy.is_none() && self.hands_on(&mount.volume, droplet),
+                is_copy: mount.copy.is_some(),
             });
         }
         if let (Some(live), Some(event)) = (planned.live, life.event) {

@@ -81,7 +81,8 @@ impl<'a> Draft<'a> {
             stopped = Some(stop);
         }
         let mut detaches = Vec::new();
-        for mounted in &life.mounts {
+        // Its own copies go with it: nobody looks at them any more.
+        for mounted in life.mounts.iter().filter(|mounted| !mounted.is_copy) {
             let unmount = self.removing(
                 address,
                 StepKind::Unmount {
@@ -132,6 +133,8 @@ impl<'a> Draft<'a> {
             event = Some(detach);
             before.extend([unmount, detach]);
             detaches.push(detach);
+            let left = self.left.entry(mounted.name).or_default();
+            left.extend(life.required.iter().copied().chain([detach]));
             if mounted.hands_on {
                 self.hand_on(mounted, detach);
             }
@@ -160,9 +163,12 @@ impl<'a> Draft<'a> {
         }
         if let End::DestroyedOnSuccess(Some(keep)) = planned.end {
             before.push(destroy);
-            self.draw_keeping(address, life.reference, Some(keep), &before);
+            self.draw_keeping(address, life.reference.clone(), Some(keep), &before);
         }
-        for mount in &droplet.mounts {
+        for mounted in life.mounts.iter().filter(|mounted| mounted.is_copy) {
+            self.draw_clone_end(planned, mounted, destroy, certain);
+        }
+        for mount in droplet.mounts.iter().filter(|mount| mount.copy.is_none()) {
             let let_go = self.let_go.entry(&mount.volume).or_default();
             let_go.extend(detaches.iter().copied().chain([destroy]));
         }

@@ -134,6 +134,8 @@ fn live_digest(live: &crate::live::Live) -> Digest {
         // Whose a volume's droplet is changes no plan but one that is refused.
         holders: _,
         volumes,
+        // Whether one can be used again shows when it is needed.
+        volume_snapshots: _,
         images,
         firewalls,
         ssh_keys,
@@ -143,7 +145,12 @@ fn live_digest(live: &crate::live::Live) -> Digest {
     } = live;
     let mut droplets: Vec<_> = droplets.iter().collect();
     droplets.sort_by_key(|droplet| droplet.id);
-    let mut volumes: Vec<_> = volumes.iter().collect();
+    let mut volumes: Vec<_> = volumes.clone();
+    for volume in &mut volumes {
+        // What it holds is the same, whether or not there is a snapshot of it.
+        let is_snap = |tag: &String| ownership::snap_tags(std::slice::from_ref(tag)).count() > 0;
+        volume.tags.retain(|tag| !is_snap(tag));
+    }
     volumes.sort_by(|a, b| a.id.cmp(&b.id));
     let mut images: Vec<_> = images.iter().collect();
     images.sort_by_key(|image| image.id);

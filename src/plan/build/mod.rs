@@ -4,6 +4,7 @@
 //! so the order in which steps are listed is an order in which they could be done.
 
 mod activity;
+mod clone;
 mod droplet;
 mod ending;
 mod finish;
@@ -16,7 +17,7 @@ mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use activity::described;
+pub(super) use activity::{described, mount_text};
 pub(super) use droplet::{End, PlannedDroplet};
 pub(super) use finish::{empty_tags, streamed};
 pub(super) use turns::{Taker, Turns};
@@ -66,6 +67,13 @@ pub(super) struct Draft<'a> {
     pub turns: Turns<'a>,
     /// The latest step that hands a volume on, by its name in the manifest.
     pub handed: BTreeMap<&'a str, StepId>,
+    /// What must have succeeded before a snapshot is taken of a volume, by its name in the manifest:
+    /// the runs of those that have it itself, and that they let go of it.
+    pub left: BTreeMap<&'a str, Vec<StepId>>,
+    /// Steps that see to a snapshot of a volume, by its name in the manifest.
+    pub taken: BTreeMap<&'a str, StepId>,
+    /// Steps that delete leftover copies of volumes, by the copies' names.
+    pub clones_gone: BTreeMap<&'a str, StepId>,
     /// Logins to droplets that exist, by their id.
     pub connects: BTreeMap<u64, StepId>,
     /// The latest event of droplets that exist: one event per droplet at a time.
@@ -137,6 +145,9 @@ impl<'a> Draft<'a> {
             let_go: BTreeMap::new(),
             turns: Turns::default(),
             handed: BTreeMap::new(),
+            left: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            clones_gone: BTreeMap::new(),
             connects: BTreeMap::new(),
             events: BTreeMap::new(),
             destroys: Vec::new(),
@@ -194,7 +205,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The tags of a single resource that goes, or loses them.
-    fn drop_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
+    pub fn drop_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
         self.dropped.extend(
             tags.into_iter()
                 .filter(|tag| ownership::is_tag_of_one(tag))

@@ -11,7 +11,7 @@ use super::droplet::{Life, Mounted, PlannedDroplet};
 use super::waits::manifest_name;
 use super::{Draft, expected};
 use crate::address::Address;
-use crate::desired::Droplet;
+use crate::desired::{Droplet, Mount};
 use crate::plan::step::{StepId, StepKind};
 
 /// How many names a notice lists before it only counts.
@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
     pub fn decide_turns(&mut self, takers: &[Taker<'a>]) {
         let mut users: BTreeMap<&'a str, Vec<usize>> = BTreeMap::new();
         for (position, taker) in takers.iter().enumerate() {
-            for mount in &taker.droplet.mounts {
+            for mount in themselves(taker.droplet) {
                 users.entry(&mount.volume).or_default().push(position);
             }
         }
@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
             .map(|&position| {
                 let taker = &takers[position];
                 let holds = taker.live.is_some_and(|live| {
-                    taker.droplet.mounts.iter().any(|mount| {
+                    themselves(taker.droplet).any(|mount| {
                         users.contains_key(mount.volume.as_str())
                             && self.is_attached_to(&mount.volume, live)
                     })
@@ -117,7 +117,7 @@ impl<'a> Draft<'a> {
         let mut turns = Turns::default();
         for (place, (_, _, _, address, position)) in order.into_iter().enumerate() {
             turns.places.insert(address, place);
-            for mount in &takers[position].droplet.mounts {
+            for mount in themselves(takers[position].droplet) {
                 if users.contains_key(mount.volume.as_str()) {
                     turns
                         .volumes
@@ -218,12 +218,19 @@ impl<'a> Draft<'a> {
             }
             life.event = Some(detach);
             life.all.extend([unmount, detach]);
+            let left = self.left.entry(mounted.name).or_default();
+            left.extend(life.required.iter().copied().chain([detach]));
             self.hand_on(&mounted, detach);
         }
         if let (Some(live), Some(event)) = (planned.live, life.event) {
             self.events.insert(live.id, event);
         }
     }
+}
+
+/// Of what a droplet mounts the volumes themselves, of which there is only one.
+fn themselves(droplet: &Droplet) -> impl Iterator<Item = &Mount> {
+    droplet.mounts.iter().filter(|mount| mount.copy.is_none())
 }
 
 /// How many droplets each must wait for, one after the other, by the names in the manifest.

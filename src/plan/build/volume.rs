@@ -5,10 +5,11 @@ use crate::address::Address;
 use crate::desired::spec::VolumeSpec;
 use crate::live::{LiveVolume, ownership};
 use crate::manifest::schema::Scope;
+use crate::plan::Goal;
 use crate::plan::change::{Action, Cause};
 use crate::plan::compare::{lost, made, volume};
 use crate::plan::cost;
-use crate::plan::step::{StepId, StepKind, TaggedResource, VolumeRef};
+use crate::plan::step::{DeletedVolume, StepId, StepKind, TaggedResource, VolumeRef};
 use crate::units::Gib;
 
 impl<'a> Draft<'a> {
@@ -176,6 +177,7 @@ impl<'a> Draft<'a> {
         address: &Address,
         first: &[StepId],
     ) -> StepId {
+        let is_copy = ownership::is_clone(&volume.tags);
         let step = self.step(
             address,
             StepKind::DeleteVolume {
@@ -183,8 +185,17 @@ impl<'a> Draft<'a> {
                     id: volume.id.clone(),
                 },
                 name: volume.name.clone(),
+                sort: match (is_copy, self.goal) {
+                    (true, _) => DeletedVolume::Clone,
+                    // Each has a step of its own.
+                    (false, Goal::Destroy | Goal::DestroyProject) => DeletedVolume::Alone,
+                    (false, _) => DeletedVolume::WithSnapshots,
+                },
             },
         );
+        if is_copy {
+            self.clones_gone.insert(&volume.name, step);
+        }
         for &before in first {
             self.graph.needs(
                 before,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::world::{World, nothing};
 use super::*;
-use crate::live::{DropletStatus, LiveDroplet, LiveImage, LiveVolume};
+use crate::live::{DropletStatus, LiveDroplet, LiveImage, LiveVolume, LiveVolumeSnapshot};
 use crate::plan::EdgeKind;
 use crate::plan::destroy;
 
@@ -67,8 +67,9 @@ fn manifests() -> impl Strategy<Value = String> {
         any::<bool>(),
         any::<bool>(),
         1..3_u32,
+        clones(),
     )
-        .prop_map(|(which, web, api, recipe, keep, walled, waits, copies)| {
+        .prop_map(|(which, web, api, recipe, keep, walled, waits, copies, (models, clones))| {
             let api = if which.len() == 2 && web.contains("background") {
                 let (rest, _) = api.split_once("    volumes:").expect("a list");
                 format!("{rest}    volumes: []\n")
@@ -80,12 +81,40 @@ fn manifests() -> impl Strategy<Value = String> {
                 .into_iter()
                 .map(|at| if at == 0 { web.as_str() } else { api.as_str() })
                 .collect();
+            let droplets = format!("{droplets}{clones}");
             let droplets = if droplets.is_empty() { "  {}\n".to_owned() } else { droplets };
             let copies = if copies == 1 { "" } else { "    regions: [sfo3, nyc3]\n" };
             let firewall = if walled { "" } else { "firewall: none\n" };
             format!(
-                "version: 1\nproject: app\nregion: nyc3\n{firewall}snapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    keep: {keep}\n{copies}    provision: [{{ run: echo {recipe} }}]\n  top: {{ from: {{ snapshot: base }}, size: s-1vcpu-1gb }}\nvolumes:\n  data: {{ size: 1GiB }}\n  scratch: {{ size: 2GiB, scope: environment, filesystem: xfs }}\ndroplets:\n{droplets}"
+                "version: 1\nproject: app\nregion: nyc3\n{firewall}snapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    keep: {keep}\n{copies}    provision: [{{ run: echo {recipe} }}]\n  top: {{ from: {{ snapshot: base }}, size: s-1vcpu-1gb }}\nvolumes:\n  data: {{ size: 1GiB }}\n  scratch: {{ size: 2GiB, scope: environment, filesystem: xfs }}\n{models}droplets:\n{droplets}"
             )
+        })
+}
+
+/// A volume, droplets that get a copy of it, and perhaps one that has it itself before.
+fn clones() -> impl Strategy<Value = (&'static str, String)> {
+    (
+        prop_oneof![
+            Just(""),
+            Just("  models: { size: 3GiB }\n"),
+            Just("  models: { size: 4GiB, scope: environment }\n")
+        ],
+        any::<bool>(),
+        1..4_u32,
+        prop_oneof![Just("keep"), Just("destroy"), Just("destroy_on_success")],
+        any::<bool>(),
+    )
+        .prop_map(|(models, fills, count, after, runs)| {
+            if models.is_empty() {
+                return (models, String::new());
+            }
+            let fill = if fills {
+                "  fill: { image: ubuntu-24-04-x64, size: c-2, volumes: [{ volume: models, mount: /mnt/m }], run: [{ name: f, command: \"true\" }], after_run: destroy_on_success }\n"
+            } else {
+                ""
+            };
+            let runs = if runs { "{ name: u, command: \"true\" }" } else { "" };
+            (models, format!("{fill}  copy: {{ image: ubuntu-24-04-x64, size: c-2, count: {count}, volumes: [{{ volume: models, mount: /mnt/m, access: clone }}], run: [{runs}], after_run: {after} }}\n"))
         })
 }
 
@@ -125,6 +154,16 @@ fn shared() -> Live {
         tags: Vec::new(),
         created_at: 0,
     }];
+    live.volume_snapshots = vec![LiveVolumeSnapshot {
+        id: "their-snapshot".to_owned(),
+        name: "app-models-snap-1".to_owned(),
+        volume_id: "their-volume".to_owned(),
+        regions: vec!["nyc3".to_owned()],
+        min_disk_gib: 5,
+        size_mb: 1,
+        tags: Vec::new(),
+        created_at: 0,
+    }];
     live.images = vec![LiveImage {
         id: 21,
         name: "app-base-0123456789ab".to_owned(),
@@ -153,6 +192,8 @@ fn foreign(live: &Live) -> Live {
     let mut live = live.clone();
     live.droplets.retain(|droplet| !ours(&droplet.tags));
     live.volumes.retain(|volume| !ours(&volume.tags));
+    live.volume_snapshots
+        .retain(|snapshot| !ours(&snapshot.tags));
     // One that a run took and could not tag any more is ours too: the next run tags it.
     live.images
         .retain(|image| !image.tags.is_empty() && !ours(&image.tags));
@@ -330,6 +371,7 @@ proptest! {
         let mut turned = live.clone();
         turned.droplets.reverse();
         turned.volumes.reverse();
+        turned.volume_snapshots.reverse();
         turned.images.reverse();
         turned.firewalls.reverse();
         let mut reversed = manifest.clone();

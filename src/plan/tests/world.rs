@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::{
     Account, Catalog, DropletStatus, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey,
-    LiveVolume, RegionOffer, SizeOffer,
+    LiveVolume, LiveVolumeSnapshot, RegionOffer, SizeOffer, ownership,
 };
 use crate::plan::step::{
-    DropletRef, FirewallRef, ImageRef, Step, StepKind, TaggedResource, VolumeRef,
+    DeletedVolume, DropletRef, FirewallRef, ImageRef, Step, StepKind, TaggedResource, VolumeRef,
+    VolumeSpec,
 };
 use crate::plan::{Plan, StepId};
 use crate::units::Money;
@@ -59,6 +60,7 @@ pub(super) struct World {
     droplets: BTreeMap<(u32, String), u64>,
     volumes: BTreeMap<u32, String>,
     images: BTreeMap<u32, u64>,
+    snapshots: BTreeMap<u32, String>,
     firewalls: BTreeMap<u32, String>,
     /// Builders' disks, by droplet.
     off: BTreeSet<u64>,
@@ -73,8 +75,11 @@ impl World {
         let keys = live.ssh_keys.iter().map(|key| key.id);
         let volumes = live.volumes.iter().filter_map(|volume| number(&volume.id));
         let firewalls = live.firewalls.iter().filter_map(|wall| number(&wall.id));
+        let snapshots = live.volume_snapshots.iter();
+        let snapshots = snapshots.filter_map(|snapshot| number(&snapshot.id));
         let next = droplets
             .chain(images)
+            .chain(snapshots)
             .chain(keys)
             .chain(volumes)
             .chain(firewalls)
@@ -86,6 +91,7 @@ impl World {
             droplets: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             firewalls: BTreeMap::new(),
             off: BTreeSet::new(),
         }
@@ -163,6 +169,36 @@ impl World {
                 .iter()
                 .filter(|i| i.tags.contains(tag))
                 .count()
+            + self
+                .live
+                .volume_snapshots
+                .iter()
+                .filter(|s| s.tags.contains(tag))
+                .count()
+    }
+
+    fn create_volume(&mut self, number: u32, spec: &VolumeSpec) -> Result<(), String> {
+        if self
+            .live
+            .volumes
+            .iter()
+            .any(|volume| volume.name == spec.name && volume.region == spec.region)
+        {
+            return Err(format!("volume {} exists", spec.name));
+        }
+        self.make_tags(&spec.tags);
+        let id = format!("vol-{}", self.id());
+        self.volumes.insert(number, id.clone());
+        self.live.volumes.push(LiveVolume {
+            id,
+            name: spec.name.clone(),
+            region: spec.region.clone(),
+            size_gib: spec.size.0,
+            droplet_ids: Vec::new(),
+            tags: spec.tags.clone(),
+            created_at: 0,
+        });
+        Ok(())
     }
 
     /// Does a step; what the real cloud would refuse is an error.
@@ -244,36 +280,82 @@ impl World {
                     .firewalls
                     .retain(|wall| Some(&wall.id) != id.as_ref());
             }
-            StepKind::CreateVolume { spec } => {
-                if self
-                    .live
-                    .volumes
-                    .iter()
-                    .any(|volume| volume.name == spec.name && volume.region == spec.region)
-                {
-                    return Err(format!("volume {} exists", spec.name));
+            StepKind::CreateVolume { spec } => self.create_volume(number, spec)?,
+            StepKind::SnapshotVolume {
+                volume,
+                volume_name,
+                tags,
+                found,
+            } => {
+                let id = self.volume(volume).ok_or("there is no such volume")?;
+                let live = self.live_volume(&id)?.clone();
+                if !live.droplet_ids.is_empty() {
+                    return Err(format!("volume {id} is attached"));
                 }
-                self.make_tags(&spec.tags);
-                let id = format!("vol-{}", self.id());
-                self.volumes.insert(number, id.clone());
-                self.live.volumes.push(LiveVolume {
-                    id,
-                    name: spec.name.clone(),
-                    region: spec.region.clone(),
-                    size_gib: spec.size.0,
-                    droplet_ids: Vec::new(),
-                    tags: spec.tags.clone(),
-                    created_at: 0,
-                });
+                let current = live.current_snapshot(&self.live.volume_snapshots);
+                if found.is_some() && current.is_none() {
+                    return Err("the snapshot that was found is not there".to_owned());
+                }
+                let snapshot = match current {
+                    Some(current) => current.id.clone(),
+                    None => {
+                        let marker = self.id();
+                        // The same in whatever order steps are done.
+                        let count = self.live.volume_snapshots.len();
+                        let tag = ownership::snap_tag(&format!("{volume_name}-{count}"));
+                        self.live_volume(&id)?.tags.push(tag.clone());
+                        let tags: Vec<String> = tags.iter().cloned().chain([tag]).collect();
+                        self.make_tags(&tags);
+                        let snapshot = format!("snap-{marker}");
+                        self.live.volume_snapshots.push(LiveVolumeSnapshot {
+                            id: snapshot.clone(),
+                            name: format!("{volume_name}-snap-{marker}"),
+                            volume_id: id,
+                            regions: vec![live.region],
+                            min_disk_gib: live.size_gib,
+                            size_mb: 100,
+                            tags,
+                            created_at: i64::try_from(marker).expect("a small id"),
+                        });
+                        snapshot
+                    }
+                };
+                self.snapshots.insert(number, snapshot);
+            }
+            StepKind::CloneVolume { snapshot, spec, .. } => {
+                let snapshot = self.snapshots.get(&snapshot.0);
+                let snapshot = snapshot.ok_or("the snapshot was not taken")?.clone();
+                let mut snapshots = self.live.volume_snapshots.iter();
+                if !snapshots.any(|live| live.id == snapshot) {
+                    return Err("the snapshot is gone".to_owned());
+                }
+                self.create_volume(number, spec)?;
+            }
+            StepKind::DeleteVolumeSnapshot { id, .. } => {
+                self.live.volume_snapshots.retain(|live| live.id != *id);
             }
             StepKind::ResizeVolume { id, to, .. } => self.live_volume(id)?.size_gib = to.0,
-            StepKind::DeleteVolume { volume, .. } => {
+            StepKind::DeleteVolume { volume, sort, .. } => {
                 if let Some(id) = self.volume(volume) {
                     let volume = self.live_volume(&id)?;
                     if !volume.droplet_ids.is_empty() {
                         return Err(format!("volume {id} is attached"));
                     }
                     self.live.volumes.retain(|volume| volume.id != id);
+                    if *sort == DeletedVolume::WithSnapshots {
+                        let of = |live: &LiveVolumeSnapshot| live.volume_id == id;
+                        let gone: Vec<LiveVolumeSnapshot> = self
+                            .live
+                            .volume_snapshots
+                            .extract_if(.., |live| of(live))
+                            .collect();
+                        let markers = gone
+                            .iter()
+                            .flat_map(|live| ownership::snap_tags(&live.tags));
+                        let empty: Vec<&String> =
+                            markers.filter(|tag| self.bearers(tag) == 0).collect();
+                        self.live.tags.retain(|tag| !empty.contains(&tag));
+                    }
                 }
             }
             StepKind::UpdateTags {
@@ -418,6 +500,9 @@ impl World {
                     return Err(format!("volume {volume} is attached already"));
                 }
                 live.droplet_ids.push(droplet);
+                // From now on it may be written to.
+                live.tags
+                    .retain(|tag| ownership::snap_tags(std::slice::from_ref(tag)).count() == 0);
                 self.live_droplet(droplet)?.volume_ids.push(volume);
             }
             StepKind::Detach {
