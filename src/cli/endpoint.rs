@@ -9,6 +9,7 @@ use super::terminal::tell;
 use crate::cloud::{Client, Config};
 use crate::local::guests::Tier;
 use crate::local::{LocalError, service};
+use crate::plan::Pace;
 use crate::secret::Secret;
 
 /// The address of DigitalOcean's API.
@@ -27,6 +28,10 @@ pub struct Cloud {
     pub place: String,
     /// What it is called in short, with its address where that is not the usual one.
     pub endpoint: String,
+    /// Which cloud it is in what is kept of past runs.
+    pub history: String,
+    /// How fast it is while nothing is known of past runs.
+    pub pace: Pace,
     /// Why nothing can log in to its droplets; empty when it can.
     pub no_guests: Vec<String>,
 }
@@ -91,6 +96,8 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             ssh_port: endpoint.ssh_port,
             place: format!("the local cloud ({guests})"),
             endpoint: "the local cloud".to_owned(),
+            history: format!("local, latency {}", endpoint.latency),
+            pace: Pace::Local(endpoint.latency.factor),
             no_guests: match endpoint.tier {
                 Tier::Api => endpoint.reasons,
                 Tier::Namespaces => Vec::new(),
@@ -104,6 +111,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         Some(url) => url.clone(),
     };
     let url = api_url(given)?;
+    let history = url.clone();
     Ok(Cloud {
         client: Client::new(Config {
             endpoint: url,
@@ -113,6 +121,8 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         ssh_port: SSH_PORT,
         endpoint: place.clone(),
         place,
+        history,
+        pace: Pace::DigitalOcean,
         no_guests: Vec::new(),
     })
 }

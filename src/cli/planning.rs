@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
 use super::context::{Context, Loaded};
+use super::durations;
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
 use super::local_files;
@@ -117,6 +118,7 @@ pub async fn make(
             }
             known(&options.unprotect, &loaded.manifest, planned.as_ref())?;
             let mut plan = planned?;
+            durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
             if goal == Goal::Test {
                 note_kept(&mut plan);
             }
@@ -150,7 +152,8 @@ pub async fn make(
                 plan = plan::destroy(&scope, &live, whole_project, &unprotect);
             }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;
-            let plan = plan?;
+            let mut plan = plan?;
+            durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
             Ok(Planned {
                 loaded,
                 cloud,
@@ -270,7 +273,8 @@ pub async fn make_run(
     let (inputs, live) = (inputs?, live?);
     prices::store(context, &live.catalog, jiff::Timestamp::now());
     let desired = desired::desired(&loaded.manifest, &inputs)?;
-    let plan = plan::run(&desired, &live, selection)?;
+    let mut plan = plan::run(&desired, &live, selection)?;
+    durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
     if identity.is_none() {
         return Err(StepError::NoIdentity.into());
     }

@@ -7,6 +7,7 @@
 //! without colour; colour only repeats what signs and words say.
 
 pub mod fold;
+pub mod graph;
 mod groups;
 pub mod json_lines;
 pub mod junit;

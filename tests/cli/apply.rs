@@ -37,8 +37,17 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     let workspace = Workspace::with(KEPT);
     workspace.write("app/word.txt", "first\n");
 
+    // Whoever does not want to pay is told all figures, and nothing is made.
     workspace
-        .local(&["apply", "--yes"])
+        .local(&["apply", "--yes", "--max-cost", "0.001"])
+        .expect(1)
+        .says("about 7 s on the local cloud")
+        .says("`--max-cost` is $0.001; nothing was changed")
+        .says("expected are $0.01");
+    workspace.assert_empty();
+
+    workspace
+        .local(&["apply", "--yes", "--max-cost", "100"])
         .expect(0)
         .says("hello from")
         .says("first");
@@ -61,7 +70,8 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     let plan = workspace
         .local(&["plan", "--detailed-exitcode"])
         .expect(0)
-        .says("No changes.");
+        .says("No changes.")
+        .says(", as the last run took");
     assert!(plan.out.contains("greet"), "{}", plan.all());
     let json: serde_json::Value =
         serde_json::from_str(&workspace.local(&["plan", "--format", "json"]).expect(0).out)

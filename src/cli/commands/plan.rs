@@ -5,6 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
+use crate::cli::max_cost;
 use crate::cli::planning;
 use crate::cli::terminal::print;
 use crate::plan::{Goal, Plan};
@@ -41,6 +42,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         PlanFormat::Json => print(&plan_json::render(&planned.plan))?,
         PlanFormat::Text => show(context, &planned.plan, &planned.cloud.place, options.steps)?,
     }
+    max_cost::check(options.max_cost, &planned.plan)?;
     tracing::info!("{} calls to the API", planned.cloud.client.calls());
     if options.detailed_exitcode && planned.plan.has_changes() {
         return Ok(Exit::Changes);
