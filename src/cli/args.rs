@@ -199,6 +199,10 @@ pub struct Plan {
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,
+    /// Instead of the plan: why the steps of this address (`*` for any characters) exist, what they
+    /// wait for and what waits for them.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["format", "steps"])]
+    pub explain: Option<String>,
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
     pub max_cost: Option<Money>,

@@ -225,6 +225,16 @@ pub enum CliError {
         reasons: String,
     },
 
+    /// An address that the plan does not know is to be explained.
+    #[error("`--explain {given}`: the plan has no such address")]
+    #[diagnostic(code(dewpoint::cli::nothing_to_explain), help("{hint}"))]
+    NothingToExplain {
+        /// What was given.
+        given: String,
+        /// The nearest there are.
+        hint: String,
+    },
+
     /// The plan could cost more than it may.
     #[error(
         "this plan costs up to {most} when every step takes until its timeout, and `--max-cost` is {limit}; nothing was changed"

@@ -66,9 +66,10 @@ impl Schedule {
             before[to].push(from);
         }
         let last = |steps: &mut dyn Iterator<Item = usize>| {
-            steps.max_by_key(|step| (self.ends[*step], std::cmp::Reverse(*step)))
+            steps.max_by_key(|step| (self.ends[*step], *step))
         };
-        // Of those that end last one that waits for others: steps that take no time come last.
+        // Of those that end at the same time the one that comes last in the plan, so that steps
+        // that take no time are on the path, too.
         let mut at = (0..self.ends.len()).max_by_key(|step| (self.ends[*step], *step));
         let mut path = Vec::new();
         while let Some(step) = at {

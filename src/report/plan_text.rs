@@ -245,17 +245,22 @@ const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-fn write_change(out: &mut String, plan: &Plan, group: &Group<'_>, view: View<'_>) {
-    let palette = view.palette;
-    let change = group.first();
-    let verb = match change.action {
+/// What becomes of a resource, in words.
+pub(super) const fn headline(action: Action) -> &'static str {
+    match action {
         Action::Create => "will be created",
         Action::Update => "will be changed in place",
         Action::DestroyThenCreate => "must be replaced: destroyed, then created",
         Action::CreateThenDestroy => "must be replaced: created, then the old one destroyed",
         Action::Delete => "will be destroyed",
         Action::Keep => "stays",
-    };
+    }
+}
+
+fn write_change(out: &mut String, plan: &Plan, group: &Group<'_>, view: View<'_>) {
+    let palette = view.palette;
+    let change = group.first();
+    let verb = headline(change.action);
     let several = match group.changes.len() {
         1 => String::new(),
         count => format!(" ({count} droplets)"),

@@ -81,6 +81,26 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     let prices = workspace.read("cache/dewpoint/prices/local.json");
     assert!(prices.contains("\"s-1vcpu-1gb\""), "{prices}");
 
+    workspace
+        .local(&["plan", "--explain", "volume.dat"])
+        .expect(1)
+        .says("the nearest there are: volume.data");
+    workspace
+        .local(&["plan", "--explain", "droplet.*"])
+        .expect(0)
+        .says("greet")
+        .says("  waits for step ");
+    workspace.local(&["graph", "--out", "plan.svg"]).expect(0);
+    let picture = workspace.read("plan.svg");
+    assert!(
+        picture.starts_with("<svg ") && picture.contains("run greet"),
+        "{picture}"
+    );
+    workspace
+        .local(&["graph", "--destroy", "--format", "dot"])
+        .expect(0)
+        .says("digraph plan {");
+
     // The source is synchronised, what runs once does not run again, nothing is made anew.
     workspace.write("app/word.txt", "second\n");
     let id = droplet["id"].clone();

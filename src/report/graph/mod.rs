@@ -44,6 +44,8 @@ struct Node {
     title: String,
     /// How many steps it stands for.
     steps: usize,
+    /// Whether it makes droplets.
+    makes: bool,
     /// Expected times, in seconds: of several steps the first that begins, the longest.
     start: u64,
     seconds: u64,
@@ -64,11 +66,17 @@ struct Link {
 }
 
 impl Node {
-    /// `run tests`, `run tests (40 times)`.
+    /// `run tests`, `run tests ×40`.
     fn label(&self) -> String {
+        self.title.clone() + &self.several()
+    }
+
+    /// For how many droplets it is done; a create says that itself.
+    fn several(&self) -> String {
         match self.steps {
-            1 => self.title.clone(),
-            several => format!("{} \u{d7}{several}", self.title),
+            1 => String::new(),
+            _ if self.makes => String::new(),
+            several => format!(" \u{d7}{several}"),
         }
     }
 
@@ -113,6 +121,7 @@ impl Graph {
                 lane: lanes[key],
                 title: title(plan, steps),
                 steps: steps.len(),
+                makes: matches!(first.kind, StepKind::CreateDroplets { .. }),
                 start: times(&schedule.starts),
                 seconds: steps
                     .iter()
@@ -137,6 +146,9 @@ impl Graph {
             .map(|pair| (pair[0].0, pair[1].0))
             .collect();
         graph.link(plan, &folded, &next);
+        if !all {
+            graph.leave_out_what_follows();
+        }
         graph
     }
 
@@ -157,6 +169,35 @@ impl Graph {
             link.critical |= critical;
         }
         self.links = links.into_values().collect();
+    }
+
+    /// Leaves out links between nodes that other links connect by a longer way. A plan keeps some
+    /// of them, for a step that is skipped tells nothing of what it waits for; the order that a
+    /// picture shows is the same.
+    fn leave_out_what_follows(&mut self) {
+        let count = self.nodes.len();
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); count];
+        for link in &self.links {
+            after[link.from].push(link.to);
+        }
+        // Links go forward: from the last node to the first, what comes after a node is known.
+        let mut reached = vec![vec![false; count]; count];
+        for node in (0..count).rev() {
+            let mut all = vec![false; count];
+            for &next in &after[node] {
+                all[next] = true;
+                for (all, far) in all.iter_mut().zip(&reached[next]) {
+                    *all |= far;
+                }
+            }
+            reached[node] = all;
+        }
+        let follows = |link: &Link| {
+            after[link.from]
+                .iter()
+                .any(|between| *between != link.to && reached[*between][link.to])
+        };
+        self.links.retain(|link| link.critical || !follows(link));
     }
 
     /// Titles along the critical path.
@@ -193,7 +234,6 @@ fn title(plan: &Plan, steps: &[usize]) -> String {
         .sum();
     match made {
         0 | 1 => plan.steps[steps[0]].kind.title(),
-        made if steps.len() > 1 => format!("create {made} droplets in calls"),
         made => format!("create {made} droplets"),
     }
 }
@@ -227,7 +267,10 @@ fn lane(plan: &Plan, folded: &fold::Folded, steps: &[usize]) -> (u8, usize, Stri
     }
 }
 
-/// Whose a step is: of a create, the first droplet's.
+/// Whose a step is: of a create, the first droplet's; what is of all droplets is the environment's.
 const fn lane_address(step: &Step) -> &Address {
-    &step.address
+    match &step.kind {
+        StepKind::Gather { .. } => &Address::Firewall,
+        _ => &step.address,
+    }
 }

@@ -306,10 +306,7 @@ fn draw_node(out: &mut String, graph: &Graph, node: &Node, (x, y): (i32, i32)) {
 
 /// A title that fits, with how many steps there are, which is never cut.
 fn label(node: &Node) -> String {
-    let several = match node.steps {
-        1 => String::new(),
-        several => format!(" \u{d7}{several}"),
-    };
+    let several = node.several();
     cut(&node.title, TITLE - width(&several)) + &several
 }
 

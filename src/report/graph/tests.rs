@@ -156,6 +156,19 @@ fn droplets_that_go_the_same_way_are_one_lane() {
     "#);
 }
 
+/// Which nodes can be reached from each.
+fn reached(graph: &Graph) -> Vec<std::collections::BTreeSet<usize>> {
+    let mut reached = vec![std::collections::BTreeSet::new(); graph.nodes.len()];
+    for node in (0..graph.nodes.len()).rev() {
+        for link in graph.links.iter().filter(|link| link.from == node) {
+            let far = reached[link.to].clone();
+            reached[node].extend(far);
+            reached[node].insert(link.to);
+        }
+    }
+    reached
+}
+
 #[test]
 fn every_step_can_be_had() {
     let plan = planned(&CYCLE.replace("COUNT", "12"));
@@ -166,6 +179,15 @@ fn every_step_can_be_had() {
     let steps: usize = folded.nodes.iter().map(|node| node.steps).sum();
     assert_eq!(steps, plan.steps.len());
     assert!(folded.nodes.len() < 40, "{}", folded.nodes.len());
+    // What comes before what is the same without the links that follow from others.
+    let mut whole = folded.clone();
+    whole.link(
+        &plan,
+        &super::fold::alike(&plan),
+        &std::collections::BTreeMap::new(),
+    );
+    assert!(whole.links.len() > folded.links.len());
+    assert_eq!(reached(&whole), reached(&folded));
 }
 
 /// Droplets that have a volume in turn wait for each other: each is drawn.

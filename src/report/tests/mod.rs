@@ -1,5 +1,6 @@
 //! What people read, on a narrow screen and on a wide one.
 
+mod explain;
 mod plans;
 mod runs;
 
