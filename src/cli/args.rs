@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::local::latency::Latency;
-use crate::units::Seconds;
+use crate::units::{Money, Seconds};
 
 /// Declare a snapshot, volumes and single-use droplets; preview, realise, run, destroy.
 ///
@@ -139,6 +139,8 @@ pub enum Command {
     Validate,
     /// Show what apply would do.
     Plan(Plan),
+    /// Draw the steps of a plan: what waits for what, and the longest chain.
+    Graph(Graph),
     /// Realise the manifest: plan, ask, execute.
     Apply(Apply),
     /// Apply, run, collect, and destroy the environment whatever happened; for CI.
@@ -197,6 +199,50 @@ pub struct Plan {
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,
+    /// Instead of the plan: why the steps of this address (`*` for any characters) exist, what they
+    /// wait for and what waits for them.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["format", "steps"])]
+    pub explain: Option<String>,
+    /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
+    #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
+    pub max_cost: Option<Money>,
+}
+
+/// Options of `graph`.
+#[derive(Debug, Args)]
+pub struct Graph {
+    /// How it is drawn [default: by the name of the file, else mermaid].
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<GraphFormat>,
+    /// Write it to a file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<Utf8PathBuf>,
+    /// Draw every step, also those of droplets that go the same way.
+    #[arg(long, visible_alias = "all")]
+    pub steps: bool,
+    /// Draw what `test` would do.
+    #[arg(long, conflicts_with = "destroy")]
+    pub test: bool,
+    /// Draw what `destroy` would do.
+    #[arg(long)]
+    pub destroy: bool,
+    /// With --destroy: also the project's volumes and snapshots, as `destroy --project` would.
+    #[arg(long, requires = "destroy")]
+    pub project: bool,
+    /// Plan as if this protected address might be destroyed or replaced; can be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub unprotect: Vec<String>,
+}
+
+/// How a graph is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// For Markdown.
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+    /// A picture that needs no other program.
+    Svg,
 }
 
 /// How a plan is written.
@@ -232,6 +278,9 @@ pub struct Apply {
     /// until `dewpoint destroy` removes it.
     #[arg(long)]
     pub keep_builder: bool,
+    /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
+    #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
+    pub max_cost: Option<Money>,
 }
 
 /// Options of `test`.
@@ -250,6 +299,9 @@ pub struct Test {
     /// until `dewpoint destroy` removes it.
     #[arg(long)]
     pub keep_builder: bool,
+    /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
+    #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
+    pub max_cost: Option<Money>,
 }
 
 /// Options of `run`.

@@ -9,10 +9,11 @@ use super::terminal::tell;
 use crate::cloud::{Client, Config};
 use crate::local::guests::Tier;
 use crate::local::{LocalError, service};
+use crate::plan::Pace;
 use crate::secret::Secret;
 
 /// The address of DigitalOcean's API.
-const DIGITALOCEAN: &str = "https://api.digitalocean.com";
+pub const DIGITALOCEAN: &str = "https://api.digitalocean.com";
 /// Where a droplet of DigitalOcean answers SSH.
 const SSH_PORT: u16 = 22;
 
@@ -27,6 +28,10 @@ pub struct Cloud {
     pub place: String,
     /// What it is called in short, with its address where that is not the usual one.
     pub endpoint: String,
+    /// Which cloud it is in what is kept of past runs.
+    pub history: String,
+    /// How fast it is while nothing is known of past runs.
+    pub pace: Pace,
     /// Why nothing can log in to its droplets; empty when it can.
     pub no_guests: Vec<String>,
 }
@@ -91,6 +96,8 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             ssh_port: endpoint.ssh_port,
             place: format!("the local cloud ({guests})"),
             endpoint: "the local cloud".to_owned(),
+            history: format!("local, latency {}", endpoint.latency),
+            pace: Pace::Local(endpoint.latency.factor),
             no_guests: match endpoint.tier {
                 Tier::Api => endpoint.reasons,
                 Tier::Namespaces => Vec::new(),
@@ -98,17 +105,13 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         });
     }
     let token = token().ok_or(CliError::NoToken)?;
-    let given = std::env::var(env_vars::API_URL)
-        .ok()
-        .filter(|url| !url.trim().is_empty());
+    let given = given_url();
     let place = match &given {
         None => "DigitalOcean".to_owned(),
         Some(url) => url.clone(),
     };
-    let url = match given {
-        None => DIGITALOCEAN.to_owned(),
-        Some(url) => check_url(url)?,
-    };
+    let url = api_url(given)?;
+    let history = url.clone();
     Ok(Cloud {
         client: Client::new(Config {
             endpoint: url,
@@ -118,8 +121,32 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         ssh_port: SSH_PORT,
         endpoint: place.clone(),
         place,
+        history,
+        pace: Pace::DigitalOcean,
         no_guests: Vec::new(),
     })
+}
+
+/// The address of the API that is asked for, as far as it is known without starting anything:
+/// `None` for the local cloud.
+///
+/// # Errors
+/// When none is asked for properly.
+pub fn address(global: &Global) -> Result<Option<String>, CliError> {
+    if global.is_local()? {
+        return Ok(None);
+    }
+    api_url(given_url()).map(Some)
+}
+
+fn given_url() -> Option<String> {
+    std::env::var(env_vars::API_URL)
+        .ok()
+        .filter(|url| !url.trim().is_empty())
+}
+
+fn api_url(given: Option<String>) -> Result<String, CliError> {
+    given.map_or_else(|| Ok(DIGITALOCEAN.to_owned()), check_url)
 }
 
 fn token() -> Option<Secret<String>> {

@@ -5,6 +5,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::address::Address;
+use crate::units::Money;
 
 /// What went wrong before, around or after planning and executing.
 #[derive(Debug, Error, Diagnostic)]
@@ -222,6 +223,54 @@ pub enum CliError {
         steps: usize,
         /// Why there are none.
         reasons: String,
+    },
+
+    /// An address that the plan does not know is to be explained.
+    #[error("`--explain {given}`: the plan has no such address")]
+    #[diagnostic(code(dewpoint::cli::nothing_to_explain), help("{hint}"))]
+    NothingToExplain {
+        /// What was given.
+        given: String,
+        /// The nearest there are.
+        hint: String,
+    },
+
+    /// The plan could cost more than it may.
+    #[error(
+        "this plan costs up to {most} when every step takes until its timeout, and `--max-cost` is {limit}; nothing was changed"
+    )]
+    #[diagnostic(
+        code(dewpoint::cli::max_cost),
+        help(
+            "expected are {expected}; beside, droplets cost {hourly}/h for as long as they stay and {monthly}/month is kept; shorter timeouts, fewer or smaller droplets lower the most, or allow more"
+        )
+    )]
+    MaxCost {
+        /// What it may cost.
+        limit: Money,
+        /// What it can cost.
+        most: Money,
+        /// What it is expected to cost.
+        expected: Money,
+        /// Of an hour while all is up.
+        hourly: Money,
+        /// Of a month of what stays.
+        monthly: Money,
+    },
+
+    /// Nobody knows what the plan can cost.
+    #[error(
+        "no price is known of {sizes}, so nobody can tell whether this plan stays below the {limit} of `--max-cost`; nothing was changed"
+    )]
+    #[diagnostic(
+        code(dewpoint::cli::no_price),
+        help("use sizes that the account offers, or leave out `--max-cost`")
+    )]
+    NoPrice {
+        /// What it may cost.
+        limit: Money,
+        /// Of which sizes.
+        sizes: String,
     },
 
     /// The runtime or a signal handler cannot be set up.

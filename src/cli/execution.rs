@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::LogFormat;
 use super::context::{Context, Loaded};
+use super::durations;
 use super::error::CliError;
 use super::exit::Exit;
 use super::planning::{Planned, generated_key, is_generated};
@@ -175,6 +176,7 @@ pub async fn execute(
     let mut listeners = listeners(context);
     listeners.push(Box::new(JUnit::new(run_folder.clone())));
     let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
+    durations::keep(&run_folder, &cloud.history, &plan, &outcome.events);
     let text = outcome::render(
         &plan,
         &outcome.events,

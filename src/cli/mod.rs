@@ -6,13 +6,16 @@
 pub mod args;
 pub mod commands;
 pub mod context;
+pub mod durations;
 pub mod endpoint;
 pub mod env_vars;
 pub mod error;
 pub mod execution;
 pub mod exit;
 pub mod local_files;
+pub mod max_cost;
 pub mod planning;
+pub mod prices;
 mod problem;
 pub mod terminal;
 pub mod variables;
@@ -81,6 +84,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Plan(options) => wait(commands::plan::run(context, options)),
         Command::Apply(options) => wait(commands::apply::apply(context, options)),
         Command::Test(options) => wait(commands::apply::test(context, options)),
+        Command::Graph(options) => wait(commands::graph::run(context, options)),
         Command::Run(options) => wait(commands::run::run(context, options)),
         Command::Destroy(options) => wait(commands::apply::destroy(context, options)),
         Command::Local { command } => wait(commands::local::run(context, command)),

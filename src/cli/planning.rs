@@ -6,9 +6,11 @@ use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
 use super::context::{Context, Loaded};
+use super::durations;
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
 use super::local_files;
+use super::prices;
 use super::waiting::waiting;
 use crate::address::Address;
 use crate::cloud::{self, Query};
@@ -67,7 +69,8 @@ pub async fn make(
         " and from the manifest's git sources"
     };
     let what = format!("an answer from {}{sources}", cloud.endpoint);
-    let now = jiff::Timestamp::now().as_second();
+    let at = jiff::Timestamp::now();
+    let now = at.as_second();
     match goal {
         Goal::Apply | Goal::Test | Goal::Run => {
             let identity = open_key(&loaded).await?;
@@ -91,6 +94,7 @@ pub async fn make(
             };
             let (inputs, live) = waiting(context, &what, reading).await;
             let (inputs, mut live) = (inputs?, live?);
+            prices::store(context, &live.catalog, at);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
             let options = plan::Options {
                 goal,
@@ -115,6 +119,7 @@ pub async fn make(
             }
             known(&options.unprotect, &loaded.manifest, planned.as_ref())?;
             let mut plan = planned?;
+            durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
             if goal == Goal::Test {
                 note_kept(&mut plan);
             }
@@ -139,6 +144,7 @@ pub async fn make(
             let observing = cloud::observe(&cloud.client, &query);
             let what = format!("an answer from {}", cloud.endpoint);
             let mut live = waiting(context, &what, observing).await?;
+            prices::store(context, &live.catalog, at);
             let scope = desired::scope(&loaded.manifest);
             let whole_project = goal == Goal::DestroyProject;
             let mut plan = plan::destroy(&scope, &live, whole_project, &unprotect);
@@ -148,7 +154,8 @@ pub async fn make(
                 plan = plan::destroy(&scope, &live, whole_project, &unprotect);
             }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;
-            let plan = plan?;
+            let mut plan = plan?;
+            durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
             Ok(Planned {
                 loaded,
                 cloud,
@@ -267,8 +274,10 @@ pub async fn make_run(
         cloud::observe(&cloud.client, &query)
     );
     let (inputs, live) = (inputs?, live?);
+    prices::store(context, &live.catalog, jiff::Timestamp::now());
     let desired = desired::desired(&loaded.manifest, &inputs)?;
-    let plan = plan::run(&desired, &live, selection)?;
+    let mut plan = plan::run(&desired, &live, selection)?;
+    durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
     if identity.is_none() {
         return Err(StepError::NoIdentity.into());
     }

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::guests::{Probe, Tier};
+use super::latency::Latency;
 use crate::secret::Secret;
 
 /// A running local cloud.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     /// What `DIGITALOCEAN_API_URL` would be.
     pub url: String,
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub version: String,
     /// Which build of it: size and time of the program's file.
     pub build: String,
+    /// How slow it is.
+    pub latency: Latency,
     /// Why another service was stopped for this one just now, if one was.
     pub restarted: Option<String>,
 }
@@ -47,10 +50,18 @@ pub(super) struct Written {
     /// Versions before this was written are another build in any case.
     #[serde(default)]
     pub(super) build: String,
+    #[serde(default)]
+    pub(super) latency: Latency,
 }
 
 impl Written {
-    pub(super) fn new(port: u16, ssh_port: u16, token: &str, probe: &Probe) -> Self {
+    pub(super) fn new(
+        port: u16,
+        ssh_port: u16,
+        token: &str,
+        probe: &Probe,
+        latency: Latency,
+    ) -> Self {
         Self {
             url: format!("http://127.0.0.1:{port}"),
             port,
@@ -62,6 +73,7 @@ impl Written {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: build_of(Path::new("/proc/self/exe")),
+            latency,
         }
     }
 
@@ -76,6 +88,7 @@ impl Written {
             pid: self.pid,
             version: self.version,
             build: self.build,
+            latency: self.latency,
             restarted: None,
         }
     }

@@ -203,7 +203,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
     worker.look_at_images();
     worker.start(jobs);
 
-    let written = Written::new(api_port, ssh_port, &identity.token, &probe);
+    let written = Written::new(api_port, ssh_port, &identity.token, &probe, options.latency);
     let mut api = Api::new(
         Arc::clone(&worker),
         Secret::new(identity.token.clone()),

@@ -62,7 +62,7 @@ impl Default for UpOptions {
 }
 
 /// What is in a state folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// Where it runs, if it does.
     pub running: Option<Endpoint>,

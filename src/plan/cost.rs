@@ -1,11 +1,15 @@
 //! What a plan costs.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Plan;
+use super::durations::{Durations, longest};
 use super::step::{DropletRef, Edge, Step, StepKind, VolumeRef};
 use crate::live::Catalog;
 use crate::units::{Gib, Money};
@@ -24,8 +28,34 @@ pub struct Cost {
     pub expected_once: Money,
     /// How long executing is expected to take, in seconds, along the longest chain.
     pub expected_seconds: u64,
+    /// What the expectations go by.
+    #[serde(default)]
+    pub basis: Basis,
+    /// Of executing the plan once, at most: every step takes until its timeout. What stays
+    /// afterwards costs on.
+    #[serde(default)]
+    pub most_once: Money,
+    /// How long executing takes at most, in seconds, but for waits at the API's request limits.
+    #[serde(default)]
+    pub most_seconds: u64,
     /// What had no price: sizes the account does not know, snapshots whose size shows once they are taken.
     pub unpriced: Vec<String>,
+}
+
+/// What expected durations go by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// How long things usually take on DigitalOcean.
+    #[default]
+    Usual,
+    /// How long things take on the local cloud.
+    LocalCloud,
+    /// How long most of these steps took in past runs on the same cloud, in the same region.
+    PastRuns {
+        /// How many runs.
+        runs: u32,
+    },
 }
 
 /// Prices that no API tells, in US dollars, as of 2026-08: volumes by the GiB and month of their
@@ -127,91 +157,199 @@ pub(super) fn of(
     let monthly_droplets: Money = droplets.sum();
     let monthly_kept = monthly_droplets + volumes.chain(images).sum();
 
-    let ends = ends(steps, edges);
-    let expected_seconds = ends.iter().copied().max().unwrap_or(0);
-    let mut born: BTreeMap<(u32, &str), (u64, u64, &str)> = BTreeMap::new();
-    for (step, &end) in steps.iter().zip(&ends) {
-        match &step.kind {
-            StepKind::CreateDroplets { spec, droplets } => {
-                let start = end - step.expected_seconds;
-                for droplet in droplets {
-                    let life = (start, expected_seconds, spec.size.as_str());
-                    born.insert((step.id.0, &droplet.name), life);
-                }
-            }
-            StepKind::DestroyDroplet {
-                droplet: DropletRef::Created { step, name },
-                ..
-            } => {
-                if let Some(life) = born.get_mut(&(step.0, name.as_str())) {
-                    life.1 = end;
-                }
-            }
-            _ => {}
-        }
-    }
-    let clones = clones_once(steps, &ends, expected_seconds);
-    let mut lives: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for (start, end, size) in born.values() {
-        let (count, seconds) = lives.entry(size).or_default();
-        *count += 1;
-        *seconds += (end - start).max(prices::DROPLET_LEAST_SECONDS);
-    }
-    let droplets_once: Money = lives
-        .into_iter()
-        .filter_map(|(slug, (count, seconds))| {
-            let hourly = catalog.size(slug)?.price_hourly.0;
-            let used = hourly * Decimal::from(seconds) / Decimal::from(3_600);
-            Some(Money(
-                used.max(prices::DROPLET_LEAST * Decimal::from(count)),
-            ))
-        })
-        .sum();
-    Cost {
+    let mut cost = Cost {
         hourly_while_up: up.hourly(catalog),
         monthly_kept,
         monthly_droplets,
-        expected_once: droplets_once + clones,
-        expected_seconds,
         unpriced,
+        ..Cost::default()
+    };
+    let usual: Vec<u64> = steps
+        .iter()
+        .map(|step| step.expected_seconds * 1_000)
+        .collect();
+    cost.expect(steps, edges, &usual, catalog);
+    let longest: Vec<u64> = steps.iter().map(|step| longest(&step.kind)).collect();
+    let graph = Waits::of(steps, edges);
+    cost.most_seconds = ends(&longest, edges).into_iter().max().unwrap_or(0);
+    let most = Lives::of(steps, |create, destroy| {
+        graph.longest_life(create, destroy, &longest)
+    });
+    cost.most_once = most.price(catalog);
+    cost
+}
+
+impl Cost {
+    /// Sizes of droplets that the account has no price of. A snapshot that is yet to be taken has
+    /// none either, but what it costs comes after the plan.
+    pub fn unpriced_sizes(&self) -> impl Iterator<Item = &str> {
+        let unpriced = self.unpriced.iter().map(String::as_str);
+        unpriced.filter(|what| !what.starts_with("snapshot."))
+    }
+
+    /// Sets what follows from how many milliseconds each step is expected to take.
+    pub(super) fn expect(
+        &mut self,
+        steps: &[Step],
+        edges: &[Edge],
+        expected_ms: &[u64],
+        catalog: &Catalog,
+    ) {
+        let ends = ends(expected_ms, edges);
+        let whole = ends.iter().copied().max().unwrap_or(0);
+        self.expected_seconds = whole.div_ceil(1_000);
+        let lives = Lives::of(steps, |create, destroy| {
+            let start = ends[create] - expected_ms[create];
+            let end = destroy.map_or(whole, |step| ends[step]);
+            (end - start).div_ceil(1_000)
+        });
+        self.expected_once = lives.price(catalog);
     }
 }
 
-/// What throw-away copies of volumes cost while they are there.
-fn clones_once(steps: &[Step], ends: &[u64], last: u64) -> Money {
-    let mut lives: BTreeMap<u32, (u64, u64, u32)> = BTreeMap::new();
-    for (step, &end) in steps.iter().zip(ends) {
-        match &step.kind {
-            StepKind::CloneVolume { spec, .. } => {
-                let start = end - step.expected_seconds;
-                lives.insert(step.id.0, (start, last, spec.size.0));
-            }
-            StepKind::DeleteVolume {
-                volume: VolumeRef::Created { step },
-                ..
-            } => {
-                if let Some(life) = lives.get_mut(&step.0) {
-                    life.1 = end;
+impl Plan {
+    /// Tells times and costs by what is known of how long steps take where it is carried out. What
+    /// it does, and in which order, stays as it is.
+    pub fn expect(&mut self, durations: &Durations, catalog: &Catalog) {
+        let (expected, basis) = durations.of(&self.steps);
+        for (step, ms) in self.steps.iter_mut().zip(&expected) {
+            step.expected_seconds = ms.saturating_add(500) / 1_000;
+        }
+        self.cost.basis = basis;
+        self.cost
+            .expect(&self.steps, &self.edges, &expected, catalog);
+    }
+}
+
+/// How long what a plan makes and is billed for lives.
+struct Lives<'a> {
+    /// Droplets by their size: how many there are, and the seconds all of them live.
+    droplets: BTreeMap<&'a str, (u64, u64)>,
+    /// Throw-away copies of volumes: GiB times seconds.
+    clones: u64,
+}
+
+impl<'a> Lives<'a> {
+    /// Asks for each droplet how many seconds it lives: made by which step, destroyed by which.
+    fn of(steps: &'a [Step], mut life: impl FnMut(usize, Option<usize>) -> u64) -> Self {
+        let mut ended: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+        for (position, step) in steps.iter().enumerate() {
+            match &step.kind {
+                StepKind::DestroyDroplet {
+                    droplet: DropletRef::Created { step, name },
+                    ..
+                } => {
+                    ended.insert((step.0, name), position);
                 }
+                StepKind::DeleteVolume {
+                    volume: VolumeRef::Created { step },
+                    ..
+                } => {
+                    ended.insert((step.0, ""), position);
+                }
+                _ => {}
             }
-            _ => {}
+        }
+        let mut clones = 0;
+        let mut lives: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for (position, step) in steps.iter().enumerate() {
+            if let StepKind::CloneVolume { spec, .. } = &step.kind {
+                let end = ended.get(&(step.id.0, "")).copied();
+                clones += u64::from(spec.size.0) * life(position, end);
+            }
+            let StepKind::CreateDroplets { spec, droplets } = &step.kind else {
+                continue;
+            };
+            for droplet in droplets {
+                let end = ended.get(&(step.id.0, droplet.name.as_str())).copied();
+                let (count, seconds) = lives.entry(spec.size.as_str()).or_default();
+                *count += 1;
+                *seconds += life(position, end).max(prices::DROPLET_LEAST_SECONDS);
+            }
+        }
+        Self {
+            droplets: lives,
+            clones,
         }
     }
-    let used = lives.into_values().map(|(start, end, gib)| {
-        let seconds = Decimal::from(end - start);
-        Money(volume_hourly(u64::from(gib)).0 * seconds / Decimal::from(3_600))
-    });
-    used.sum()
+
+    fn price(&self, catalog: &Catalog) -> Money {
+        let prices = self.droplets.iter().filter_map(|(slug, (count, seconds))| {
+            let hourly = catalog.size(slug)?.price_hourly.0;
+            let used = hourly * Decimal::from(*seconds) / Decimal::from(3_600);
+            Some(Money(
+                used.max(prices::DROPLET_LEAST * Decimal::from(*count)),
+            ))
+        });
+        let clones = volume_hourly(self.clones).0 / Decimal::from(3_600);
+        prices.chain([Money(clones)]).sum()
+    }
 }
 
-/// When each step is expected to end, in seconds from the start, if nothing but edges holds it back.
-fn ends(steps: &[Step], edges: &[Edge]) -> Vec<u64> {
-    let mut starts = vec![0; steps.len()];
-    let mut ends = vec![0; steps.len()];
+/// What waits for what, to find how long a droplet can live at most.
+struct Waits<'a> {
+    edges: &'a [Edge],
+    before: Vec<Vec<usize>>,
+    /// Ends counted without what must be over when a droplet is made, by the steps its create waits
+    /// for: most creates wait for the same.
+    known: RefCell<BTreeMap<Vec<usize>, Rc<Vec<u64>>>>,
+}
+
+/// So many different beginnings are looked at one by one; for more of them a life is taken to be as
+/// long as all that comes before its end.
+const BEGINNINGS: usize = 64;
+
+impl<'a> Waits<'a> {
+    fn of(steps: &[Step], edges: &'a [Edge]) -> Self {
+        let mut before = vec![Vec::new(); steps.len()];
+        for edge in edges {
+            before[edge.to.0 as usize].push(edge.from.0 as usize);
+        }
+        Self {
+            edges,
+            before,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The longest that can pass from the start of `create` to the end of `destroy`, or of
+    /// everything: what must be over before the start does not count, all else takes its longest.
+    fn longest_life(&self, create: usize, destroy: Option<usize>, longest: &[u64]) -> u64 {
+        let mut known = self.known.borrow_mut();
+        let mut first = self.before[create].clone();
+        if known.len() >= BEGINNINGS && !known.contains_key(&first) {
+            first.clear();
+        }
+        let ends = known.entry(first).or_insert_with_key(|first| {
+            let mut over = vec![false; longest.len()];
+            let mut left = first.clone();
+            while let Some(step) = left.pop() {
+                if !std::mem::replace(&mut over[step], true) {
+                    left.extend(&self.before[step]);
+                }
+            }
+            let counted: Vec<u64> = longest
+                .iter()
+                .zip(&over)
+                .map(|(seconds, over)| if *over { 0 } else { *seconds })
+                .collect();
+            Rc::new(ends(&counted, self.edges))
+        });
+        match destroy {
+            Some(step) => ends[step],
+            None => ends.iter().copied().max().unwrap_or(0),
+        }
+    }
+}
+
+/// When each step ends if nothing but edges holds it back, by how long each takes.
+pub(crate) fn ends(took: &[u64], edges: &[Edge]) -> Vec<u64> {
+    let mut starts = vec![0_u64; took.len()];
+    let mut ends = vec![0; took.len()];
     // Edges are sorted by where they come from, and go from lower to higher ids.
     let mut edges = edges.iter().peekable();
-    for (position, step) in steps.iter().enumerate() {
-        let end: u64 = starts[position] + step.expected_seconds;
+    for (position, took) in took.iter().enumerate() {
+        let end = starts[position].saturating_add(*took);
         ends[position] = end;
         while let Some(edge) = edges.next_if(|edge| edge.from.0 as usize == position) {
             let start = &mut starts[edge.to.0 as usize];
@@ -219,4 +357,103 @@ fn ends(steps: &[Step], edges: &[Edge]) -> Vec<u64> {
         }
     }
     ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::step::{DropletSpec, EdgeKind, ImageRef, NewDroplet, StepId};
+
+    fn plan(kinds: Vec<StepKind>, edges: &[(u32, u32)]) -> (Vec<Step>, Vec<Edge>) {
+        let steps = (0..).zip(kinds).map(|(id, kind)| Step {
+            id: StepId(id),
+            address: crate::address::Address::droplet("web"),
+            kind,
+            cleanup: false,
+            expected_seconds: 60,
+        });
+        let mut edges: Vec<Edge> = edges
+            .iter()
+            .map(|&(from, to)| Edge {
+                from: StepId(from),
+                to: StepId(to),
+                kind: EdgeKind::Needs,
+                reason: String::new(),
+            })
+            .collect();
+        edges.sort();
+        (steps.collect(), edges)
+    }
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        catalog.sizes.push(crate::live::SizeOffer {
+            slug: "s".to_owned(),
+            disk_gib: 1,
+            memory_mib: 1,
+            vcpus: 1,
+            price_hourly: Money(Decimal::from(3_600)),
+            price_monthly: Money(Decimal::from(1)),
+            regions: Vec::new(),
+            available: true,
+        });
+        catalog
+    }
+
+    fn create() -> StepKind {
+        StepKind::CreateDroplets {
+            spec: DropletSpec {
+                region: "nyc3".to_owned(),
+                size: "s".to_owned(),
+                image: ImageRef::Id(1),
+                tags: Vec::new(),
+                ssh_key_fingerprint: String::new(),
+                user: "root".to_owned(),
+                host_key: crate::manifest::schema::HostKeyPolicy::Derived,
+            },
+            droplets: vec![NewDroplet {
+                address: crate::address::Address::droplet("web"),
+                name: "web".to_owned(),
+            }],
+        }
+    }
+
+    fn destroy(step: u32) -> StepKind {
+        StepKind::DestroyDroplet {
+            droplet: DropletRef::Created {
+                step: StepId(step),
+                name: "web".to_owned(),
+            },
+            tag: String::new(),
+        }
+    }
+
+    fn transfer() -> StepKind {
+        StepKind::Transfer {
+            image: ImageRef::Id(1),
+            region: "sfo3".to_owned(),
+        }
+    }
+
+    /// What must be over before a droplet is made is no part of its life; what its end waits for
+    /// beside is, however early it could begin.
+    #[test]
+    fn a_life_is_at_most_what_can_lie_between_its_ends() {
+        // A dollar a second.
+        let kinds = vec![transfer(), create(), transfer(), destroy(1)];
+        let (steps, edges) = plan(kinds, &[(0, 1), (0, 2), (1, 3), (2, 3)]);
+        let cost = of(&steps, &edges, &Up::default(), &Kept::default(), &catalog());
+        let longest = |kind: &StepKind| Decimal::from(longest(kind));
+        let expected = longest(&transfer()).max(longest(&create())) + longest(&destroy(1));
+        assert_eq!(cost.most_once, Money(expected));
+        // Create and destroy, a minute each: the second transfer takes no longer than the create.
+        assert_eq!(cost.expected_once, Money(Decimal::from(120)));
+        // One that stays is counted to the end of everything.
+        let (steps, edges) = plan(vec![create(), transfer()], &[(0, 1)]);
+        let cost = of(&steps, &edges, &Up::default(), &Kept::default(), &catalog());
+        assert_eq!(
+            cost.most_once,
+            Money(longest(&create()) + longest(&transfer()))
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! How long steps are expected to take on DigitalOcean, in seconds.
+//! How long steps are expected to take where no past runs tell: on DigitalOcean, on a local cloud.
 //!
 //! Middle values of what was seen and published (droplets become active in 30 to 60 s, log in 9 to
 //! 23 s later, take a minute for each used GB of a snapshot, ...). They serve the estimate in a
@@ -10,6 +10,9 @@ use super::step::StepKind;
 const SCRIPT: u64 = 60;
 /// Until what was started in the background is ready: nobody knows.
 const SERVICE: u64 = 5;
+
+/// A script on a local guest: nobody knows either, but nothing has to come from far.
+const LOCAL_SCRIPT_MS: u64 = 5_000;
 
 /// From the request to make a droplet to its first login.
 pub(super) const TO_BE_MADE: u64 = 55;
@@ -68,4 +71,60 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         // 5.4 to 10.8 s.
         StepKind::DestroyDroplet { .. } => 8,
     }
+}
+
+/// How long a step is expected to take on a local cloud, in milliseconds: what its guests take, and
+/// `factor` times what DigitalOcean's API takes.
+pub(super) fn local_ms(kind: &StepKind, factor: f64) -> u64 {
+    use crate::desired::spec::ProvisionStep;
+    // Milliseconds of DigitalOcean's, and of the guest's own.
+    let (cloud, guest): (u32, u64) = match kind {
+        StepKind::CreateSshKey { .. } => (9_000, 50),
+        StepKind::CreateDroplets { .. } => (42_000, 400),
+        StepKind::Connect { .. } => (0, 600),
+        StepKind::Provision {
+            step: ProvisionStep::Run { timeout, .. },
+            ..
+        } => (0, LOCAL_SCRIPT_MS.min(timeout.0.saturating_mul(1_000))),
+        StepKind::Run { run, .. } => {
+            let limit = run.timeout.0.saturating_mul(1_000);
+            let ms = if run.background.is_some() {
+                1_000
+            } else {
+                LOCAL_SCRIPT_MS
+            };
+            (0, ms.min(limit))
+        }
+        StepKind::Provision {
+            step: ProvisionStep::Copy { .. },
+            ..
+        }
+        | StepKind::Sync { .. }
+        | StepKind::Collect { .. }
+        | StepKind::Mount { .. }
+        | StepKind::Unmount { .. }
+        | StepKind::Prepare { .. }
+        | StepKind::StopBackground { .. } => (0, 200),
+        StepKind::PowerOff { .. } => (0, 1_500),
+        StepKind::TakeSnapshot { .. } => (47_000, 500),
+        StepKind::Transfer { .. } => (180_000, 100),
+        StepKind::Attach { .. } | StepKind::Detach { .. } => (4_500, 100),
+        StepKind::DestroyDroplet { .. } => (9_000, 200),
+        StepKind::CreateTags { .. }
+        | StepKind::DeleteTags { .. }
+        | StepKind::UpdateTags { .. }
+        | StepKind::CreateFirewall { .. }
+        | StepKind::UpdateFirewall { .. }
+        | StepKind::DeleteFirewall { .. }
+        | StepKind::DeleteSshKey { .. }
+        | StepKind::CreateVolume { .. }
+        | StepKind::ResizeVolume { .. }
+        | StepKind::DeleteVolume { .. }
+        | StepKind::Prune { .. }
+        | StepKind::KeepDroplet { .. }
+        | StepKind::TagSnapshot { .. }
+        | StepKind::Gather { .. } => (1_000, 20),
+    };
+    // A factor is at most 10: no more than half an hour.
+    guest + (f64::from(cloud) * factor).round() as u64
 }

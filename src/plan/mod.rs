@@ -11,6 +11,7 @@ pub mod check;
 mod compare;
 pub mod cost;
 mod droplet_verdict;
+pub mod durations;
 mod error;
 mod expected;
 mod graph;
@@ -20,6 +21,7 @@ mod preflight;
 mod protect;
 mod renames;
 mod run;
+pub mod schedule;
 pub mod step;
 mod teardown;
 
@@ -29,7 +31,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
-pub use cost::Cost;
+pub use cost::{Basis, Cost};
+pub use durations::{Durations, Observation, Pace};
 pub use error::{Refusal, RefusalKind, Refusals};
 pub use run::Selection;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
@@ -188,4 +191,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

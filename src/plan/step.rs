@@ -483,6 +483,44 @@ pub enum TaggedResource {
 }
 
 impl StepKind {
+    /// The one droplet it works on, if it works on one that is there by then.
+    #[must_use]
+    pub const fn droplet(&self) -> Option<&DropletRef> {
+        match self {
+            Self::Connect { droplet, .. }
+            | Self::Provision { droplet, .. }
+            | Self::PowerOff { droplet }
+            | Self::TakeSnapshot { droplet, .. }
+            | Self::Attach { droplet, .. }
+            | Self::Mount { droplet, .. }
+            | Self::Prepare { droplet, .. }
+            | Self::Sync { droplet, .. }
+            | Self::Run { droplet, .. }
+            | Self::Collect { droplet, .. }
+            | Self::StopBackground { droplet }
+            | Self::Unmount { droplet, .. }
+            | Self::Detach { droplet, .. }
+            | Self::DestroyDroplet { droplet, .. }
+            | Self::KeepDroplet { droplet, .. } => Some(droplet),
+            Self::CreateSshKey { .. }
+            | Self::DeleteSshKey { .. }
+            | Self::CreateTags { .. }
+            | Self::DeleteTags { .. }
+            | Self::CreateFirewall { .. }
+            | Self::UpdateFirewall { .. }
+            | Self::DeleteFirewall { .. }
+            | Self::CreateVolume { .. }
+            | Self::ResizeVolume { .. }
+            | Self::DeleteVolume { .. }
+            | Self::UpdateTags { .. }
+            | Self::CreateDroplets { .. }
+            | Self::TagSnapshot { .. }
+            | Self::Transfer { .. }
+            | Self::Prune { .. }
+            | Self::Gather { .. } => None,
+        }
+    }
+
     /// What it is called in output: `create droplet`, `provision 2/5 python packages`.
     #[must_use]
     pub fn title(&self) -> String {

@@ -6,7 +6,9 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+pub mod explain;
 pub mod fold;
+pub mod graph;
 mod groups;
 pub mod json_lines;
 pub mod junit;

@@ -7,7 +7,7 @@ use super::groups::{ActivityGroup, Group, group_activities, group_changes, names
 use super::labels::{is_builder, step_label};
 use super::style::Palette;
 use super::text_diff;
-use crate::plan::{Action, Change, Cost, EdgeKind, FieldChange, Goal, Plan};
+use crate::plan::{Action, Basis, Change, Cost, EdgeKind, FieldChange, Goal, Plan};
 use crate::units::{Money, Seconds};
 
 /// How a plan is shown.
@@ -152,7 +152,7 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
             plan.steps.len(),
             plural(plan.steps.len(), "step", "steps")
         ));
-        parts.push(about(plan.cost.expected_seconds));
+        parts.push(about(&plan.cost));
     }
     let mut money = Vec::new();
     let Cost {
@@ -170,7 +170,10 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
     }
     money.push(format!("{}/month kept", monthly_stored(plan)));
     if plan.cost.expected_once.0 > rust_decimal::Decimal::ZERO {
-        money.push(format!("about {} for this run", plan.cost.expected_once));
+        money.push(format!(
+            "about {} for this run (at most {})",
+            plan.cost.expected_once, plan.cost.most_once
+        ));
     }
     parts.push(money.join(", "));
     let (built, unknown) = unpriced(plan);
@@ -224,10 +227,17 @@ const fn every(plan: &Plan) -> &'static str {
     }
 }
 
-fn about(seconds: u64) -> String {
-    match seconds {
-        0..=90 => format!("about {seconds} s"),
-        _ => format!("about {} min", seconds.div_ceil(60)),
+/// How long a plan is expected to take, and what that goes by where it is not what is usual.
+fn about(cost: &Cost) -> String {
+    let time = match cost.expected_seconds {
+        seconds @ 0..=90 => format!("about {seconds} s"),
+        seconds => format!("about {} min", seconds.div_ceil(60)),
+    };
+    match cost.basis {
+        Basis::Usual => time,
+        Basis::LocalCloud => format!("{time} on the local cloud"),
+        Basis::PastRuns { runs: 1 } => format!("{time}, as the last run took"),
+        Basis::PastRuns { runs } => format!("{time}, going by {runs} past runs"),
     }
 }
 
@@ -235,17 +245,22 @@ const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-fn write_change(out: &mut String, plan: &Plan, group: &Group<'_>, view: View<'_>) {
-    let palette = view.palette;
-    let change = group.first();
-    let verb = match change.action {
+/// What becomes of a resource, in words.
+pub(super) const fn headline(action: Action) -> &'static str {
+    match action {
         Action::Create => "will be created",
         Action::Update => "will be changed in place",
         Action::DestroyThenCreate => "must be replaced: destroyed, then created",
         Action::CreateThenDestroy => "must be replaced: created, then the old one destroyed",
         Action::Delete => "will be destroyed",
         Action::Keep => "stays",
-    };
+    }
+}
+
+fn write_change(out: &mut String, plan: &Plan, group: &Group<'_>, view: View<'_>) {
+    let palette = view.palette;
+    let change = group.first();
+    let verb = headline(change.action);
     let several = match group.changes.len() {
         1 => String::new(),
         count => format!(" ({count} droplets)"),

@@ -37,8 +37,17 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     let workspace = Workspace::with(KEPT);
     workspace.write("app/word.txt", "first\n");
 
+    // Whoever does not want to pay is told all figures, and nothing is made.
     workspace
-        .local(&["apply", "--yes"])
+        .local(&["apply", "--yes", "--max-cost", "0.001"])
+        .expect(1)
+        .says("about 7 s on the local cloud")
+        .says("`--max-cost` is $0.001; nothing was changed")
+        .says("expected are $0.01");
+    workspace.assert_empty();
+
+    workspace
+        .local(&["apply", "--yes", "--max-cost", "100"])
         .expect(0)
         .says("hello from")
         .says("first");
@@ -61,12 +70,36 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     let plan = workspace
         .local(&["plan", "--detailed-exitcode"])
         .expect(0)
-        .says("No changes.");
+        .says("No changes.")
+        .says(", as the last run took");
     assert!(plan.out.contains("greet"), "{}", plan.all());
     let json: serde_json::Value =
         serde_json::from_str(&workspace.local(&["plan", "--format", "json"]).expect(0).out)
             .expect("one JSON document");
     assert_eq!(json["version"], 1);
+    // Prices are kept for what is estimated offline.
+    let prices = workspace.read("cache/dewpoint/prices/local.json");
+    assert!(prices.contains("\"s-1vcpu-1gb\""), "{prices}");
+
+    workspace
+        .local(&["plan", "--explain", "volume.dat"])
+        .expect(1)
+        .says("the nearest there are: volume.data");
+    workspace
+        .local(&["plan", "--explain", "droplet.*"])
+        .expect(0)
+        .says("greet")
+        .says("  waits for step ");
+    workspace.local(&["graph", "--out", "plan.svg"]).expect(0);
+    let picture = workspace.read("plan.svg");
+    assert!(
+        picture.starts_with("<svg ") && picture.contains("run greet"),
+        "{picture}"
+    );
+    workspace
+        .local(&["graph", "--destroy", "--format", "dot"])
+        .expect(0)
+        .says("digraph plan {");
 
     // The source is synchronised, what runs once does not run again, nothing is made anew.
     workspace.write("app/word.txt", "second\n");

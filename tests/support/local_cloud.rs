@@ -59,6 +59,7 @@ impl Cloud {
             pid: 0,
             version: String::new(),
             build: String::new(),
+            latency: dewpoint::local::latency::Latency::FAST,
             restarted: None,
         };
         Self {

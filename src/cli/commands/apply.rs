@@ -5,11 +5,12 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
+use crate::cli::max_cost;
 use crate::cli::planning::{self, Planned};
 use crate::cli::terminal::print;
 use crate::live::Live;
 use crate::plan::{Goal, Plan, StepKind, check};
-use crate::units::Seconds;
+use crate::units::{Money, Seconds};
 
 /// Realises the manifest.
 ///
@@ -20,6 +21,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
     let Apply {
         approval,
         keep_builder,
+        max_cost,
     } = options;
     carry_out(
         context,
@@ -28,6 +30,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
             unprotect: &approval.unprotect,
             keep_builder: *keep_builder,
         },
+        *max_cost,
         approval.lock_timeout,
         (!approval.yes).then_some("Carry out this plan?"),
     )
@@ -46,6 +49,7 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
             unprotect: &options.unprotect,
             keep_builder: options.keep_builder,
         },
+        options.max_cost,
         options.lock_timeout,
         None,
     )
@@ -73,6 +77,7 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
             unprotect: &approval.unprotect,
             keep_builder: false,
         },
+        None,
         approval.lock_timeout,
         (!approval.yes).then_some(question),
     )
@@ -83,6 +88,7 @@ async fn carry_out(
     context: &Context,
     goal: Goal,
     wishes: planning::Wishes<'_>,
+    max_cost: Option<Money>,
     lock_timeout: Option<Seconds>,
     question: Option<&str>,
 ) -> miette::Result<Exit> {
@@ -103,6 +109,7 @@ async fn carry_out(
     if question.is_some() || !context.global.quiet {
         super::plan::show(context, &planned.plan, &planned.cloud.place, false)?;
     }
+    max_cost::check(max_cost, &planned.plan)?;
     refuse_unsafe(&planned.plan, &planned.live)?;
     if !planned.plan.has_steps() {
         return Ok(Exit::Success);

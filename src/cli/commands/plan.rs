@@ -5,10 +5,11 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
+use crate::cli::max_cost;
 use crate::cli::planning;
 use crate::cli::terminal::print;
 use crate::plan::{Goal, Plan};
-use crate::report::{plan_json, plan_text};
+use crate::report::{explain, fold, plan_json, plan_text};
 
 /// Shows the plan.
 ///
@@ -37,15 +38,45 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
             unset.join(", ")
         ));
     }
+    if let Some(pattern) = &options.explain {
+        print(&explain(context, &planned.plan, pattern)?)?;
+        return Ok(Exit::Success);
+    }
     match options.format {
         PlanFormat::Json => print(&plan_json::render(&planned.plan))?,
         PlanFormat::Text => show(context, &planned.plan, &planned.cloud.place, options.steps)?,
     }
+    max_cost::check(options.max_cost, &planned.plan)?;
     tracing::info!("{} calls to the API", planned.cloud.client.calls());
     if options.detailed_exitcode && planned.plan.has_changes() {
         return Ok(Exit::Changes);
     }
     Ok(Exit::Success)
+}
+
+/// Why the steps of what a pattern names exist, and what they wait for.
+fn explain(context: &Context, plan: &Plan, pattern: &str) -> Result<String, CliError> {
+    let palette = context.terminal.out;
+    let text = explain::render(plan, pattern, palette).ok_or_else(|| {
+        let mut known: Vec<String> = explain::addresses(plan)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        known.sort_by_key(|address| strsim::damerau_levenshtein(address, pattern));
+        known.truncate(3);
+        CliError::NothingToExplain {
+            given: pattern.to_owned(),
+            hint: match known.as_slice() {
+                [] => "the plan knows no resource at all".to_owned(),
+                known => format!("the nearest there are: {}", known.join(", ")),
+            },
+        }
+    })?;
+    Ok(if context.terminal.out_folds {
+        fold::fold(&text, context.terminal.width)
+    } else {
+        text
+    })
 }
 
 /// Prints a plan as text.

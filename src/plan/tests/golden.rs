@@ -100,8 +100,8 @@ fn a_first_apply() {
       25  environment     delete tags  after ~12, ~24
 
     Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 25 steps; about 7 min; $0.0089/h
-        while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
-        is taken.
+        while up, $0.10/month kept, about $0.02 for this run (at most $0.088); the price of
+        snapshot.base shows once it is taken.
     ");
 }
 
@@ -143,7 +143,7 @@ fn a_second_apply_only_runs() {
       14  environment     delete tags  after ~13
 
     No changes. Every apply: 1 run; 14 steps; about 3 min; $0.0089/h while up, $0.19/month kept, about
-        $0.01 for this run.
+        $0.01 for this run (at most $0.0433).
     ");
 }
 
@@ -206,8 +206,8 @@ fn a_test_leaves_only_what_the_project_owns() {
       27  environment     delete tags  after ~12, ~24, ~25
 
     Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 1 run; 27 steps; about 7 min; $0.0089/h
-        while up, $0.10/month kept, about $0.02 for this run; the price of snapshot.base shows once it
-        is taken.
+        while up, $0.10/month kept, about $0.02 for this run (at most $0.088); the price of
+        snapshot.base shows once it is taken.
     ");
     let live = World::execute(&plan, &nothing());
     assert!(live.droplets.is_empty() && live.firewalls.is_empty() && live.ssh_keys.is_empty());

@@ -7,6 +7,7 @@ use super::*;
 use crate::live::{DropletStatus, LiveDroplet, LiveImage, LiveVolume, LiveVolumeSnapshot};
 use crate::plan::EdgeKind;
 use crate::plan::destroy;
+use crate::plan::durations::longest;
 
 /// A manifest of few names, so that two of them overlap: it can follow another on the same account.
 fn manifests() -> impl Strategy<Value = String> {
@@ -273,6 +274,26 @@ proptest! {
         prop_assert!(!again.has_changes(), "{}", text(&again));
         let after = World::execute(&again, &live);
         prop_assert_eq!(foreign(&after), foreign(&shared()));
+    }
+
+    #[test]
+    fn no_run_costs_or_takes_more_than_the_most(
+        yaml in manifests(),
+        took in prop::collection::vec(0..=100_u64, 600),
+    ) {
+        let plan = plan(&desired(&yaml), &shared(), Goal::Test).expect("a plan");
+        let took: Vec<u64> = plan
+            .steps
+            .iter()
+            .zip(took.iter().cycle())
+            // Half of them until their timeout, the others somewhere before.
+            .map(|(step, percent)| longest(&step.kind) * 10 * (2 * percent).min(100))
+            .collect();
+        let mut cost = plan.cost.clone();
+        cost.expect(&plan.steps, &plan.edges, &took, &shared().catalog);
+        prop_assert!(cost.expected_once <= plan.cost.most_once, "{cost:?}");
+        prop_assert!(cost.expected_seconds <= plan.cost.most_seconds, "{cost:?}");
+        prop_assert!(plan.cost.expected_once <= plan.cost.most_once, "{:?}", plan.cost);
     }
 
     #[test]

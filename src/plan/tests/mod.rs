@@ -100,6 +100,16 @@ fn text(plan: &Plan) -> String {
     plan_text::render(plan, view)
 }
 
+/// The test of a manifest in an account with nothing in it.
+pub(crate) fn planned(yaml: &str) -> Plan {
+    plan(&desired(yaml), &world::nothing(), Goal::Test).expect("a plan")
+}
+
+/// The destroy of a manifest in an account with nothing in it.
+pub(crate) fn nothing_to_do(yaml: &str) -> Plan {
+    super::destroy(&scope(yaml), &world::nothing(), false, &[]).expect("a plan")
+}
+
 /// Applies a manifest to what exists.
 fn applied(yaml: &str, live: &Live) -> Live {
     let plan = plan(&desired(yaml), live, Goal::Apply).expect("a plan");

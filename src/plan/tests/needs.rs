@@ -81,7 +81,7 @@ fn a_server_is_ready_before_its_client_runs_and_goes_after_it() {
       21  environment                     delete tags  after ~15, ~20
 
     Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 21 steps; about 4 min; $0.0179/h
-        while up, $0.10/month kept, about $0.02 for this run.
+        while up, $0.10/month kept, about $0.02 for this run (at most $0.0948).
     ");
     let why = plan
         .edges

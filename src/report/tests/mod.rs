@@ -1,5 +1,6 @@
 //! What people read, on a narrow screen and on a wide one.
 
+mod explain;
 mod plans;
 mod runs;
 
@@ -11,8 +12,8 @@ use crate::plan::step::{
     DropletRef, DropletSpec, ImageRef, NewDroplet, RunSpec, SourceSpec, VolumeSpec,
 };
 use crate::plan::{
-    Action, Activity, Cause, Change, Cost, Edge, EdgeKind, FieldChange, Goal, Plan, Reason, Step,
-    StepId, StepKind,
+    Action, Activity, Basis, Cause, Change, Cost, Edge, EdgeKind, FieldChange, Goal, Plan, Reason,
+    Step, StepId, StepKind,
 };
 use crate::units::{Gib, Money, Seconds};
 
@@ -147,6 +148,9 @@ fn plan(count: u32) -> Plan {
             monthly_droplets: money("0"),
             expected_once: money("0.0123"),
             expected_seconds: 240,
+            most_once: money("0.3571"),
+            most_seconds: 7_200,
+            basis: Basis::Usual,
             unpriced: vec![],
         },
         notices: vec!["the local cloud's ubuntu-24-04-x64 stands for this machine".to_owned()],

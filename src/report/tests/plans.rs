@@ -71,7 +71,8 @@ fn a_plan_on_a_narrow_screen() {
       - volume.old (shop-old)
 
     Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about
-        4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run.
+        4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run (at
+        most $0.3571).
     ");
 }
 
@@ -128,7 +129,8 @@ fn a_plan_on_a_wide_screen() {
       +/- snapshot.base (shop-base-0123456789ab)
       - volume.old (shop-old)
 
-    Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about 4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run.
+    Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about 4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run (at most
+        $0.3571).
     ");
 }
 
@@ -152,7 +154,7 @@ fn a_plan_of_many_droplets_stays_short() {
       2 create, 40 sync, 40 run, 40 destroy (`plan --steps` lists them)
 
     No changes. Every apply: 40 runs; 122 steps; about 4 min; $0.0714/h while up,
-        $5.00/month kept, about $0.0123 for this run.
+        $5.00/month kept, about $0.0123 for this run (at most $0.3571).
     ");
 }
 
@@ -271,6 +273,6 @@ fn a_matrix_is_told_in_bounds() {
       3  droplet.runner[1]                         sync
 
     No changes. Every apply: 8 runs; 3 steps; about 4 min; $0.0714/h while up,
-        $5.00/month kept, about $0.0123 for this run.
+        $5.00/month kept, about $0.0123 for this run (at most $0.3571).
     ");
 }

@@ -1,0 +1,86 @@
+//! When the steps of a plan are expected to begin and end if nothing but edges holds them back, and
+//! which of them the whole waits for.
+
+use super::Plan;
+use super::step::{Edge, StepId};
+
+/// Expected times of a plan's steps, in seconds from its start, by their position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// When each begins.
+    pub starts: Vec<u64>,
+    /// When each ends.
+    pub ends: Vec<u64>,
+    /// By how much each can be late without making the whole late.
+    pub slacks: Vec<u64>,
+    /// The critical path: the longest chain of steps, from the first to the last; of several as
+    /// long, one.
+    pub path: Vec<StepId>,
+    /// How long the whole takes.
+    pub whole: u64,
+}
+
+impl Schedule {
+    /// Of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let took: Vec<u64> = plan
+            .steps
+            .iter()
+            .map(|step| step.expected_seconds)
+            .collect();
+        let ends = super::cost::ends(&took, &plan.edges);
+        let starts: Vec<u64> = ends
+            .iter()
+            .zip(&took)
+            .map(|(end, took)| end - took)
+            .collect();
+        let whole = ends.iter().copied().max().unwrap_or(0);
+        let mut latest = vec![whole; took.len()];
+        // Edges are sorted by where they come from, and go from lower to higher ids.
+        for edge in plan.edges.iter().rev() {
+            let (from, to) = ends_of(edge);
+            latest[from] = latest[from].min(latest[to] - took[to]);
+        }
+        let slacks = latest
+            .iter()
+            .zip(&ends)
+            .map(|(latest, end)| latest - end)
+            .collect();
+        let mut schedule = Self {
+            starts,
+            ends,
+            slacks,
+            path: Vec::new(),
+            whole,
+        };
+        schedule.path = schedule.path_of(plan);
+        schedule
+    }
+
+    /// The longest chain, from its end: of what a step waits for, what ends last.
+    fn path_of(&self, plan: &Plan) -> Vec<StepId> {
+        let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.ends.len()];
+        for edge in &plan.edges {
+            let (from, to) = ends_of(edge);
+            before[to].push(from);
+        }
+        let last = |steps: &mut dyn Iterator<Item = usize>| {
+            steps.max_by_key(|step| (self.ends[*step], *step))
+        };
+        // Of those that end at the same time the one that comes last in the plan, so that steps
+        // that take no time are on the path, too.
+        let mut at = (0..self.ends.len()).max_by_key(|step| (self.ends[*step], *step));
+        let mut path = Vec::new();
+        while let Some(step) = at {
+            path.push(plan.steps[step].id);
+            at = last(&mut before[step].iter().copied());
+        }
+        path.reverse();
+        path
+    }
+}
+
+const fn ends_of(edge: &Edge) -> (usize, usize) {
+    (edge.from.0 as usize, edge.to.0 as usize)
+}
