@@ -82,7 +82,8 @@ impl Loaded {
     }
 }
 
-fn private_folder(path: &Utf8Path) -> Result<(), CliError> {
+/// Makes a folder for its owner alone, and those it lies in.
+pub(super) fn private_folder(path: &Utf8Path) -> Result<(), CliError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -19,6 +19,7 @@ mod secrets;
 mod services;
 mod shared_volume;
 mod spec;
+mod sweep;
 mod words;
 mod workspace;
 

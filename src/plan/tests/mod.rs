@@ -5,6 +5,7 @@ mod laws;
 mod needs;
 mod refusals;
 mod renames;
+mod sweep;
 mod turns;
 mod world;
 
