@@ -124,6 +124,7 @@ pub(super) fn droplet_verdicts<'a>(
                 verdict.differences.add.clear();
                 verdict.differences.remove.clear();
                 verdict.differences.renews = false;
+                verdict.differences.expired = None;
             }
             verdict
         })

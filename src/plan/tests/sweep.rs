@@ -254,23 +254,23 @@ fn what_has_expired_is_told_and_all_else_of_it_goes_with_it() {
     app / gone
       - firewall app-gone (fw-1013): nothing is left of its environment
       - ssh_key app-gone (1014): nothing is left of its environment
-      - tag dewpoint:app:gone: nothing bears it any more
+      - tag dewpoint:app:gone: nothing is left that bears it
 
     app / pr-7
-      - droplet app-pr-7-web (1002): s-1vcpu-1gb in nyc3; made 3d ago; its time is over since 2026-09-21T02:13:20Z, for 12h; $0.0089/h, about $0.643 so far
-      - volume app-pr-7-scratch (vol-1001): 10GiB in nyc3; made 3d ago; its environment has expired; $1.00/month, about $0.0986 so far
+      - droplet app-pr-7-web (1002): s-1vcpu-1gb in nyc3; made 3d ago; its time is over since 2026-09-21T02:13:20Z, for 12h; $0.0089/h, about $0.64 so far
+      - volume app-pr-7-scratch (vol-1001): 10GiB in nyc3; made 3d ago; its environment has expired; $1.00/month, about $0.10 so far
       - firewall app-pr-7 (fw-1004): its environment has expired
       - ssh_key app-pr-7 (1005): its environment has expired
-      - tag dewpoint:app:pr-7: nothing bears it any more
+      - tag dewpoint:app:pr-7: nothing is left that bears it
 
     shop / main
-      - droplet shop-main-builder.base (1011): s-1vcpu-1gb in nyc3; made 3d ago; the builder of a snapshot: left half-built, older than a day; $0.0089/h, about $0.643 so far
+      - droplet shop-main-builder.base (1011): s-1vcpu-1gb in nyc3; made 3d ago; the builder of a snapshot: left half-built, older than a day; $0.0089/h, about $0.64 so far
 
     tags
-      - tag dewpoint-expires:1789956800: nothing bears it any more
-      - tag dewpoint-spec:ffffffffffff: nothing bears it any more
+      - tag dewpoint-expires:1789956800: nothing is left that bears it
+      - tag dewpoint-spec:ffffffffffff: nothing is left that bears it
 
-    To delete: 2 droplets, 1 volume, 2 firewalls, 2 ssh_keys, 4 tags; $0.0179/h and $1.00/month saved; about $1.3846 so far.
+    To delete: 2 droplets, 1 volume, 2 firewalls, 2 ssh_keys, 4 tags; $0.0179/h and $1.00/month saved; about $1.38 so far.
     help: nothing was deleted; `dewpoint sweep --yes` deletes exactly this
     ");
 
