@@ -149,6 +149,8 @@ pub enum Command {
     Run(Run),
     /// Destroy the environment; what the project owns stays.
     Destroy(Destroy),
+    /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
+    Sweep(Sweep),
     /// Print the JSON Schema of manifests.
     Schema,
     /// The local cloud as a background service.
@@ -327,6 +329,36 @@ pub struct Destroy {
     /// Also destroy the project's volumes and snapshots, with all they hold.
     #[arg(long)]
     pub project: bool,
+}
+
+/// Options of `sweep`.
+///
+/// It looks at every environment of every project by their tags, and needs no manifest; `--env` has
+/// no effect. What projects own (volumes, snapshots) stays.
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// Delete what is found; without, it is only shown, and the exit code is 2 if there is something.
+    #[arg(short, long, visible_alias = "auto-approve")]
+    pub yes: bool,
+    /// How what is found is written.
+    #[arg(long, value_enum, default_value_t = SweepFormat::Text, value_name = "FORMAT")]
+    pub format: SweepFormat,
+    /// Also snapshots, older than a day, of the projects whose manifests are given, that none of these
+    /// manifests names.
+    #[arg(long)]
+    pub snapshots: bool,
+    /// With --snapshots: a manifest whose snapshots stay; can be given several times.
+    #[arg(long = "manifest", value_name = "FILE", requires = "snapshots")]
+    pub manifests: Vec<Utf8PathBuf>,
+}
+
+/// How what a sweep finds is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SweepFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
 }
 
 /// What to do with the local cloud.

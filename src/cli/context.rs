@@ -82,7 +82,7 @@ impl Loaded {
     }
 }
 
-fn unmade(path: &Utf8Path) -> impl FnOnce(std::io::Error) -> CliError {
+pub(super) fn unmade(path: &Utf8Path) -> impl FnOnce(std::io::Error) -> CliError {
     move |cause| CliError::Write {
         path: path.to_string(),
         cause,

@@ -139,6 +139,16 @@ pub enum CliError {
     )]
     NoTerminal,
 
+    /// `sweep --snapshots` without a manifest.
+    #[error("`--snapshots` needs the manifests whose snapshots are to stay; nothing was changed")]
+    #[diagnostic(
+        code(dewpoint::cli::no_manifest_for_snapshots),
+        help(
+            "give every manifest of the project in use, each with `--manifest FILE`: what none of them names is found"
+        )
+    )]
+    NoManifestForSnapshots,
+
     /// Nobody to ask whether the local cloud may go.
     #[error("deleting the local cloud needs approval, and there is no terminal to ask on")]
     #[diagnostic(

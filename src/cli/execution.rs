@@ -120,6 +120,7 @@ pub async fn lock(loaded: &Loaded, goal: Goal, patience: Option<Seconds>) -> mie
         Goal::Run => "run",
         Goal::Destroy => "destroy",
         Goal::DestroyProject => "destroy --project",
+        Goal::Sweep => "sweep",
     };
     let patience = patience.map_or(std::time::Duration::ZERO, Seconds::to_std);
     Ok(Lock::acquire(&state, project, environment, command, patience).await?)
@@ -187,15 +188,21 @@ pub async fn execute(
             width: context.terminal.out_folds.then_some(context.terminal.width),
         },
     );
-    let exit = match outcome.ending {
+    let exit = exit_of(outcome.ending);
+    Ok(Ended { text, exit })
+}
+
+/// How the program ends after a run that ended so.
+#[must_use]
+pub(super) const fn exit_of(ending: Ending) -> Exit {
+    match ending {
         Ending::Succeeded => Exit::Success,
         Ending::RunFailed => Exit::RunFailed,
         Ending::Failed => Exit::Error,
         Ending::Interrupted(Signal::Int) => Exit::Interrupted,
         Ending::Interrupted(Signal::Term) => Exit::Terminated,
         Ending::Interrupted(Signal::Hup) => Exit::HungUp,
-    };
-    Ok(Ended { text, exit })
+    }
 }
 
 /// Whether a plan cannot be carried out without the environment's host key.
@@ -203,7 +210,8 @@ fn needs_host_key(manifest: &Manifest, goal: Goal) -> bool {
     matches!(goal, Goal::Apply | Goal::Test) && manifest.ssh.host_key == HostKeyPolicy::Derived
 }
 
-fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {
+/// Who hears of a run's events.
+pub(super) fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {
     match context.global.log_format {
         LogFormat::Json => vec![Box::new(JsonLines::new(std::io::stderr()))],
         LogFormat::Text if context.global.quiet => Vec::new(),

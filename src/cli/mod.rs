@@ -87,6 +87,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Graph(options) => wait(commands::graph::run(context, options)),
         Command::Run(options) => wait(commands::run::run(context, options)),
         Command::Destroy(options) => wait(commands::apply::destroy(context, options)),
+        Command::Sweep(options) => wait(commands::sweep::run(context, options)),
         Command::Local { command } => wait(commands::local::run(context, command)),
     }
 }

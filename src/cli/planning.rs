@@ -102,6 +102,20 @@ pub async fn make(
                 keep_builder: wishes.keep_builder,
             };
             let mut planned = plan::plan(&desired, &live, &options, now);
+            // What would be made twice, for somebody took its tag away: for a test everything is
+            // read anyway.
+            let mut lost = false;
+            if let Ok(plan) = &planned
+                && goal == Goal::Apply
+                && !plan.new_droplets().is_empty()
+            {
+                let names = plan.new_droplets();
+                let owner = owner(&loaded);
+                lost = cloud.client.look_up_lost(&owner, &names, &mut live).await?;
+            }
+            if lost {
+                planned = plan::plan(&desired, &live, &options, now);
+            }
             // Only a plan says which images something is made from; one that is refused for other
             // reasons is to be refused for these too.
             let slugs = match &planned {
@@ -131,6 +145,7 @@ pub async fn make(
                 plan,
             })
         }
+        Goal::Sweep => unreachable!("a sweep is planned without a manifest"),
         Goal::Destroy | Goal::DestroyProject => {
             let identity = find_key(&loaded).await;
             let query = Query {

@@ -22,6 +22,8 @@ pub(super) struct Firewall {
     tags: Vec<String>,
     #[serde(default, deserialize_with = "wire::or_default")]
     droplet_ids: Vec<u64>,
+    #[serde(default, deserialize_with = "wire::unix")]
+    pub created_at: i64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -86,6 +88,12 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.sort();
     items.dedup();
     items
+}
+
+impl Firewall {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl From<Firewall> for LiveFirewall {

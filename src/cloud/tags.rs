@@ -1,6 +1,8 @@
 //! Tags: objects of the account that resources bear. Deleting one takes it from everything that
 //! bears it, other environments' things too.
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt;
 use serde::Deserialize;
 
@@ -30,14 +32,17 @@ const TAGS_AT_ONCE: usize = 8;
 impl Client {
     /// Names of the account's tags that begin with `dewpoint`, sorted.
     pub(super) async fn our_tags(&self) -> Result<Vec<String>, CloudError> {
+        Ok(self.tags_with_bearers().await?.into_keys().collect())
+    }
+
+    /// The account's tags that begin with `dewpoint`, each with how many things bear it.
+    pub(super) async fn tags_with_bearers(&self) -> Result<BTreeMap<String, u64>, CloudError> {
         let tags: Vec<Tag> = self.list(&Call::Tags, "tags").await?;
-        let mut names: Vec<String> = tags
+        Ok(tags
             .into_iter()
-            .map(|tag| tag.name)
-            .filter(|name| name.starts_with(crate::live::ownership::TAG))
-            .collect();
-        names.sort();
-        Ok(names)
+            .filter(|tag| tag.name.starts_with(crate::live::ownership::TAG))
+            .map(|tag| (tag.name, tag.resources.count))
+            .collect())
     }
 
     /// Makes a tag. One that is there already is a success.

@@ -5,10 +5,13 @@
 //!
 //! **Invariant:** no I/O, no clock. Open sets of the API (statuses, slugs) stay strings.
 
+mod account_wide;
 pub mod catalog;
+pub mod claims;
 pub mod ownership;
 mod resources;
 
+pub use account_wide::AccountWide;
 pub use catalog::{Catalog, ImageOffer, RegionOffer, SizeOffer};
 pub use resources::{
     Account, DropletStatus, FirewallRule, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey,

@@ -53,8 +53,13 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
         checker.references();
         checker.one_event_per_droplet();
         checker.one_attachment_per_volume();
-        checker.nothing_foreign();
-        checker.a_good_snapshot_is_left();
+        if plan.goal == super::Goal::Sweep {
+            let unproven = super::check_sweep::unproven(plan, live);
+            checker.violations.extend(unproven);
+        } else {
+            checker.nothing_foreign();
+            checker.a_good_snapshot_is_left();
+        }
         checker.ephemeral_droplets_go();
         checker.background_steps_are_stopped();
         checker.services_outlive_their_users();

@@ -124,6 +124,7 @@ pub(super) fn droplet_verdicts<'a>(
                 verdict.differences.add.clear();
                 verdict.differences.remove.clear();
                 verdict.differences.renews = false;
+                verdict.differences.expired = None;
             }
             verdict
         })
@@ -181,7 +182,14 @@ impl<'a> DropletVerdict<'a> {
                 } else {
                     draft.change(address, name, id, Action::Update, reasons, fields);
                 }
-                if self.differences.renews {
+                let expired = self.differences.expired;
+                let expired = expired.and_then(|at| jiff::Timestamp::from_second(at).ok());
+                if let Some(at) = expired {
+                    draft.notices.push(format!(
+                        "the environment expired at {at}: `dewpoint sweep --yes` would delete it; apply gives it all of `ttl: {}` again",
+                        desired.ttl
+                    ));
+                } else if self.differences.renews {
                     draft.notices.push(format!(
                         "droplets that expire before half of `ttl: {}` is left are given all of it again",
                         desired.ttl

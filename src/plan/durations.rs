@@ -198,6 +198,9 @@ pub(super) fn longest(kind: &StepKind) -> u64 {
         | StepKind::DeleteVolume { .. }
         | StepKind::KeepDroplet { .. }
         | StepKind::CreateVolume { .. }
+        | StepKind::CloneVolume { .. }
+        | StepKind::DeleteVolumeSnapshot { .. }
+        | StepKind::SnapshotVolume { found: Some(_), .. }
         | StepKind::TagSnapshot { .. }
         | StepKind::Gather { .. } => CALL,
         StepKind::ResizeVolume { .. } | StepKind::Attach { .. } | StepKind::Detach { .. } => {
@@ -224,6 +227,8 @@ pub(super) fn longest(kind: &StepKind) -> u64 {
         | StepKind::Sync { .. }
         | StepKind::Collect { .. } => 15 * 60,
         StepKind::Prepare { .. } | StepKind::StopBackground { .. } => QUICK,
+        // Another of the same volume may have been taken just before: one in 10 minutes.
+        StepKind::SnapshotVolume { found: None, .. } => CALL + 11 * 60,
         StepKind::PowerOff { .. } => 15 * 60 + 9 * 60,
         StepKind::TakeSnapshot { .. } => CALL + SNAPSHOT,
         StepKind::Transfer { .. } => CALL + TRANSFER,

@@ -118,6 +118,9 @@ pub(super) fn local_ms(kind: &StepKind, factor: f64) -> u64 {
         | StepKind::DeleteFirewall { .. }
         | StepKind::DeleteSshKey { .. }
         | StepKind::CreateVolume { .. }
+        | StepKind::CloneVolume { .. }
+        | StepKind::SnapshotVolume { .. }
+        | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::ResizeVolume { .. }
         | StepKind::DeleteVolume { .. }
         | StepKind::Prune { .. }

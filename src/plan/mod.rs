@@ -8,6 +8,7 @@ mod build;
 mod census;
 pub mod change;
 pub mod check;
+mod check_sweep;
 mod compare;
 pub mod cost;
 mod droplet_verdict;
@@ -23,6 +24,7 @@ mod renames;
 mod run;
 pub mod schedule;
 pub mod step;
+pub mod sweep;
 mod teardown;
 
 use std::collections::BTreeSet;
@@ -118,6 +120,8 @@ pub enum Goal {
     Destroy,
     /// An empty environment and an empty project (`destroy --project`).
     DestroyProject,
+    /// An account without what has expired or was left behind (`sweep`).
+    Sweep,
 }
 
 /// A plan: what will change, why, in which steps, for how much.
@@ -181,6 +185,20 @@ impl Plan {
             _ => None,
         };
         self.steps.iter().filter_map(slug).collect()
+    }
+
+    /// Names of the droplets that it makes.
+    #[must_use]
+    pub fn new_droplets(&self) -> BTreeSet<&str> {
+        self.steps
+            .iter()
+            .filter_map(|step| match &step.kind {
+                StepKind::CreateDroplets { droplets, .. } => Some(droplets),
+                _ => None,
+            })
+            .flatten()
+            .map(|droplet| droplet.name.as_str())
+            .collect()
     }
 
     /// The step of that id.

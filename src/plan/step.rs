@@ -512,6 +512,9 @@ impl StepKind {
             | Self::CreateVolume { .. }
             | Self::ResizeVolume { .. }
             | Self::DeleteVolume { .. }
+            | Self::SnapshotVolume { .. }
+            | Self::CloneVolume { .. }
+            | Self::DeleteVolumeSnapshot { .. }
             | Self::UpdateTags { .. }
             | Self::CreateDroplets { .. }
             | Self::TagSnapshot { .. }

@@ -20,6 +20,7 @@ pub mod plan_text;
 pub mod progress;
 mod screen;
 pub mod style;
+pub mod sweep_text;
 #[cfg(test)]
 mod tests;
 pub mod text_diff;

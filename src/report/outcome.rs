@@ -307,7 +307,9 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         };
         help.push(format!("`dewpoint {}{flags}` {verb}", command(plan)));
     }
-    if !unsure.is_empty() {
+    if plan.goal == Goal::Sweep {
+        // Whose things these are, no one manifest says: only another sweep finds them.
+    } else if !unsure.is_empty() {
         help.push(format!(
             "`dewpoint destroy{flags}` finds and removes what is left"
         ));
@@ -385,6 +387,7 @@ fn command(plan: &Plan) -> String {
         }
         Goal::Destroy => "destroy",
         Goal::DestroyProject => "destroy --project",
+        Goal::Sweep => "sweep --yes",
     };
     word.to_owned()
 }

@@ -223,7 +223,7 @@ const fn every(plan: &Plan) -> &'static str {
     match plan.goal {
         Goal::Test => "This test:",
         Goal::Run => "This run:",
-        Goal::Apply | Goal::Destroy | Goal::DestroyProject => "Every apply:",
+        Goal::Apply | Goal::Destroy | Goal::DestroyProject | Goal::Sweep => "Every apply:",
     }
 }
 

@@ -20,6 +20,7 @@ mod secrets;
 mod services;
 mod shared_volume;
 mod spec;
+mod sweep;
 mod words;
 mod workspace;
 

@@ -98,7 +98,7 @@ async fn carry_out(
     }
     let loaded = context.load()?;
     let secrets = match goal {
-        Goal::Destroy | Goal::DestroyProject => std::collections::BTreeMap::new(),
+        Goal::Destroy | Goal::DestroyProject | Goal::Sweep => std::collections::BTreeMap::new(),
         Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
     };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
@@ -123,7 +123,7 @@ async fn carry_out(
 }
 
 /// A plan is judged apart from the planner before anything of it is done.
-fn refuse_unsafe(plan: &Plan, live: &Live) -> Result<(), CliError> {
+pub(super) fn refuse_unsafe(plan: &Plan, live: &Live) -> Result<(), CliError> {
     check::check(plan, live).map_err(|violations| CliError::BadPlan {
         violations: violations
             .iter()

@@ -6,5 +6,6 @@ pub mod init;
 pub mod local;
 pub mod plan;
 pub mod run;
+pub mod sweep;
 pub mod texts;
 pub mod validate;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::server::{Reply, Seen, Server, droplet, not_found, ok, page_of, refuse, volume};
-use crate::cloud::{CloudError, Query, observe};
+use crate::cloud::{CloudError, Query, observe, observe_account};
 use crate::live::ownership::Owner;
 
 fn query(for_destroy: bool, ssh_key: Option<&str>) -> Query {
@@ -225,4 +225,42 @@ async fn a_part_that_may_not_be_read_fails_the_whole() {
             .to_string()
             .starts_with("the API refused GET /v2/firewalls: You do not")
     );
+}
+
+#[tokio::test]
+async fn a_whole_account_is_read_with_who_bears_which_tag() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/v2/tags" => page_of(
+            seen,
+            "tags",
+            &[
+                json!({ "name": "theirs", "resources": { "count": 4 } }),
+                json!({ "name": "dewpoint:p", "resources": { "count": 3 } }),
+                json!({ "name": "dewpoint", "resources": {} }),
+            ],
+        ),
+        "/v2/firewalls" => page_of(
+            seen,
+            "firewalls",
+            &[json!({ "id": "f1", "name": "p-e", "tags": ["dewpoint:p:e"], "created_at": "2026-11-01T10:00:00Z" })],
+        ),
+        _ => account(seen, 2),
+    })
+    .await;
+    let client = server.client();
+    let found = observe_account(&client).await.expect("an account");
+    assert_eq!(client.calls(), 8);
+    let names: Vec<&str> = found
+        .live
+        .droplets
+        .iter()
+        .map(|d| d.name.as_str())
+        .collect();
+    assert_eq!(names, ["p-e-w-0", "p-e-w-1", "p-e-ghost", "someone-elses"]);
+    assert_eq!(
+        found.borne,
+        [("dewpoint".to_owned(), 0), ("dewpoint:p".to_owned(), 3)].into()
+    );
+    assert_eq!(found.firewalls_made["f1"], 1_793_527_200);
+    assert_eq!(found.live.ssh_keys[0].name, "p-e");
 }

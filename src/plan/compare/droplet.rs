@@ -33,6 +33,8 @@ pub(in crate::plan) struct Differences {
     pub remove: Vec<String>,
     /// Whether its lease is renewed: moving its expiry is no change.
     pub renews: bool,
+    /// When its lease ended, if it has.
+    pub expired: Option<i64>,
 }
 
 /// When a lease is renewed: what remains of it is less than this part of it.
@@ -214,6 +216,7 @@ fn compare_tags(
     expiries.sort();
     let current = expiries.last().map(|(at, _)| *at);
     let missing = current.is_none();
+    differences.expired = current.filter(|at| *at <= now);
     let ends_soon = current.is_some_and(|at| at.saturating_sub(now) < lease / RENEWED_BELOW);
     let too_long = current.is_some_and(|at| at > latest);
     if missing || ends_soon || too_long {

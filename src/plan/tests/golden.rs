@@ -578,6 +578,13 @@ fn leases_are_renewed_without_being_changes() {
     2 droplet.web update tags <- [1]
     3 firewall delete tags <- [~2]
     ");
+    // One that is over says so, to the second.
+    let at = |passed| {
+        let plan = crate::plan::plan(&desired, &live, &options(Goal::Apply), NOW + passed);
+        plan.expect("a plan").notices.join("\n")
+    };
+    assert!(!at(2 * half - 1).contains("expired"));
+    assert!(at(2 * half).contains("the environment expired at 2026-09-22T02:13:20Z: "));
 }
 
 #[test]

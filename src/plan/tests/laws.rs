@@ -206,7 +206,12 @@ fn foreign(live: &Live) -> Live {
 
 /// Does the steps in an order that the edges allow, chosen by `seed`; those in `fail` fail, and
 /// what depends on them is skipped as early as an engine may.
-fn execute_in_some_order(plan: &Plan, live: &Live, seed: u64, fail: Option<u32>) -> Live {
+pub(super) fn execute_in_some_order(
+    plan: &Plan,
+    live: &Live,
+    seed: u64,
+    fail: Option<u32>,
+) -> Live {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
         Waiting,

@@ -6,6 +6,7 @@ mod laws;
 mod needs;
 mod refusals;
 mod renames;
+mod sweep;
 mod turns;
 mod world;
 

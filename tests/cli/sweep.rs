@@ -1,0 +1,308 @@
+//! What has expired or was left behind in an account, and what only looks like it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::workspace::{Ran, Workspace};
+
+const ONE: &str = r#"
+version: 1
+project: one
+region: nyc3
+volumes:
+  scratch: { size: 1GiB, scope: environment }
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb }
+"#;
+const PAST: &str = "dewpoint-expires:1700000000";
+
+fn sweep(workspace: &Workspace, arguments: &[&str]) -> Ran {
+    let mut all = vec!["sweep", "--local"];
+    all.extend_from_slice(arguments);
+    let mut command = workspace.command(&all);
+    command.env("XDG_STATE_HOME", workspace.path("state"));
+    workspace.finish(command)
+}
+
+/// A thing made past the client; its id.
+fn make(workspace: &Workspace, kind: &str, body: &Value) -> Value {
+    let (path, key) = match kind {
+        "droplet" => ("/v2/droplets", "droplet"),
+        "volume" => ("/v2/volumes", "volume"),
+        "firewall" => ("/v2/firewalls", "firewall"),
+        "key" => ("/v2/account/keys", "ssh_key"),
+        _ => ("/v2/tags", "tag"),
+    };
+    let (status, made) = workspace.call("POST", path, Some(body));
+    assert!((200..300).contains(&status), "{status}: {made}");
+    made[key]["id"].clone()
+}
+
+fn droplet(workspace: &Workspace, name: &str, tags: &[&str], volumes: &[&Value]) -> Value {
+    let body = json!({
+        "name": name, "region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-12-x64",
+        "tags": tags, "volumes": volumes,
+    });
+    make(workspace, "droplet", &body)
+}
+
+fn volume(workspace: &Workspace, name: &str, tags: &[&str]) -> Value {
+    let body = json!({ "name": name, "region": "nyc3", "size_gigabytes": 1, "tags": tags });
+    make(workspace, "volume", &body)
+}
+
+/// Everything of the account by kind and id; a tag by its name.
+fn things(workspace: &Workspace) -> BTreeMap<(String, String), Value> {
+    let mut things = BTreeMap::new();
+    for (list, kind) in [
+        ("droplets", "droplet"),
+        ("volumes", "volume"),
+        ("images", "snapshot"),
+        ("firewalls", "firewall"),
+        ("ssh_keys", "ssh_key"),
+        ("tags", "tag"),
+    ] {
+        for thing in workspace.list(list) {
+            let id = match &thing["id"] {
+                Value::Number(number) => number.to_string(),
+                Value::String(text) => text.clone(),
+                _ => thing["name"].as_str().expect("a name").to_owned(),
+            };
+            things.insert((kind.to_owned(), id), thing["tags"].clone());
+        }
+    }
+    things
+}
+
+fn listed(document: &Value) -> BTreeSet<(String, String)> {
+    let found = document["found"].as_array().expect("a list");
+    found
+        .iter()
+        .map(|found| {
+            let text = |key: &str| found[key].as_str().map(str::to_owned);
+            let id = text("id").or_else(|| text("name"));
+            (text("kind").expect("a kind"), id.expect("a name"))
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_dry_run_lists_is_what_goes_and_look_alikes_stay() {
+    let workspace = Workspace::with(ONE);
+    workspace.up(&["--without-guests"]);
+    sweep(&workspace, &[]).expect(0).says("Nothing to sweep.");
+
+    // An environment that lives, and one that has expired.
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let whole = ["dewpoint", "dewpoint:shop", "dewpoint:shop:pr-7"];
+    let expired = [&whole[..], &[PAST, "dewpoint-spec:0123456789ab"]].concat();
+    let models = volume(&workspace, "shop-models", &whole[..2]);
+    let scratch = volume(&workspace, "shop-pr-7-scratch", &whole);
+    droplet(&workspace, "shop-pr-7-web", &expired, &[&models, &scratch]);
+    droplet(
+        &workspace,
+        "shop-pr-7-builder.base",
+        &[&whole[..], &[PAST]].concat(),
+        &[],
+    );
+    volume(
+        &workspace,
+        "shop-pr-7-clone",
+        &[&whole[..], &[PAST]].concat(),
+    );
+    let rules =
+        json!([{ "protocol": "tcp", "ports": "22", "sources": { "addresses": ["0.0.0.0/0"] } }]);
+    make(
+        &workspace,
+        "firewall",
+        &json!({ "name": "shop-pr-7", "inbound_rules": rules, "tags": ["dewpoint:shop:pr-7"] }),
+    );
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0hQLkLbD5rp8VB6BOQv7FQbdJtNZTgfr9DLuW9BYqx";
+    make(
+        &workspace,
+        "key",
+        &json!({ "name": "shop-pr-7", "public_key": key }),
+    );
+    make(
+        &workspace,
+        "tag",
+        &json!({ "name": "dewpoint-spec:ffffffffffff" }),
+    );
+
+    // What others have, called and tagged as if it were ours.
+    droplet(&workspace, "dewpoint-foo", &[], &[]);
+    droplet(&workspace, "shop-pr-7-api", &[], &[]);
+    let holder = droplet(&workspace, "theirs", &["dewpoints", "dewpoint:", PAST], &[]);
+    let held = volume(
+        &workspace,
+        "shop-pr-8-clone",
+        &["dewpoint", "dewpoint:shop", "dewpoint:shop:pr-8", PAST],
+    );
+    let attach = json!({ "type": "attach", "droplet_id": holder, "region": "nyc3" });
+    let path = format!("/v2/volumes/{}/actions", held.as_str().expect("an id"));
+    while workspace.call("POST", &path, Some(&attach)).0 != 202 {
+        // The droplet is being made.
+        std::thread::yield_now();
+    }
+    droplet(&workspace, "shop-pr-9-web", &["dewpoint", PAST], &[]);
+    droplet(
+        &workspace,
+        "shop-pr-9-api",
+        &[
+            "dewpoint",
+            "dewpoint:shop",
+            "dewpoint:shop:pr-9",
+            "dewpoint-expires:9999999999",
+        ],
+        &[],
+    );
+    volume(&workspace, "shop-pr-9-scratch", &[PAST]);
+    make(&workspace, "tag", &json!({ "name": "dewpoint:a:b:c" }));
+    make(&workspace, "tag", &json!({ "name": "dewpoint-else" }));
+    let names = workspace.names("droplets");
+
+    let sent = |workspace: &Workspace| {
+        let requests = workspace.requests();
+        let ours = requests
+            .iter()
+            .filter(|r| r["method"] == "DELETE" || r["method"] == "POST");
+        ours.count()
+    };
+    let before = things(&workspace);
+    let sent_before = sent(&workspace);
+    let dry = sweep(&workspace, &[])
+        .expect(2)
+        .says("shop / pr-7")
+        .says("volume shop-pr-8-clone")
+        .says("it is attached to droplet theirs, which stays")
+        .says("`dewpoint sweep --yes --local` deletes exactly this");
+    for stays in ["dewpoint-foo", "shop-pr-7-api", "shop-models", "one-main"] {
+        assert!(!dry.out.contains(stays), "{stays}\n{}", dry.all());
+    }
+    let json = sweep(&workspace, &["--format", "json"]).expect(2);
+    let document: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(sent(&workspace), sent_before, "a dry run changes nothing");
+    assert!(!workspace.path("state").exists());
+
+    let swept = sweep(&workspace, &["--yes"]).expect(0).says("Done:");
+    let after = things(&workspace);
+    let gone: BTreeSet<_> = before
+        .keys()
+        .filter(|thing| !after.contains_key(*thing))
+        .cloned()
+        .collect();
+    assert_eq!(gone, listed(&document), "{}", swept.all());
+    // Two droplets, two volumes, firewall, key, four tags: what stays bears what it bore.
+    assert_eq!(gone.len(), 9, "{gone:?}");
+    for (thing, tags) in &after {
+        assert_eq!(before.get(thing), Some(tags), "{thing:?}");
+    }
+    let left: Vec<String> = names
+        .into_iter()
+        .filter(|name| !["shop-pr-7-web", "shop-pr-7-builder.base"].contains(&name.as_str()))
+        .collect();
+    assert_eq!(workspace.names("droplets"), left);
+    sweep(&workspace, &["-q"]).expect(0);
+    // What was swept from beside it still stands as it was.
+    workspace
+        .local(&["plan", "--detailed-exitcode"])
+        .expect(0)
+        .says("No changes.");
+}
+
+#[test]
+fn an_interrupted_or_failed_sweep_is_told_and_finished_by_the_next() {
+    let workspace = Workspace::new();
+    workspace.up(&["--without-guests"]);
+    let whole = ["dewpoint", "dewpoint:shop", "dewpoint:shop:pr-7"];
+    let scratch = volume(&workspace, "shop-pr-7-scratch", &whole);
+    droplet(
+        &workspace,
+        "shop-pr-7-web",
+        &[&whole[..], &[PAST]].concat(),
+        &[&scratch],
+    );
+    workspace.fault(&json!({
+        "method": "DELETE", "path": "/v2/volumes/*", "fault": { "status": { "code": 403 } }
+    }));
+    let failed = sweep(&workspace, &["--yes"])
+        .expect(1)
+        .says("May be left: volume.shop-pr-7-scratch")
+        .says("`dewpoint sweep --yes --local` goes on from here");
+    assert!(!failed.out.contains("dewpoint destroy"), "{}", failed.all());
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    assert_eq!(workspace.names("volumes"), ["shop-pr-7-scratch"]);
+    let json = sweep(&workspace, &["--yes", "--format", "json"]).expect(0);
+    let document: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(document["deleted"], true, "{document}");
+    workspace.assert_empty();
+}
+
+#[test]
+fn snapshots_are_looked_at_only_with_manifests() {
+    let workspace = Workspace::with(ONE);
+    workspace.up(&["--without-guests"]);
+    sweep(&workspace, &["--snapshots"])
+        .expect(1)
+        .says("`--snapshots` needs the manifests whose snapshots are to stay")
+        .says("--manifest FILE");
+    sweep(&workspace, &["--snapshots", "--manifest", "none.yaml"])
+        .expect(1)
+        .says("there is no manifest at none.yaml");
+    sweep(&workspace, &["--snapshots", "--manifest", "dewpoint.yaml"])
+        .expect(0)
+        .says("Nothing to sweep.");
+    sweep(&workspace, &["--manifest", "dewpoint.yaml"]).expect(1);
+}
+
+#[test]
+fn an_expired_environment_says_so_and_apply_renews_it() {
+    let manifest = ONE.replace("project: one", "project: one\nttl: 1h");
+    let workspace = Workspace::with(&manifest);
+    workspace.up(&["--without-guests"]);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let droplet = workspace.list("droplets").remove(0);
+    let id = droplet["id"].to_string();
+    let tags = droplet["tags"].as_array().expect("tags").clone();
+    let lease = tags
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|tag| tag.starts_with("dewpoint-expires:"))
+        .expect("a lease")
+        .to_owned();
+    let resources = json!({ "resources": [{ "resource_id": id, "resource_type": "droplet" }] });
+    make(&workspace, "tag", &json!({ "name": PAST }));
+    let tag = |method: &str, tag: &str| {
+        let path = format!("/v2/tags/{tag}/resources");
+        assert_eq!(workspace.call(method, &path, Some(&resources)).0, 204);
+    };
+    tag("POST", PAST);
+    tag("DELETE", &lease);
+    workspace
+        .local(&["plan"])
+        .expect(0)
+        .says("the environment expired at 2023-11-14T22:13:20Z: `dewpoint sweep --yes` would delete it; apply gives it all of `ttl: 1h` again");
+    sweep(&workspace, &[])
+        .expect(2)
+        .says("one-main-box")
+        .says("one-main-scratch");
+    workspace.local(&["apply", "--yes"]).expect(0);
+    sweep(&workspace, &["--yes"]).expect(0);
+    assert_eq!(workspace.names("droplets"), ["one-main-box"]);
+    assert_eq!(workspace.names("volumes"), ["one-main-scratch"]);
+
+    // One that lost the tag of its environment is not made a second time.
+    tag("DELETE", "dewpoint:one:main");
+    workspace
+        .local(&["plan"])
+        .expect(0)
+        .says("someone took tags of dewpoint from it");
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let again = workspace.list("droplets");
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0]["id"].to_string(), id);
+    workspace.local(&["plan", "--detailed-exitcode"]).expect(0);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
