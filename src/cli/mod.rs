@@ -11,6 +11,7 @@ pub mod env_vars;
 pub mod error;
 pub mod execution;
 pub mod exit;
+mod hold;
 pub mod local_files;
 pub mod planning;
 mod problem;

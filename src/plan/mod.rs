@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::Cost;
 pub use error::{Refusal, RefusalKind, Refusals};
+pub use holder::{environment_of, held_by};
 pub use run::Selection;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 

@@ -19,6 +19,7 @@ use crate::units::Seconds;
 pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
     let Apply {
         approval,
+        holding,
         keep_builder,
     } = options;
     carry_out(
@@ -27,6 +28,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &approval.unprotect,
             keep_builder: *keep_builder,
+            hold_patience: holding.patience(),
         },
         approval.lock_timeout,
         (!approval.yes).then_some("Carry out this plan?"),
@@ -45,6 +47,7 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &options.unprotect,
             keep_builder: options.keep_builder,
+            hold_patience: options.holding.patience(),
         },
         options.lock_timeout,
         None,
@@ -71,7 +74,7 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
         goal,
         planning::Wishes {
             unprotect: &approval.unprotect,
-            keep_builder: false,
+            ..planning::Wishes::default()
         },
         approval.lock_timeout,
         (!approval.yes).then_some(question),
@@ -110,7 +113,7 @@ async fn carry_out(
     if let Some(question) = question {
         context.terminal.approve(question)?;
     }
-    let ended = execution::execute(context, planned, secrets).await?;
+    let ended = execution::execute(context, planned, secrets, wishes.hold_patience).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }
