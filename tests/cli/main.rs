@@ -12,6 +12,7 @@ mod first_steps;
 mod fleet;
 mod held_volume;
 mod interrupt;
+mod keys;
 mod local_cloud;
 mod quickstart;
 mod run;
@@ -21,6 +22,7 @@ mod shared_volume;
 mod spec;
 mod words;
 mod workspace;
+mod wrong_uses;
 
 /// Whether droplets can be logged in to here; says why not.
 pub fn guests() -> bool {
