@@ -519,8 +519,10 @@ fn a_droplet_that_is_destroyed_behind_our_back_is_told_by_name() {
                 && text.contains("droplet wrong-main-box is gone: someone else has destroyed it"),
             "{text}"
         );
-        // It is told before the API has done with it.
-        while !workspace.names("droplets").is_empty() {
+        // It is told before the API has done with it, which lets go of the volume last.
+        while !workspace.names("droplets").is_empty()
+            || workspace.list("volumes")[0]["droplet_ids"] != json!([])
+        {
             std::thread::yield_now();
         }
         assert_eq!(workspace.names("volumes"), ["wrong-data"]);
