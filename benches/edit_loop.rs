@@ -65,9 +65,12 @@ struct Round {
     api_calls: u64,
 }
 
+/// What is measured, and where it stands in a round.
+type Measured<'a> = (&'a str, &'a dyn Fn(&Round) -> u64);
+
 fn report(rounds: &[Round]) -> ExitCode {
     let millis = |time: Duration| u64::try_from(time.as_millis()).expect("short");
-    let rows: [(&str, &dyn Fn(&Round) -> u64); 7] = [
+    let rows: [Measured<'_>; 7] = [
         ("until planned, ms", &|round| millis(round.planned)),
         ("until the source is there, ms", &|round| {
             millis(round.synced)

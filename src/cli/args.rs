@@ -270,12 +270,41 @@ pub struct Approval {
     pub lock_timeout: Option<Seconds>,
 }
 
+/// What becomes of volumes that other environments hold.
+#[derive(Debug, Clone, Args)]
+pub struct Holding {
+    /// Do not wait for a volume that another environment holds: refuse.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait for a volume that another environment holds [default: 2h].
+    #[arg(long, value_name = "DURATION", conflicts_with = "no_wait")]
+    pub wait: Option<Seconds>,
+}
+
+impl Holding {
+    /// How long is waited.
+    #[must_use]
+    pub fn patience(&self) -> std::time::Duration {
+        match self.no_wait {
+            true => std::time::Duration::ZERO,
+            false => self.wait.map_or(HOLD_PATIENCE, Seconds::to_std),
+        }
+    }
+}
+
+/// As long as two run steps may take that say nothing else: whoever has a volume for longer has it
+/// for good.
+const HOLD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
+
 /// Options of `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub approval: Approval,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub holding: Holding,
     /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
     /// until `dewpoint destroy` removes it.
     #[arg(long)]
@@ -297,6 +326,9 @@ pub struct Test {
     /// How long to wait for another dewpoint that works on this environment.
     #[arg(long, value_name = "DURATION")]
     pub lock_timeout: Option<Seconds>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub holding: Holding,
     /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
     /// until `dewpoint destroy` removes it.
     #[arg(long)]

@@ -23,7 +23,7 @@ pub struct Context {
 }
 
 /// A manifest that was read and checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// What it says.
     pub manifest: Manifest,

@@ -1,6 +1,7 @@
 //! From an approved plan to its end: listeners, signals, lock, secrets, the folder of the run.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::args::LogFormat;
 use super::context::{Context, Loaded};
@@ -126,7 +127,8 @@ pub async fn lock(loaded: &Loaded, goal: Goal, patience: Option<Seconds>) -> mie
     Ok(Lock::acquire(&state, project, environment, command, patience).await?)
 }
 
-/// Executes an approved plan.
+/// Executes an approved plan. A volume that another environment has got hold of since it was made is
+/// waited for as long as `hold_patience`.
 ///
 /// # Errors
 /// When it cannot be started. What fails later is part of how it ended.
@@ -134,6 +136,7 @@ pub async fn execute(
     context: &Context,
     planned: Planned,
     secrets: BTreeMap<String, Secret<String>>,
+    hold_patience: Duration,
 ) -> miette::Result<Ended> {
     let Planned {
         loaded,
@@ -170,6 +173,7 @@ pub async fn execute(
         run_folder: run_folder.clone(),
         cache: loaded.folder("cache")?,
         secrets,
+        hold_patience,
         parallelism: usize::from(context.global.parallelism),
         live,
     };

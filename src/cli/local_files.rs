@@ -40,18 +40,15 @@ fn problem(base: &Utf8Path, path: &LocalPath) -> Option<(String, String)> {
         LocalUse::Source => (base.join(&path.path), "folder"),
         LocalUse::Copy => (base.join(&path.path), "file or folder"),
     };
-    // A copied link is copied as a link: what it leads to is not asked about.
-    let seen = match path.used_as {
-        LocalUse::Copy => std::fs::symlink_metadata(&place),
-        LocalUse::Key | LocalUse::Source => std::fs::metadata(&place),
-    };
+    // What is named is what a link leads to.
+    let seen = std::fs::metadata(&place);
     let shown = tidy(&place);
     match seen {
         Ok(seen) => {
             let will_do = match path.used_as {
                 LocalUse::Key => !seen.is_dir(),
                 LocalUse::Source => seen.is_dir(),
-                LocalUse::Copy => true,
+                LocalUse::Copy => seen.is_dir() || seen.is_file(),
             };
             (!will_do).then(|| {
                 (
@@ -61,7 +58,13 @@ fn problem(base: &Utf8Path, path: &LocalPath) -> Option<(String, String)> {
             })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some((
-            format!("there is no {kind} {shown}"),
+            match std::fs::read_link(&place) {
+                Ok(target) => format!(
+                    "{shown} is a link to {}, and there is no such {kind}",
+                    target.display()
+                ),
+                Err(_) => format!("there is no {kind} {shown}"),
+            },
             "make it, or correct the path: it is relative to the folder of the manifest".to_owned(),
         )),
         Err(error) => Some((

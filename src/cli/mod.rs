@@ -12,6 +12,7 @@ pub mod env_vars;
 pub mod error;
 pub mod execution;
 pub mod exit;
+mod hold;
 pub mod local_files;
 pub mod max_cost;
 pub mod planning;

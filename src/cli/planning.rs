@@ -1,6 +1,7 @@
 //! From the command line to a plan: everything that must be read, read at once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
@@ -9,6 +10,7 @@ use super::context::{Context, Loaded};
 use super::durations;
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
+use super::hold::Hold;
 use super::local_files;
 use super::prices;
 use super::waiting::waiting;
@@ -45,17 +47,44 @@ pub struct Wishes<'a> {
     pub unprotect: &'a [String],
     /// Whether builders of snapshots stay when something goes wrong on them.
     pub keep_builder: bool,
+    /// How long to wait for volumes that other environments hold.
+    pub hold_patience: Duration,
 }
 
-/// Makes a plan.
+/// Makes a plan, when nothing stands in the way of it but volumes that other environments hold: once
+/// these are free, if that is in time.
 ///
 /// # Errors
-/// When something cannot be read, the cloud does not answer, or the plan is refused.
+/// As [`make_now`].
 pub async fn make(
     context: &Context,
     loaded: Loaded,
     goal: Goal,
     wishes: Wishes<'_>,
+) -> miette::Result<Planned> {
+    let mut hold = Hold::new(wishes.hold_patience);
+    loop {
+        let refused = match make_now(context, loaded.clone(), goal, wishes, &mut hold).await {
+            Err(report) => report,
+            made => return made,
+        };
+        // Everything may have moved meanwhile: the plan is made from the start.
+        if !hold.is_over(context).await? {
+            return Err(refused);
+        }
+    }
+}
+
+/// Makes a plan of what is there now.
+///
+/// # Errors
+/// When something cannot be read, the cloud does not answer, or the plan is refused.
+async fn make_now(
+    context: &Context,
+    loaded: Loaded,
+    goal: Goal,
+    wishes: Wishes<'_>,
+    hold: &mut Hold,
 ) -> miette::Result<Planned> {
     let unprotect = addresses(wishes.unprotect)?;
     if matches!(goal, Goal::Apply | Goal::Test) {
@@ -132,7 +161,8 @@ pub async fn make(
                 planned = plan::plan(&desired, &live, &options, now);
             }
             known(&options.unprotect, &loaded.manifest, planned.as_ref())?;
-            let mut plan = planned?;
+            let mut plan = planned
+                .inspect_err(|refusals| hold.begin(&cloud.client, &desired, &live, refusals))?;
             durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
             if goal == Goal::Test {
                 note_kept(&mut plan);

@@ -164,6 +164,14 @@ impl Client {
         Ok(droplet.into_live()?.tags)
     }
 
+    /// A droplet by its id, whoever's it is; none when it is gone.
+    ///
+    /// # Errors
+    /// When the API cannot be asked or hides tags.
+    pub async fn find_droplet(&self, id: u64) -> Result<Option<LiveDroplet>, CloudError> {
+        self.droplet(id).await?.map(Droplet::into_live).transpose()
+    }
+
     /// The droplets that bear a tag and have exactly that name, oldest first. Names are not unique.
     ///
     /// # Errors

@@ -90,6 +90,20 @@ impl Client {
         }
     }
 
+    /// The droplets a volume is attached to, sorted: mostly one or none. One that is gone is attached
+    /// to none.
+    ///
+    /// # Errors
+    /// When the API cannot be asked.
+    pub async fn volume_holders(&self, id: &str) -> Result<Vec<u64>, CloudError> {
+        let mut holders = self
+            .volume(id)
+            .await?
+            .map_or_else(Vec::new, |v| v.droplet_ids);
+        holders.sort_unstable();
+        Ok(holders)
+    }
+
     /// The tags a volume bears.
     pub(super) async fn volume_tags(&self, id: &str) -> Result<Vec<String>, CloudError> {
         Ok(self.look_at_volume(id).await?.tags)

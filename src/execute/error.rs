@@ -56,6 +56,17 @@ pub enum StepError {
         name: String,
     },
 
+    /// Someone has destroyed a droplet in the middle of its work.
+    #[error("droplet {name} is gone: someone else has destroyed it")]
+    #[diagnostic(
+        code(dewpoint::execute::droplet_gone),
+        help("apply again: the next plan makes it anew, with all it is to run")
+    )]
+    DropletGone {
+        /// Its name.
+        name: String,
+    },
+
     /// A secret that a run step names has no value.
     #[error("the secret `{name}` has no value")]
     #[diagnostic(

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{EventKind, Failure, OutputStream};
 use super::redact::Redactor;
+use crate::address::Address;
 use crate::plan::{Step, StepId};
 
 /// Messages the engine may be behind before steps are held up: a droplet that prints without end
@@ -172,6 +173,12 @@ impl Reporter {
             wait_ms: milliseconds(wait),
             reason: self.feed.redactor.redact(reason),
         }));
+    }
+
+    /// What the step belongs to.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.step.address
     }
 
     /// Tells something the reader should know that belongs to no step.

@@ -80,6 +80,13 @@ impl Sessions {
         self.slot(droplet).lock().await.is_some()
     }
 
+    /// Whether there was a connection to a droplet, and it broke.
+    pub(super) async fn is_lost(&self, droplet: &str) -> bool {
+        let slot = self.slot(droplet);
+        let held = slot.lock().await;
+        held.as_ref().is_some_and(Session::is_closed)
+    }
+
     /// The connection to a droplet: the one that is there, or a new one when there is none or it
     /// was lost. The first one may take as long as `patience`.
     pub(super) async fn get(

@@ -1,6 +1,7 @@
 //! What execution needs beside the plan.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub cache: Utf8PathBuf,
     /// Values of the secrets that run steps name.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// How long a volume is waited for that another environment has got hold of.
+    pub hold_patience: Duration,
     /// How many API requests may be under way at once.
     pub parallelism: usize,
     /// What the plan was made from: addresses of droplets that are up, and prices.

@@ -89,7 +89,10 @@ pub enum GuestError {
 
     /// A key file cannot be written.
     #[error("cannot write the SSH key {path}")]
-    #[diagnostic(code(dewpoint::guest::key_write))]
+    #[diagnostic(
+        code(dewpoint::guest::key_write),
+        help("make room on the disk, or make the folder writable")
+    )]
     KeyWrite {
         /// Where.
         path: Utf8PathBuf,
@@ -342,7 +345,7 @@ pub enum GuestError {
     #[diagnostic(
         code(dewpoint::guest::wrong_filesystem),
         help(
-            "use a volume of another name; or set `filesystem` to what it holds, if that is ext4 or xfs"
+            "use a volume of another name; or set `filesystem` to what it holds, if that is ext4 or xfs; if nothing on it is needed, destroy it, and the next apply makes it anew"
         )
     )]
     WrongFilesystem {
@@ -425,7 +428,10 @@ pub enum GuestError {
 
     /// A file on this side cannot be read.
     #[error("cannot read {path}")]
-    #[diagnostic(code(dewpoint::guest::source_read))]
+    #[diagnostic(
+        code(dewpoint::guest::source_read),
+        help("put it back or make it readable, and apply again")
+    )]
     SourceRead {
         /// Which one.
         path: Utf8PathBuf,
@@ -563,7 +569,10 @@ pub enum GuestError {
 
     /// A file on this side cannot be written.
     #[error("cannot write {path}")]
-    #[diagnostic(code(dewpoint::guest::write))]
+    #[diagnostic(
+        code(dewpoint::guest::write),
+        help("make room on the disk, or make the folder writable")
+    )]
     Write {
         /// Which one.
         path: Utf8PathBuf,

@@ -147,9 +147,17 @@ if [ -z "$there" ]; then
         exit {OTHER_FILESYSTEM}
       fi ;;
     2)
+      # What blkid does not know may be somebody's data all the same, unless it is half a file system
+      # of our own: then the mark is there.
+      if ! is_marked; then
+        found=$(data_at)
+        if [ -n "$found" ]; then printf 'data of a kind that is not known (%s)\n' "$found"; exit {OTHER_FILESYSTEM}; fi
+      fi
       if [ "$changes" = no ]; then echo 'nothing (it is blank)'; exit {OTHER_FILESYSTEM}; fi
       need "mkfs.$wanted"
+      said=$(printf '%s' "$mark" | set_mark 2>&1) || {{ printf '%s\n' "$said" >&2; exit 1; }}
       said=$("mkfs.$wanted" -q "$node" 2>&1 </dev/null) || {{ printf '%s\n' "$said" >&2; exit 1; }}
+      head -c 4096 /dev/zero | set_mark 2>/dev/null
       echo formatted ;;
     *) printf 'blkid: exit %s %s\n' "$code" "$said"; exit {UNREADABLE} ;;
   esac
@@ -203,10 +211,30 @@ blocks() { stat -f -c %b -- "$path" 2>/dev/null; }
 # Whether the device has room that the file system does not use: 16 MiB or more, for less may be
 # too little to hold another group of blocks.
 is_short() {
-  size=$(blockdev --getsize64 "$node" 2>/dev/null || stat -L -c %s -- "$node")
+  size=$(size_of)
   used=$(dumpe2fs -h "$node" 2>/dev/null | awk -F: '/^Block count/ { count = $2 } /^Block size/ { size = $2 } END { printf "%.0f", count * size }')
   [ -n "$used" ] && [ "$used" -gt 0 ] && [ $((size - used)) -ge 16777216 ]
 }
+size_of() { blockdev --getsize64 "$node" 2>/dev/null || stat -L -c %s -- "$node"; }
+# While a file system is made a mark stands 1 MiB before the device's end, where none puts what it
+# needs: a droplet may go in the midst of it.
+mark='dewpoint: this file system is only half made'
+marked_at() { echo $(($(size_of) / 4096 - 256)); }
+is_marked() { [ "$(dd if="$node" bs=4096 skip="$(marked_at)" count=1 2>/dev/null | head -c ${#mark} | tr '\000' ' ')" = "$mark" ]; }
+set_mark() { dd of="$node" bs=4096 seek="$(marked_at)" count=1 iflag=fullblock conv=sync,notrunc,fsync; }
+# Where a device that has no file system holds anything but zeros; says nothing when it is blank. Its
+# first 16 and its last 2 MiB are read, and 64 KiB at 62 places in between.
+data_at() {
+  chunks=$(($(size_of) / 65536))
+  holds_data 0 256 && { echo 'in its first 16 MiB'; return; }
+  [ "$chunks" -gt 256 ] || return 0
+  holds_data $((chunks - 32)) 33 && { echo 'in its last 2 MiB'; return; }
+  { part=1; while [ "$part" -lt 63 ]; do chunk $((chunks / 63 * part)) 1; part=$((part + 1)); done; } |
+    is_not_blank && echo 'beyond its first 16 MiB'
+}
+chunk() { dd if="$node" bs=65536 skip="$1" count="$2" 2>/dev/null; }
+is_not_blank() { [ "$(tr -d '\000' | head -c 1 | wc -c)" -ne 0 ]; }
+holds_data() { chunk "$1" "$2" | is_not_blank; }
 holders() {
   for process in /proc/[0-9]*; do
     for link in "$process"/cwd "$process"/root "$process"/exe "$process"/fd/*; do

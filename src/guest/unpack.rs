@@ -112,21 +112,24 @@ fn write(
 ) -> Result<u64, GuestError> {
     let failed = |cause: io::Error| write_error(&dest.join(path), cause);
     let file = create(dest, path, mode).map_err(|errno| failed(errno.into()))?;
-    let mut file = io::BufWriter::new(File::from(file));
+    let mut file = File::from(file);
     let mut buffer = vec![0; 64 * 1024];
     let mut size = 0;
-    loop {
+    let mut fill = |file: &mut File| loop {
         let count = content
             .read(&mut buffer)
             .map_err(|cause| bad_archive(label, cause))?;
         if count == 0 {
-            break;
+            return Ok(size);
         }
         file.write_all(&buffer[..count]).map_err(failed)?;
         size += count as u64;
-    }
-    file.flush().map_err(failed)?;
-    Ok(size)
+    };
+    fill(&mut file).inspect_err(|_| {
+        // Half a file must not pass for a whole one, nor keep a full disk full.
+        let _ = file.set_len(0);
+        let _ = std::fs::remove_file(dest.join(path));
+    })
 }
 
 fn create(dest: &Utf8Path, path: &str, mode: u32) -> Result<OwnedFd, Errno> {

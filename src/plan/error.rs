@@ -44,6 +44,8 @@ pub enum RefusalKind {
     Region,
     /// A volume is attached to a droplet that is not the environment's.
     AttachedElsewhere,
+    /// Another environment of the project holds a volume.
+    Held,
     /// A size that is not on offer.
     Size,
     /// An image that is not there, or not for this.
@@ -81,6 +83,7 @@ impl RefusalKind {
             Self::Filesystem => "dewpoint::plan::filesystem",
             Self::Region => "dewpoint::plan::region",
             Self::AttachedElsewhere => "dewpoint::plan::attached_elsewhere",
+            Self::Held => "dewpoint::plan::held",
             Self::Size => "dewpoint::plan::size",
             Self::Image => "dewpoint::plan::image",
             Self::Disk => "dewpoint::plan::disk",
@@ -119,6 +122,19 @@ impl Diagnostic for Refusal {
 }
 
 impl Refusals {
+    /// The volumes that other environments hold, when nothing else stands in the way: then the plan
+    /// only has to be waited for.
+    #[must_use]
+    pub fn held(&self) -> Option<Vec<&Address>> {
+        self.refusals
+            .iter()
+            .map(|refusal| match refusal.kind {
+                RefusalKind::Held => refusal.address.as_ref(),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// A plan when nothing was refused; else all refusals, sorted, each once.
     pub(super) fn or<T>(mut refusals: Vec<Refusal>, value: T) -> Result<T, Self> {
         if refusals.is_empty() {

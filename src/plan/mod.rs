@@ -36,6 +36,7 @@ pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::{Basis, Cost};
 pub use durations::{Durations, Observation, Pace};
 pub use error::{Refusal, RefusalKind, Refusals};
+pub use holder::{environment_of, held_by};
 pub use run::Selection;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 

@@ -328,7 +328,10 @@ fn check_attachments<'a>(
             let (reason, help) = draft.held_by(holder);
             draft.refusals.push(Refusal {
                 address: Some(planned.volume.address.clone()),
-                kind: RefusalKind::AttachedElsewhere,
+                kind: match draft.comes_free(live, holder) {
+                    true => RefusalKind::Held,
+                    false => RefusalKind::AttachedElsewhere,
+                },
                 reason,
                 help,
             });

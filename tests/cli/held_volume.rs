@@ -1,12 +1,9 @@
 //! One volume of a project, two environments.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
-
 use serde_json::json;
 
 use crate::guests;
-use crate::workspace::Workspace;
+use crate::workspace::{Running, Workspace};
 
 const SHARED: &str = r#"
 version: 1
@@ -37,6 +34,11 @@ fn the_holder_is_told_by_name_and_what_was_made_in_vain_is_removed() {
         .says("dewpoint destroy --env a")
         .says("with `scope:");
     workspace
+        .local(&["test", "--env", "b", "--no-wait"])
+        .expect(1)
+        .says("dewpoint::plan::held")
+        .says("it is attached to droplet vol-a-box of environment a");
+    workspace
         .local(&["destroy", "--yes", "--env", "a"])
         .expect(0);
 
@@ -51,39 +53,126 @@ fn the_holder_is_told_by_name_and_what_was_made_in_vain_is_removed() {
     let volume = workspace.list("volumes")[0]["id"].clone();
     let volume = volume.as_str().expect("an id").to_owned();
 
-    // The recipe differs, so that a snapshot is built first: time enough to be quicker.
-    workspace.write(
-        "dewpoint.yaml",
-        &SHARED.replace("\"true\"", "echo building"),
-    );
-    let mut test = workspace
-        .command(&["test", "--local", "--env", "b"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let mut err = BufReader::new(test.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("| building") {
-        line.clear();
-        assert!(
-            err.read_line(&mut line).expect("read") > 0,
-            "it ended early"
+    // Without waiting it fails there, and takes along what it has made.
+    let attach = |test: &mut Running| {
+        test.until("| building");
+        let (status, answer) = workspace.call(
+            "POST",
+            &format!("/v2/volumes/{volume}/actions"),
+            Some(&json!({"type": "attach", "droplet_id": holder, "region": "nyc3"})),
         );
-    }
-    let (status, answer) = workspace.call(
-        "POST",
-        &format!("/v2/volumes/{volume}/actions"),
-        Some(&json!({"type": "attach", "droplet_id": holder, "region": "nyc3"})),
-    );
-    assert_eq!(status, 202, "{answer}");
-    let mut rest = String::new();
-    err.read_to_string(&mut rest).expect("read");
-    assert_eq!(test.wait().expect("ended").code(), Some(1), "{rest}");
+        assert_eq!(status, 202, "{answer}");
+    };
+    let detach = || {
+        let (status, answer) = workspace.call(
+            "POST",
+            &format!("/v2/volumes/{volume}/actions"),
+            Some(&json!({"type": "detach", "droplet_id": holder, "region": "nyc3"})),
+        );
+        assert_eq!(status, 202, "{answer}");
+    };
+    // The recipe differs, so that a snapshot is built first: time enough to be quicker.
+    let recipe = |what: &str| SHARED.replace("\"true\"", what);
+    workspace.write("dewpoint.yaml", &recipe("echo building"));
+    let mut test = Running::start(&workspace, &["test", "--env", "b", "--no-wait"]);
+    attach(&mut test);
+    let (code, rest) = test.end();
+    assert_eq!(code, Some(1), "{rest}");
     assert!(
         rest.contains("volume vol-data is attached to droplet vol-c-box already"),
         "{rest}"
     );
     assert_eq!(workspace.names("droplets"), ["vol-c-box"]);
     assert_eq!(workspace.names("volumes"), ["vol-data"]);
+
+    // Else it waits for its turn.
+    detach();
+    workspace.write("dewpoint.yaml", &recipe("echo building once more"));
+    let mut test = Running::start(&workspace, &["test", "--env", "b"]);
+    attach(&mut test);
+    test.until(
+        "droplet.box waits for a volume: it is attached to droplet vol-c-box of environment c",
+    );
+    assert_eq!(workspace.names("droplets"), ["vol-b-box", "vol-c-box"]);
+    detach();
+    let (code, rest) = test.end();
+    assert_eq!(code, Some(0), "{rest}");
+    assert_eq!(workspace.names("droplets"), ["vol-c-box"]);
+}
+
+#[test]
+fn two_environments_use_one_volume_one_after_the_other() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: turn
+region: nyc3
+volumes: { data: { size: 1GiB } }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    run:
+      - name: sign
+        command: |
+          test ! -e /mnt/data/busy
+          touch /mnt/data/busy
+          echo "$DEWPOINT_ENV" >>/mnt/data/signed
+          sleep 1
+          rm /mnt/data/busy
+          echo "signed by $(tr '\n' ' ' </mnt/data/signed)"
+"#,
+    );
+    // Both at once: whichever way they meet, each has it alone.
+    let both = ["a", "b"].map(|name| Running::start(&workspace, &["test", "--env", name]));
+    let mut all = String::new();
+    for test in both {
+        let (code, text) = test.end();
+        assert_eq!(code, Some(0), "{text}");
+        all.push_str(&text);
+    }
+    assert!(
+        all.contains("signed by a b") || all.contains("signed by b a"),
+        "{all}"
+    );
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+
+    // While it is known that somebody has it, nothing is made and nothing is paid for.
+    workspace.local(&["apply", "--yes", "--env", "a"]).expect(0);
+    let before = (workspace.names("ssh_keys"), workspace.names("tags"));
+    let waits = "waiting for volume.data: it is attached to droplet turn-a-box of environment a, which was made at 20";
+    let mut test = Running::start(&workspace, &["test", "--env", "b"]);
+    let told = test.until(waits);
+    assert!(told.contains(" and expires at 20"), "{told}");
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(test.pid(), libc::SIGINT) }, 0);
+    let (code, text) = test.end();
+    // Nothing was to be cleaned up: the signal itself is the end.
+    assert_eq!(code, None, "{text}");
+    assert_eq!(workspace.names("droplets"), ["turn-a-box"]);
+    assert_eq!(
+        (workspace.names("ssh_keys"), workspace.names("tags")),
+        before
+    );
+    workspace
+        .local(&["test", "--env", "b", "--wait", "1s"])
+        .expect(1)
+        .says("dewpoint::plan::held");
+
+    let mut test = Running::start(&workspace, &["test", "--env", "b"]);
+    test.until(waits);
+    workspace
+        .local(&["destroy", "--yes", "--env", "a"])
+        .expect(0);
+    let (code, text) = test.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
 }

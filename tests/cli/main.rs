@@ -13,6 +13,7 @@ mod first_steps;
 mod fleet;
 mod held_volume;
 mod interrupt;
+mod keys;
 mod local_cloud;
 mod quickstart;
 mod run;
@@ -23,6 +24,7 @@ mod spec;
 mod sweep;
 mod words;
 mod workspace;
+mod wrong_uses;
 
 /// Whether droplets can be logged in to here; says why not.
 pub fn guests() -> bool {

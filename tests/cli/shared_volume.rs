@@ -41,7 +41,7 @@ fn three_droplets_in_turn_see_what_the_one_before_wrote() {
     // Another environment is told who has it, and nothing is made for it.
     let before = workspace.names("droplets");
     workspace
-        .local(&["apply", "--yes", "--env", "pr-1"])
+        .local(&["apply", "--yes", "--env", "pr-1", "--no-wait"])
         .expect(1)
         .says("of environment main")
         .says("expires at")

@@ -1,10 +1,10 @@
 //! A folder with a manifest and a local cloud of its own; the binary is driven in it.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -250,6 +250,68 @@ impl Workspace {
     pub fn fault(&self, fault: &Value) {
         let (status, body) = self.call("POST", "/_local/faults", Some(fault));
         assert!(status < 300, "{status}: {body}");
+    }
+}
+
+/// The binary at work against the local cloud, its standard error being read.
+pub struct Running {
+    process: Child,
+    err: BufReader<ChildStderr>,
+    seen: String,
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(workspace: &Workspace, arguments: &[&str]) -> Self {
+        Self::of(workspace.command(&[arguments, &["--local"]].concat()))
+    }
+
+    /// Starts a command of [`Workspace::command`].
+    pub fn of(mut command: Command) -> Self {
+        let mut process = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let err = BufReader::new(process.stderr.take().expect("piped"));
+        Self {
+            process,
+            err,
+            seen: String::new(),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.process.id()).expect("a process id")
+    }
+
+    /// Reads until a line has this text: that line.
+    #[track_caller]
+    pub fn until(&mut self, text: &str) -> String {
+        loop {
+            let begin = self.seen.len();
+            let read = self.err.read_line(&mut self.seen).expect("read");
+            assert!(read > 0, "it ended before `{text}`:\n{}", self.seen);
+            if self.seen[begin..].contains(text) {
+                return self.seen[begin..].to_owned();
+            }
+        }
+    }
+
+    /// Waits for its end: the exit code, and all of standard error.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        self.err.read_to_string(&mut self.seen).expect("read");
+        let status = self.process.wait().expect("ended");
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that a failing test leaves behind; else it has ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

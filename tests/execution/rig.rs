@@ -150,6 +150,7 @@ impl Rig {
             run_folder: run_folder.clone(),
             cache: self.path().join("cache"),
             secrets: BTreeMap::new(),
+            hold_patience: std::time::Duration::ZERO,
             parallelism: 16,
             live: self.live().await,
         };

@@ -20,6 +20,7 @@ use crate::units::{Money, Seconds};
 pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
     let Apply {
         approval,
+        holding,
         keep_builder,
         max_cost,
     } = options;
@@ -29,6 +30,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &approval.unprotect,
             keep_builder: *keep_builder,
+            hold_patience: holding.patience(),
         },
         *max_cost,
         approval.lock_timeout,
@@ -48,6 +50,7 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &options.unprotect,
             keep_builder: options.keep_builder,
+            hold_patience: options.holding.patience(),
         },
         options.max_cost,
         options.lock_timeout,
@@ -75,7 +78,7 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
         goal,
         planning::Wishes {
             unprotect: &approval.unprotect,
-            keep_builder: false,
+            ..planning::Wishes::default()
         },
         None,
         approval.lock_timeout,
@@ -117,7 +120,7 @@ async fn carry_out(
     if let Some(question) = question {
         context.terminal.approve(question)?;
     }
-    let ended = execution::execute(context, planned, secrets).await?;
+    let ended = execution::execute(context, planned, secrets, wishes.hold_patience).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

@@ -1,5 +1,7 @@
 //! `dewpoint run`: source and run steps on droplets that are up, nothing else.
 
+use std::time::Duration;
+
 use crate::cli::args::Run;
 use crate::cli::context::Context;
 use crate::cli::execution;
@@ -28,7 +30,7 @@ pub async fn run(context: &Context, options: &Run) -> miette::Result<Exit> {
         tell("nothing to run: the droplet has no source and no run steps");
         return Ok(Exit::Success);
     }
-    let ended = execution::execute(context, planned, secrets).await?;
+    let ended = execution::execute(context, planned, secrets, Duration::ZERO).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

@@ -16,6 +16,7 @@ mod volume;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +48,11 @@ const TO_ANSWER: Duration = Duration::from_secs(2 * 60);
 /// How long one may take that is to be destroyed, so that its volumes are left tidily.
 const TO_TAKE_LEAVE: Duration = Duration::from_secs(30);
 
+/// After a connection broke: until the second look whether its droplet is still there, and the
+/// longest time between two.
+const GONE_FIRST: Duration = Duration::from_millis(500);
+const GONE_LAST: Duration = Duration::from_secs(10);
+
 /// How long unmounting may take once the run was interrupted: destroying is what has to begin before
 /// whoever interrupted it loses patience, and that may be 7 s.
 const TO_UNMOUNT_IN_A_HURRY: Duration = Duration::from_secs(1);
@@ -65,6 +71,8 @@ pub(super) struct Steps {
     niceties: BTreeSet<StepId>,
     /// Whether a droplet could not be destroyed: then the key that opens it is kept.
     droplet_left: AtomicBool,
+    /// Ids of droplets that someone else has destroyed.
+    gone: Mutex<BTreeSet<u64>>,
 }
 
 impl Steps {
@@ -84,6 +92,7 @@ impl Steps {
                 .collect(),
             niceties: niceties(plan),
             droplet_left: AtomicBool::new(false),
+            gone: Mutex::default(),
             settings,
         }
     }
@@ -149,10 +158,59 @@ impl Steps {
         droplet: &DropletRef,
         patience: Duration,
     ) -> Result<Session, StepError> {
+        if self.gone().contains(&self.droplet(droplet)?.id) {
+            return Err(Self::is_gone(droplet));
+        }
         let address = self.address(droplet).await?;
-        self.sessions
-            .get(&self.settings, droplet.name(), address, patience)
-            .await
+        let is_lost = self.sessions.is_lost(droplet.name()).await;
+        let connect = self
+            .sessions
+            .get(&self.settings, droplet.name(), address, patience);
+        if !is_lost {
+            return connect.await;
+        }
+        tokio::select! {
+            biased;
+            gone = self.until_gone(droplet) => Err(gone),
+            connected = connect => connected,
+        }
+    }
+
+    /// Ends when a droplet is found to be gone: nobody needs to wait for its answer then.
+    async fn until_gone(&self, droplet: &DropletRef) -> StepError {
+        let mut pause = GONE_FIRST;
+        loop {
+            if let Err(gone) = self.refuse_gone(droplet).await {
+                return gone;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(GONE_LAST);
+        }
+    }
+
+    /// Refuses a droplet that was destroyed behind our back, or is just being: then it has lost its
+    /// tags. While the API cannot be asked it counts as there.
+    async fn refuse_gone(&self, droplet: &DropletRef) -> Result<(), StepError> {
+        let id = self.droplet(droplet)?.id;
+        match self.settings.client.find_droplet(id).await {
+            Ok(Some(live)) if !live.tags.is_empty() => Ok(()),
+            Ok(_) => {
+                self.gone().insert(id);
+                Err(Self::is_gone(droplet))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn gone(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        // Nothing that can panic happens under the lock.
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_gone(droplet: &DropletRef) -> StepError {
+        StepError::DropletGone {
+            name: droplet.name().to_owned(),
+        }
     }
 
     /// Does something on a droplet that may be done twice: once more over a new connection when the
@@ -227,7 +285,7 @@ impl Perform for Steps {
                 volume,
                 droplet,
                 region,
-            } => self.attach(volume, droplet, region).await,
+            } => self.attach(volume, droplet, region, reporter).await,
             StepKind::Mount {
                 droplet,
                 volume_name,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use tokio::time::sleep;
 
 use super::Steps;
@@ -148,7 +149,9 @@ impl Steps {
             ProvisionStep::Copy {
                 from, to, digest, ..
             } => {
-                let from = &self.settings.base.join(from);
+                // Without the `.` that may stand in it.
+                let from: Utf8PathBuf = self.settings.base.join(from).components().collect();
+                let from = &from;
                 let report = self
                     .on_droplet(droplet, reporter, |session| {
                         Box::pin(async move { guest::copy_to(&session, from, to, digest).await })
@@ -181,7 +184,10 @@ impl Steps {
             Ok(Ended::Exit(status)) => (How::Exit(status), true),
             Ok(Ended::Signal(name)) => (How::Signal(name), true),
             Ok(Ended::TimedOut) => (How::TimedOut, true),
-            Err(error) if error.is_connection_lost() => (How::Lost(error), true),
+            Err(error) if error.is_connection_lost() => match self.refuse_gone(droplet).await {
+                Ok(()) => (How::Lost(error), true),
+                Err(gone) => (How::NotRun(gone), false),
+            },
             Err(error) => (How::NotRun(error.into()), false),
         };
         Err(BadEnd {
@@ -257,7 +263,11 @@ impl BadEnd {
                 failure.tail = self.tail;
                 return failure;
             }
-            How::NotRun(error) => return error.into(),
+            How::NotRun(error) => {
+                let mut failure = Failure::from(error);
+                failure.tail = self.tail;
+                return failure;
+            }
         };
         Failure {
             class,

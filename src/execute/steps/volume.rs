@@ -1,14 +1,17 @@
 //! Volumes: made, attached, mounted, and back.
 
+use tokio::time::Instant;
+
 use super::Steps;
-use crate::cloud::{Query, observe};
+use crate::cloud::{CloudError, HoldPolls, Query, observe};
 use crate::execute::error::StepError;
 use crate::execute::feed::Reporter;
 use crate::guest;
 use crate::live::LiveVolume;
+use crate::live::ownership::Owner;
 use crate::manifest::schema::Filesystem;
-use crate::plan::StepId;
 use crate::plan::step::{DeletedVolume, DropletRef, VolumeRef, VolumeSpec, VolumeUse};
+use crate::plan::{StepId, environment_of, held_by};
 use crate::units::Gib;
 
 impl Steps {
@@ -90,20 +93,55 @@ impl Steps {
         Ok(found.map(|volume| volume.id))
     }
 
-    /// Attaches a volume.
+    /// Attaches a volume. One that another environment was quicker to attach is waited for.
     pub(super) async fn attach(
         &self,
         volume: &VolumeRef,
         droplet: &DropletRef,
         region: &str,
+        reporter: &Reporter,
     ) -> Result<String, StepError> {
         let id = self.volume(volume)?;
         let droplet = self.droplet(droplet)?.id;
-        self.settings.client.attach(&id, droplet, region).await?;
+        let client = &self.settings.client;
+        let owner = Owner::new(&self.project, &self.environment);
+        let since = Instant::now();
+        let mut polls = HoldPolls::new(since + self.settings.hold_patience);
+        loop {
+            let error = match client.attach(&id, droplet, region).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            let CloudError::AttachedElsewhere { other, .. } = &error else {
+                return Err(error.into());
+            };
+            let (other, holder) = (*other, client.find_droplet(*other).await?);
+            if let Some(holder) = &holder {
+                // Someone else's droplet may keep it for ever.
+                if environment_of(holder, &owner).is_none() || polls.is_over() {
+                    return Err(error.into());
+                }
+                let held = held_by(holder, &owner);
+                reporter.notice(&format!(
+                    "{} waits for a volume: {held}",
+                    reporter.address()
+                ));
+                reporter.progress(&held);
+            }
+            while client.volume_holders(&id).await?.contains(&other) {
+                if !polls.pause().await {
+                    return Err(error.into());
+                }
+            }
+        }
         if self.keeps_snapshots(volume) {
             self.outdate_snapshots(&id).await?;
         }
-        Ok(String::new())
+        if polls.is_untouched() {
+            Ok(String::new())
+        } else {
+            Ok(format!("waited {} s for it", since.elapsed().as_secs()))
+        }
     }
 
     /// Detaches a volume. One that was never made, or whose droplet was not, is detached.

@@ -1,7 +1,7 @@
 //! The texts under a real sh, with the programs that would need a droplet replaced by small ones.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::process::Command;
 
 use camino::Utf8PathBuf;
@@ -256,6 +256,62 @@ fn what_is_not_blank_is_never_written_to() {
     );
     assert!(fs::read(&volume).expect("read") == before, "untouched");
     assert!(system.log().is_empty());
+}
+
+#[test]
+fn data_that_blkid_does_not_know_is_never_formatted() {
+    const MIB: u64 = 1024 * 1024;
+    // Where it lies, and how long it is.
+    for (at, length, told) in [
+        (0, 3, "in its first 16 MiB"),
+        (9 * MIB + 5, 1, "in its first 16 MiB"),
+        (80 * MIB, 4 * MIB, "beyond its first 16 MiB"),
+        (160 * MIB - 1, 1, "in its last 2 MiB"),
+    ] {
+        let system = System::new();
+        let volume = system.volume(160);
+        let file = fs::File::options().write(true).open(&volume);
+        let data = vec![b'x'; usize::try_from(length).expect("short")];
+        file.expect("opened")
+            .write_all_at(&data, at)
+            .expect("written");
+        let before = fs::read(&volume).expect("read");
+        let error = system.mount(Filesystem::Ext4).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the volume models holds data of a kind that is not known ({told}), not ext4; nothing was written to it"
+            )
+        );
+        assert!(fs::read(&volume).expect("read") == before, "untouched");
+    }
+}
+
+#[test]
+fn a_file_system_that_was_only_half_made_is_made_again() {
+    let system = System::new();
+    let volume = system.volume(160);
+    system.program(
+        "mkfs.ext4",
+        "printf half | dd of=$2 bs=1M seek=3 conv=notrunc 2>/dev/null; exit 1",
+    );
+    let script = mount_volume_in(
+        "models",
+        Filesystem::Ext4,
+        VolumeUse::Own,
+        "/mnt/models",
+        system.places(),
+    );
+    let said = system.sh(&script);
+    assert_eq!(said.status, Status::Exit(1), "{said:?}");
+    fs::remove_file(system.path("bin/mkfs.ext4")).expect("removed");
+    assert_eq!(system.mount(Filesystem::Ext4).expect("mounted"), FRESH);
+    // The mark went with the need for it, and what was made is whole.
+    let mark = b"only half made";
+    let content = fs::read(&volume).expect("read");
+    assert!(!content.windows(mark.len()).any(|window| window == mark));
+    let checked = system.sh(&format!("e2fsck -fn {volume}"));
+    assert_eq!(checked.status, Status::Exit(0), "{checked:?}");
 }
 
 #[test]

@@ -212,7 +212,11 @@ impl Guest {
                 }
             }
             FromGuest::Exited { id, code, signal } => {
-                if let Some(reply) = waiting.exits.remove(&id) {
+                // Whoever cuts the power leaves nobody who could say what that ended.
+                let is_cut_off = signal.is_some() && self.ended_here.load(Ordering::Relaxed);
+                if let Some(reply) = waiting.exits.remove(&id)
+                    && !is_cut_off
+                {
                     let _ = reply.send(signal.map_or(Exit::Code(code.unwrap_or(0)), Exit::Signal));
                 }
             }

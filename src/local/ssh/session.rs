@@ -113,16 +113,17 @@ async fn converse(
         }
     };
     let end = async {
-        // The guest may be powered off under the process.
-        match exit.await.unwrap_or(Exit::Signal(libc::SIGKILL)) {
-            Exit::Code(code) => {
+        match exit.await {
+            Ok(Exit::Code(code)) => {
                 let _ = write.exit_status(code.cast_unsigned()).await;
             }
-            Exit::Signal(signal) => {
+            Ok(Exit::Signal(signal)) => {
                 let _ = handle
                     .exit_signal_request(id, name_of(signal), false, String::new(), String::new())
                     .await;
             }
+            // The guest was powered off under the process: nobody is left to say how it ended.
+            Err(_gone) => {}
         }
     };
     if has_terminal {

@@ -76,7 +76,7 @@ fn a_volume_that_someone_else_holds() {
     live.droplets.clear();
     live.volumes[0].droplet_ids = vec![4711];
     insta::assert_snapshot!(check(PLAIN, &live), @r"
-    volume.data: it is attached to droplet 4711, which is not of this environment [dewpoint::plan::attached_elsewhere]
+    volume.data: it is attached to droplet 4711, which is not of this environment [dewpoint::plan::held]
       help: detach it there first; if that droplet was just destroyed, try again in half a minute
     ");
 }
@@ -223,7 +223,7 @@ fn a_project_that_others_use() {
     other environments of the project have droplets: app-pr-1-web (environment pr-1) [dewpoint::plan::in_use]
       help: destroy those environments first, each with `destroy --env NAME`
     volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 1970-01-01T00:00:00Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
-      help: wait until that one is done with it, or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
+      help: wait until that one is done with it (`apply` and `test` do, unless told `--no-wait`), or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
     ");
     let plan = destroy(&scope(PLAIN), &live, false, &[]).expect("a plan");
     assert!(!plan.has_changes(), "{}", text(&plan));
@@ -359,11 +359,29 @@ fn a_volume_that_another_environment_holds_is_told_by_names() {
     other.created_at = NOW - 600;
     live.holders = vec![other];
     insta::assert_snapshot!(check(PLAIN, &live), @r"
-    volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 2026-09-21T14:03:20Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::attached_elsewhere]
-      help: wait until that one is done with it, or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
+    volume.data: it is attached to droplet app-pr-1-web of environment pr-1, which was made at 2026-09-21T14:03:20Z and expires at 2026-09-22T02:13:20Z [dewpoint::plan::held]
+      help: wait until that one is done with it (`apply` and `test` do, unless told `--no-wait`), or run `dewpoint destroy --env pr-1`; with `scope: environment` each environment has a volume of its own
     ");
+    // That is all there is, and it passes; what stands in the way beside it does not.
+    let held = |yaml: &str, live: &Live| match plan(&desired(yaml), live, Goal::Apply) {
+        Ok(_) => panic!("planned"),
+        Err(refusals) => refusals.held().map(|held| {
+            held.into_iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        }),
+    };
+    assert_eq!(held(PLAIN, &live), Some(vec!["volume.data".to_owned()]));
+    let shrunk = PLAIN.replace("size: 10GiB", "size: 1GiB");
+    assert_ne!(shrunk, PLAIN);
+    assert_eq!(held(&shrunk, &live), None);
+    // A droplet that is gone lets go of it soon.
+    let holders = std::mem::take(&mut live.holders);
+    assert_eq!(held(PLAIN, &live), Some(vec!["volume.data".to_owned()]));
+    live.holders = holders;
     live.holders[0].tags.clear();
     live.holders[0].name = "box".to_owned();
+    assert_eq!(held(PLAIN, &live), None);
     insta::assert_snapshot!(check(PLAIN, &live), @r"
     volume.data: it is attached to droplet box, which is not of this environment [dewpoint::plan::attached_elsewhere]
       help: detach it there first
