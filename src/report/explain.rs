@@ -95,8 +95,14 @@ fn write_change(out: &mut String, change: &Change, palette: Palette) {
     for field in change.fields.iter().filter(|field| field.forces_replace) {
         let _ = writeln!(out, "  `{}` cannot be changed in place", field.field);
     }
-    if change.reasons.is_empty() && change.action == Action::Keep {
-        out.push_str("  because it is as the manifest says\n");
+    match change.action {
+        Action::Keep if change.reasons.is_empty() => {
+            out.push_str("  because it is as the manifest says\n");
+        }
+        Action::Create if change.reasons.is_empty() => {
+            out.push_str("  because the manifest has it and there is none yet\n");
+        }
+        _ => {}
     }
 }
 

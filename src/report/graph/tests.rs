@@ -43,6 +43,7 @@ fn droplets_that_go_the_same_way_are_one_lane() {
         n0["create ssh#95;key<br>9s, from 0s"]
         n1["create tags<br>1s, from 0s"]
         n2["create firewall<br>1s, from 1s"]
+        n16["gather inventory<br>1s, from 4m30s"]
         n28["delete firewall<br>1s, from 5m59s"]
         n29["delete ssh#95;key<br>1s, from 5m59s"]
         n30["delete tags<br>1s, from 6m"]
@@ -64,7 +65,6 @@ fn droplets_that_go_the_same_way_are_one_lane() {
         n7["connect<br>15s, from 49s"]
         n9["attach<br>5s, from 1m4s"]
         n11["mount /mnt/data<br>2s, from 1m9s"]
-        n16["gather inventory<br>1s, from 4m30s"]
         n18["prepare<br>1s, from 4m31s"]
         n21["run check<br>2s, from 4m32s"]
         n23["unmount /mnt/data<br>2s, from 4m34s"]
@@ -72,7 +72,7 @@ fn droplets_that_go_the_same_way_are_one_lane() {
         n27["destroy droplet<br>8s, from 4m40s"]
       end
       subgraph l4["droplet.runner[1..12]"]
-        n15["create 12 droplets in calls #215;2<br>40s, from 3m50s"]
+        n15["create 12 droplets<br>40s, from 3m50s"]
         n17["connect #215;12<br>15s, from 4m30s"]
         n19["prepare #215;12<br>1s, from 4m45s"]
         n20["sync #215;12<br>3s, from 4m45s"]
@@ -82,74 +82,44 @@ fn droplets_that_go_the_same_way_are_one_lane() {
       end
       n0 ==> n4
       n0 --> n5
-      n0 -.-> n29
       n1 --> n2
       n1 --> n3
       n2 --> n4
       n2 --> n5
-      n2 -.-> n28
       n3 --> n9
       n4 ==> n6
-      n4 -.-> n14
       n5 --> n7
       n5 -.-> n16
-      n5 -.-> n27
       n6 ==> n8
-      n6 -.-> n14
       n7 --> n9
       n7 --> n18
-      n7 -.-> n27
       n8 ==> n10
-      n8 -.-> n14
       n9 --> n11
-      n9 --> n25
-      n9 -.-> n27
       n10 ==> n12
-      n10 -.-> n14
       n11 --> n21
-      n11 --> n23
-      n11 -.-> n25
-      n11 -.-> n27
       n12 ==> n13
-      n12 -.-> n14
       n13 -.-> n14
       n13 ==> n15
       n14 -.-> n28
       n14 -.-> n29
-      n14 -.-> n30
       n15 -.-> n16
       n15 ==> n17
-      n15 -.-> n26
       n16 --> n18
       n16 --> n19
       n17 --> n19
       n17 ==> n20
-      n17 -.-> n26
       n18 --> n21
-      n18 -.-> n23
-      n18 -.-> n25
-      n18 -.-> n27
       n19 --> n22
-      n19 --> n24
-      n19 -.-> n26
       n20 ==> n22
-      n20 --> n24
-      n20 -.-> n26
       n21 -.-> n23
-      n21 -.-> n25
-      n21 -.-> n27
       n22 ==> n24
-      n22 -.-> n26
       n23 -.-> n25
-      n23 -.-> n27
       n24 ==> n26
       n25 -.-> n27
       n26 ==> n28
       n26 -.-> n29
-      n26 -.-> n30
       n27 -.-> n28
       n27 -.-> n29
-      n27 -.-> n30
       n28 ==> n30
       classDef critical stroke:#c2410c,stroke-width:3px
       class n0,n4,n6,n8,n10,n12,n13,n15,n17,n20,n22,n24,n26,n28,n30 critical
@@ -215,6 +185,7 @@ fn dot_of_a_small_plan() {
         n0 [label="create ssh_key\n9s, from 0s", color="#c2410c", penwidth=2.5];
         n1 [label="create tags\n1s, from 0s"];
         n2 [label="create firewall\n1s, from 1s"];
+        n16 [label="gather inventory\n1s, from 4m30s"];
         n28 [label="delete firewall\n1s, from 5m59s", style="rounded,dashed", color="#c2410c", penwidth=2.5];
         n29 [label="delete ssh_key\n1s, from 5m59s", style="rounded,dashed"];
         n30 [label="delete tags\n1s, from 6m", style="rounded,dashed", color="#c2410c", penwidth=2.5];
@@ -239,7 +210,6 @@ fn dot_of_a_small_plan() {
         n7 [label="connect\n15s, from 49s"];
         n9 [label="attach\n5s, from 1m4s"];
         n11 [label="mount /mnt/data\n2s, from 1m9s"];
-        n16 [label="gather inventory\n1s, from 4m30s"];
         n18 [label="prepare\n1s, from 4m31s"];
         n21 [label="run check\n2s, from 4m32s"];
         n23 [label="unmount /mnt/data\n2s, from 4m34s", style="rounded,dashed"];
@@ -258,74 +228,44 @@ fn dot_of_a_small_plan() {
       }
       n0 -> n4 [tooltip="a droplet is made with the environment's key", color="#c2410c", penwidth=2.5];
       n0 -> n5 [tooltip="a droplet is made with the environment's key"];
-      n0 -> n29 [tooltip="it is registered before it goes", style=dashed];
       n1 -> n2 [tooltip="a firewall can only name tags that exist"];
       n1 -> n3 [tooltip="a volume bears its tags from the start"];
       n2 -> n4 [tooltip="a droplet is covered by its firewall from the start"];
       n2 -> n5 [tooltip="a droplet is covered by its firewall from the start"];
-      n2 -> n28 [tooltip="it is made or changed before it goes", style=dashed];
       n3 -> n9 [tooltip="there must be a volume of that size to attach"];
       n4 -> n6 [tooltip="there must be a droplet to log in to", color="#c2410c", penwidth=2.5];
-      n4 -> n14 [tooltip="the builder goes once its snapshot is tagged, or cannot be taken any more", style=dashed];
       n5 -> n7 [tooltip="there must be a droplet to log in to"];
       n5 -> n16 [tooltip="the inventory has the addresses of all droplets that could be made", style=dashed];
-      n5 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n6 -> n8 [tooltip="provisioning needs a login", color="#c2410c", penwidth=2.5];
-      n6 -> n14 [tooltip="the builder goes once its snapshot is tagged, or cannot be taken any more", style=dashed];
       n7 -> n9 [tooltip="a volume is attached once the first boot is over"];
       n7 -> n18 [tooltip="writing the inventory needs a login"];
-      n7 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n8 -> n10 [tooltip="only a recipe that was done to its end makes a snapshot", color="#c2410c", penwidth=2.5];
-      n8 -> n14 [tooltip="the builder goes once its snapshot is tagged, or cannot be taken any more", style=dashed];
       n9 -> n11 [tooltip="a volume is attached before it is mounted"];
-      n9 -> n25 [tooltip="only what was attached is detached"];
-      n9 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n10 -> n12 [tooltip="a snapshot of a droplet that is off is consistent", color="#c2410c", penwidth=2.5];
-      n10 -> n14 [tooltip="the builder goes once its snapshot is tagged, or cannot be taken any more", style=dashed];
       n11 -> n21 [tooltip="a run needs what comes before it on its droplet"];
-      n11 -> n23 [tooltip="only what was mounted is unmounted"];
-      n11 -> n25 [tooltip="a volume is detached once nothing uses it", style=dashed];
-      n11 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n12 -> n13 [tooltip="there must be a snapshot to tag", color="#c2410c", penwidth=2.5];
-      n12 -> n14 [tooltip="the builder goes once its snapshot is tagged, or cannot be taken any more", style=dashed];
       n13 -> n14 [tooltip="the builder goes once its snapshot is tagged, or cannot be taken any more", style=dashed];
       n13 -> n15 [tooltip="it is made from a snapshot that must count first", color="#c2410c", penwidth=2.5];
       n14 -> n28 [tooltip="droplets are covered by their firewall until they are gone", style=dashed];
       n14 -> n29 [tooltip="the key opens droplets until they are gone", style=dashed];
-      n14 -> n30 [tooltip="a tag goes once nothing bears it any more", style=dashed];
       n15 -> n16 [tooltip="the inventory has the addresses of all droplets that could be made", style=dashed];
       n15 -> n17 [tooltip="there must be a droplet to log in to", color="#c2410c", penwidth=2.5];
-      n15 -> n26 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n16 -> n18 [tooltip="the inventory is written once it is known"];
       n16 -> n19 [tooltip="the inventory is written once it is known"];
       n17 -> n19 [tooltip="writing the inventory needs a login"];
       n17 -> n20 [tooltip="the source may lie on a volume, and needs a login", color="#c2410c", penwidth=2.5];
-      n17 -> n26 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n18 -> n21 [tooltip="a run needs what comes before it on its droplet"];
-      n18 -> n23 [tooltip="a volume is unmounted once nothing uses it", style=dashed];
-      n18 -> n25 [tooltip="a volume is detached once nothing uses it", style=dashed];
-      n18 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n19 -> n22 [tooltip="a run needs what comes before it on its droplet"];
-      n19 -> n24 [tooltip="there are artifacts only if the run could begin"];
-      n19 -> n26 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n20 -> n22 [tooltip="a run needs what comes before it on its droplet", color="#c2410c", penwidth=2.5];
-      n20 -> n24 [tooltip="there are artifacts only if the run could begin"];
-      n20 -> n26 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n21 -> n23 [tooltip="a volume is unmounted once nothing uses it", style=dashed];
-      n21 -> n25 [tooltip="a volume is detached once nothing uses it", style=dashed];
-      n21 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n22 -> n24 [tooltip="artifacts are brought back also when the run failed", style=dashed, color="#c2410c", penwidth=2.5];
-      n22 -> n26 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n23 -> n25 [tooltip="a volume is unmounted before it is detached", style=dashed];
-      n23 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n24 -> n26 [tooltip="it is destroyed once nothing happens on it any more", style=dashed, color="#c2410c", penwidth=2.5];
       n25 -> n27 [tooltip="it is destroyed once nothing happens on it any more", style=dashed];
       n26 -> n28 [tooltip="droplets are covered by their firewall until they are gone", style=dashed, color="#c2410c", penwidth=2.5];
       n26 -> n29 [tooltip="the key opens droplets until they are gone", style=dashed];
-      n26 -> n30 [tooltip="a tag goes once nothing bears it any more", style=dashed];
       n27 -> n28 [tooltip="droplets are covered by their firewall until they are gone", style=dashed];
       n27 -> n29 [tooltip="the key opens droplets until they are gone", style=dashed];
-      n27 -> n30 [tooltip="a tag goes once nothing bears it any more", style=dashed];
       n28 -> n30 [tooltip="a tag goes once nothing bears it any more", style=dashed, color="#c2410c", penwidth=2.5];
     }
     "##);

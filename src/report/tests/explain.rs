@@ -21,7 +21,15 @@ droplets:
 fn why_a_step_exists_and_what_it_waits_for() {
     let plan = crate::plan::tests::planned(YAML);
     let said = |pattern: &str| explain::render(&plan, pattern, Palette::PLAIN);
-    insta::assert_snapshot!(said("volume.data").expect("known"), @"");
+    insta::assert_snapshot!(said("volume.data").expect("known"), @r"
+    volume.data (shop-data) will be created
+      because the manifest has it and there is none yet
+
+    step 4: volume.data create volume
+      about 2s, from 1s to 3s; may be 1m1s late
+      waits for step 2, environment create tags: a volume bears its tags from the start
+      before step 8, droplet.box attach: there must be a volume of that size to attach
+    ");
     let all = said("droplet.*").expect("known");
     assert!(all.contains("run check"), "{all}");
     assert!(all.contains("(however it ends): "), "{all}");
