@@ -52,6 +52,7 @@ pub(super) fn plan(
                 &volumes_by_name,
                 &mut draft.refusals,
             )
+            .leased(desired.ttl, now, !draft.empties())
         })
         .collect();
     let images_by_name = snapshot::by_name(&desired.scope.project, live);
@@ -354,6 +355,7 @@ fn named_tags(
             None => named.extend(verdict.volume.tags.iter().cloned()),
             Some(_) => named.extend(verdict.add.iter().cloned()),
         }
+        named.extend(verdict.lease.add.clone());
     }
     let mut makes_droplets = false;
     for verdict in snapshots {

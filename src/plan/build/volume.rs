@@ -22,13 +22,20 @@ impl<'a> Draft<'a> {
             add,
             remove,
             fields,
+            lease,
         } = verdict;
         let renamed = !remove.is_empty() || add.iter().any(|tag| ownership::is_name_tag(tag));
         let goes = self.empties() && volume.scope == Scope::Environment;
         if !goes {
             self.borne.extend(volume.tags.iter().cloned());
+            self.borne.extend(lease.add.clone());
+            let kept = live.into_iter().flat_map(|live| &live.tags);
+            let kept = kept.filter(|tag| ownership::is_expires_tag(tag));
+            self.borne
+                .extend(kept.filter(|tag| !lease.remove.contains(tag)).cloned());
         } else {
-            self.drop_tags(&volume.tags);
+            self.drop_tags(volume.tags.iter().chain(&lease.add));
+            self.drop_tags(live.into_iter().flat_map(|live| &live.tags));
         }
         let address = &volume.address;
         let Some(live) = live else {
@@ -36,6 +43,9 @@ impl<'a> Draft<'a> {
                 // Someone's own that is not there: refused already.
                 return;
             };
+            let mut tags = volume.tags.clone();
+            tags.extend(lease.add);
+            tags.sort();
             let step = self.step(
                 address,
                 StepKind::CreateVolume {
@@ -43,7 +53,7 @@ impl<'a> Draft<'a> {
                         name: volume.name.clone(),
                         region: self.scope.region.clone(),
                         size,
-                        tags: volume.tags.clone(),
+                        tags,
                     },
                 },
             );
@@ -99,7 +109,12 @@ impl<'a> Draft<'a> {
             }
             step
         });
+        let (mut add, mut remove) = (add, remove);
+        add.extend(lease.add);
+        remove.extend(lease.remove);
         if !add.is_empty() || !remove.is_empty() {
+            add.sort();
+            remove.sort();
             self.drop_tags(&remove);
             let step = self.step(
                 address,

@@ -1,6 +1,7 @@
 //! Droplets: tags change in place, volumes are attached and detached; for all else a droplet is
 //! made anew.
 
+use super::lease::Lease;
 use super::{forces, in_place};
 use crate::desired::{Droplet, Image};
 use crate::live::{LiveDroplet, ownership};
@@ -36,9 +37,6 @@ pub(in crate::plan) struct Differences {
     /// When its lease ended, if it has.
     pub expired: Option<i64>,
 }
-
-/// When a lease is renewed: what remains of it is less than this part of it.
-const RENEWED_BELOW: i64 = 2;
 
 /// Compares a droplet.
 pub(in crate::plan) fn compare(
@@ -206,28 +204,18 @@ fn compare_tags(
     differences.add = add;
     differences.remove = remove;
 
-    let lease = i64::try_from(ttl.0).unwrap_or(i64::MAX);
-    let latest = now.saturating_add(lease);
-    let mut expiries: Vec<(i64, &String)> = live_tags
-        .iter()
-        .filter(is_expiry)
-        .filter_map(|tag| Some((ownership::expires_of(std::slice::from_ref(tag))?, tag)))
-        .collect();
-    expiries.sort();
-    let current = expiries.last().map(|(at, _)| *at);
+    let Lease {
+        add: new,
+        remove: old,
+        current,
+        ends_soon,
+        too_long,
+    } = Lease::of(live_tags, ttl, now);
     let missing = current.is_none();
     differences.expired = current.filter(|at| *at <= now);
-    let ends_soon = current.is_some_and(|at| at.saturating_sub(now) < lease / RENEWED_BELOW);
-    let too_long = current.is_some_and(|at| at > latest);
     if missing || ends_soon || too_long {
-        let new = ownership::expires_tag(latest);
-        let old: Vec<String> = live_tags.iter().filter(is_expiry).cloned().collect();
-        differences
-            .remove
-            .extend(old.into_iter().filter(|tag| *tag != new));
-        if !live_tags.contains(&new) {
-            differences.add.push(new);
-        }
+        differences.remove.extend(old);
+        differences.add.extend(new);
         differences.renews = ends_soon;
         if missing {
             differences.reasons.push(Reason {

@@ -5,6 +5,7 @@
 
 pub(super) mod droplet;
 pub(super) mod firewall;
+pub(super) mod lease;
 pub(super) mod snapshot;
 pub(super) mod ssh_key;
 pub(super) mod volume;

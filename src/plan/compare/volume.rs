@@ -2,13 +2,14 @@
 //! system: what they hold would be lost.
 
 use super::in_place;
+use super::lease::Lease;
 use crate::desired::{Desired, Volume, volume_spec_tag};
 use crate::live::ownership::{self, Owner};
 use crate::live::{Live, LiveVolume};
 use crate::manifest::schema::{Filesystem, Scope};
 use crate::plan::change::FieldChange;
 use crate::plan::error::{Refusal, RefusalKind};
-use crate::units::Gib;
+use crate::units::{Gib, Seconds};
 
 /// What becomes of a volume.
 #[derive(Debug)]
@@ -25,6 +26,22 @@ pub(in crate::plan) struct Verdict<'a> {
     pub remove: Vec<String>,
     /// What differs.
     pub fields: Vec<FieldChange>,
+    /// Its lease; moving it is no change. What a project owns has none.
+    pub lease: Lease,
+}
+
+impl Verdict<'_> {
+    /// With the lease that the environment's own volumes have, as its droplets do.
+    pub fn leased(mut self, ttl: Seconds, now: i64, stays: bool) -> Self {
+        let is_leased = self.volume.scope == Scope::Environment && self.volume.size.is_some();
+        self.lease = match self.live {
+            _ if !is_leased => Lease::default(),
+            None => Lease::new(ttl, now),
+            Some(live) if stays => Lease::of(&live.tags, ttl, now),
+            Some(_) => Lease::default(),
+        };
+        self
+    }
 }
 
 /// Volumes by name, each name with its volumes in all regions.
@@ -65,6 +82,7 @@ pub(in crate::plan) fn compare<'a>(
         add: Vec::new(),
         remove: Vec::new(),
         fields: Vec::new(),
+        lease: Lease::default(),
     };
     let region = &desired.scope.region;
     let Some(size) = size else {
@@ -189,6 +207,7 @@ pub(in crate::plan) fn compare<'a>(
         add,
         remove,
         fields,
+        lease: Lease::default(),
     }
 }
 
@@ -233,6 +252,7 @@ fn compare_existing<'a>(
         add: Vec::new(),
         remove: Vec::new(),
         fields: Vec::new(),
+        lease: Lease::default(),
     }
 }
 

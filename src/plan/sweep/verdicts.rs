@@ -290,6 +290,11 @@ impl<'a> Judge<'a> {
             if let Some(&holder) = held_by.into_iter().find(|id| !self.goes(**id)) {
                 let droplets = &self.account.live.droplets;
                 let known = droplets.iter().find(|droplet| droplet.id == holder);
+                let tag = ownership::environment_tag(project, environment);
+                if known.is_some_and(|droplet| droplet.tags.contains(&tag)) {
+                    // In use by its own environment.
+                    continue;
+                }
                 let called = known.map_or_else(|| holder.to_string(), |d| d.name.clone());
                 let why = format!("it is attached to droplet {called}, which stays");
                 self.leave(FoundKind::Volume, name, id, why);

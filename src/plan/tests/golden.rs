@@ -962,3 +962,55 @@ fn a_snapshot_is_copied_to_further_regions_and_nobody_waits_for_it() {
     let refused = refused(plan(&mars, &empty, Goal::Apply));
     assert!(refused.contains("no region `mars1`"), "{refused}");
 }
+
+#[test]
+fn volumes_of_an_environment_bear_its_expiry_and_those_of_a_project_none() {
+    let yaml = "version: 1\nproject: app\nregion: nyc3\nttl: 4h\nvolumes:\n  data: { size: 1GiB }\n  scratch: { size: 1GiB, scope: environment }\n";
+    let live = applied(yaml, &nothing());
+    let expiries = |live: &Live| {
+        let volumes = live.volumes.iter();
+        let mut expiries: Vec<(String, Option<i64>)> = volumes
+            .map(|v| {
+                let at = crate::live::ownership::expires_of(&v.tags);
+                (v.name.clone(), at.map(|at| at - NOW))
+            })
+            .collect();
+        expiries.sort();
+        expiries
+    };
+    let of = |at| {
+        [
+            ("app-data".to_owned(), None),
+            ("app-main-scratch".to_owned(), Some(at)),
+        ]
+    };
+    assert_eq!(expiries(&live), of(14_400));
+    // Renewed once half of it has passed, which is no change; and given to one that has none.
+    let desired = desired(yaml);
+    let mut bare = live.clone();
+    for volume in &mut bare.volumes {
+        volume
+            .tags
+            .retain(|tag| !tag.starts_with("dewpoint-expires:"));
+    }
+    for (live, passed, at) in [
+        (&live, 7_200, 14_400),
+        (&live, 7_201, 21_601),
+        (&bare, 60, 14_460),
+    ] {
+        let plan =
+            crate::plan::plan(&desired, live, &options(Goal::Apply), NOW + passed).expect("a plan");
+        assert!(!plan.has_changes(), "{}", text(&plan));
+        super::assert_checked(&plan, live);
+        assert_eq!(expiries(&World::execute(&plan, live)), of(at));
+    }
+    // Whatever a test made is gone, its expiry too.
+    let test = crate::plan::plan(&desired, &nothing(), &options(Goal::Test), NOW).expect("a plan");
+    let after = World::execute(&test, &nothing());
+    assert!(
+        after
+            .tags
+            .iter()
+            .all(|tag| !tag.starts_with("dewpoint-expires:"))
+    );
+}

@@ -525,8 +525,10 @@ fn tagged() -> impl Strategy<Value = (usize, Vec<String>)> {
     )
 }
 
+/// Accounts in which something was made just now, or everything is old.
 fn accounts(beginning: bool) -> impl Strategy<Value = Making> {
-    let age = || prop_oneof![Just(OLD), Just(NOW - 60)];
+    let young = if beginning { NOW - 60 } else { OLD };
+    let age = move || prop_oneof![Just(OLD), Just(young)];
     let droplets = prop::collection::vec((tagged(), any::<bool>(), age()), 0..6);
     let volumes = prop::collection::vec(
         (tagged(), any::<prop::sample::Index>(), any::<bool>()),
