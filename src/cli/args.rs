@@ -147,8 +147,12 @@ pub enum Command {
     Run(Run),
     /// Destroy the environment; what the project owns stays.
     Destroy(Destroy),
-    /// Print the JSON Schema of manifests.
-    Schema,
+    /// Print the JSON Schema of manifests, or of what is written as JSON.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
+        of: SchemaOf,
+    },
     /// The local cloud as a background service.
     Local {
         /// What to do with it.
@@ -166,6 +170,15 @@ pub enum Command {
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
     },
+}
+
+/// What there is a JSON Schema of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// Manifests.
+    Manifest,
+    /// What `plan --format json` prints and `plan --out` writes.
+    Plan,
 }
 
 /// Options of `init`.
@@ -197,6 +210,9 @@ pub struct Plan {
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,
+    /// Also save the plan in this file, for `dewpoint apply FILE` to carry out.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<Utf8PathBuf>,
 }
 
 /// How a plan is written.
@@ -204,8 +220,10 @@ pub struct Plan {
 pub enum PlanFormat {
     /// For people.
     Text,
-    /// One JSON document.
+    /// One JSON document: see `dewpoint schema plan`.
     Json,
+    /// GitHub-flavoured Markdown, for a comment on a pull request.
+    Markdown,
 }
 
 /// What commands that change things have in common.
@@ -225,6 +243,10 @@ pub struct Approval {
 /// Options of `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
+    /// A saved plan (`dewpoint plan --out PLAN`): it is carried out as it was saved, and nobody is asked;
+    /// refused when the manifest, files or what exists have moved since.
+    #[arg(value_name = "PLAN")]
+    pub plan: Option<Utf8PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub approval: Approval,

@@ -12,6 +12,7 @@ pub mod error;
 pub mod execution;
 pub mod exit;
 pub mod local_files;
+pub mod plan_file;
 pub mod planning;
 mod problem;
 pub mod terminal;
@@ -75,7 +76,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
     match command {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
-        Command::Schema => commands::texts::schema(),
+        Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
         Command::Man { command } => commands::texts::man(command),
         Command::Plan(options) => wait(commands::plan::run(context, options)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 
 use crate::cloud::Client;
-use crate::guest::{HostKey, Identity};
+use crate::guest::{HostKey, Identity, SourceFiles};
 use crate::live::Live;
 use crate::secret::Secret;
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub cache: Utf8PathBuf,
     /// Values of the secrets that run steps name.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// What the folders of sources must hold, by their path in the plan: for a plan from a file.
+    pub sources: BTreeMap<String, SourceFiles>,
     /// How many API requests may be under way at once.
     pub parallelism: usize,
     /// What the plan was made from: addresses of droplets that are up, and prices.

@@ -15,11 +15,14 @@ mod error;
 mod expected;
 mod graph;
 mod holder;
+mod json_schema;
 mod planner;
 mod preflight;
 mod protect;
 mod renames;
 mod run;
+pub mod saved;
+pub mod seen;
 pub mod step;
 mod teardown;
 
@@ -31,7 +34,9 @@ use serde::{Deserialize, Serialize};
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::Cost;
 pub use error::{Refusal, RefusalKind, Refusals};
+pub use json_schema::json_schema;
 pub use run::Selection;
+pub use saved::Saved;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 
 use crate::address::Address;
@@ -135,7 +140,7 @@ pub struct Plan {
     /// Digest of the desired state it was made from.
     #[schemars(with = "String")]
     pub desired_digest: Digest,
-    /// Digest of the live state it was made from.
+    /// Digest of what it rests on in the live state: see [`seen::Seen`].
     #[schemars(with = "String")]
     pub live_digest: Digest,
     /// What becomes of each resource, kept ones too, sorted by address.

@@ -12,14 +12,16 @@ pub mod json_lines;
 pub mod junit;
 mod labels;
 pub mod lines;
+pub mod markdown;
 pub mod outcome;
 pub mod plan_json;
+pub mod plan_markdown;
 pub mod plan_text;
 pub mod progress;
 mod screen;
 pub mod style;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod text_diff;
 
 pub use json_lines::JsonLines;

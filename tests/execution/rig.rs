@@ -149,6 +149,7 @@ impl Rig {
             run_folder: run_folder.clone(),
             cache: self.path().join("cache"),
             secrets: BTreeMap::new(),
+            sources: BTreeMap::new(),
             parallelism: 16,
             live: self.live().await,
         };

@@ -18,9 +18,13 @@ use crate::units::Seconds;
 /// and becomes the exit code.
 pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
     let Apply {
+        plan,
         approval,
         keep_builder,
     } = options;
+    if let Some(file) = plan {
+        return super::apply_file::run(context, options, file).await;
+    }
     carry_out(
         context,
         Goal::Apply,

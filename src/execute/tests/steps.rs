@@ -186,6 +186,7 @@ impl Droplet {
             run_folder: self.path().join("run"),
             cache: self.path().join("cache"),
             secrets: self.secrets,
+            sources: BTreeMap::new(),
             parallelism: 16,
             live: Live {
                 droplets: vec![live_runner()],

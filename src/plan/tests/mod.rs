@@ -1,10 +1,12 @@
 //! The planner: what it says of worked examples, and laws that hold for all.
 
+mod cases;
 mod golden;
 mod laws;
 mod needs;
 mod refusals;
 mod renames;
+mod saved;
 mod turns;
 mod world;
 

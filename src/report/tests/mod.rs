@@ -1,5 +1,6 @@
 //! What people read, on a narrow screen and on a wide one.
 
+pub(crate) mod markdown;
 mod plans;
 mod runs;
 
