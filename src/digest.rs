@@ -7,8 +7,26 @@ use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Digest(String);
+
+/// A text that is no digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a SHA-256 digest: 64 hexadecimal digits in lower case")]
+pub struct BadDigest(String);
+
+impl TryFrom<String> for Digest {
+    type Error = BadDigest;
+
+    fn try_from(text: String) -> Result<Self, BadDigest> {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 64 && text.bytes().all(is_digit) {
+            Ok(Self(text))
+        } else {
+            Err(BadDigest(text))
+        }
+    }
+}
 
 impl Digest {
     /// Digests bytes.
@@ -65,6 +83,21 @@ mod tests {
         assert_eq!(a, b);
         assert_ne!(a, c);
         assert_eq!(a.short().len(), 12);
+    }
+
+    #[test]
+    fn what_is_read_is_a_whole_digest() {
+        let digest = Digest::of_bytes(b"");
+        let text = serde_json::to_string(&digest).expect("JSON");
+        assert_eq!(serde_json::from_str::<Digest>(&text).expect("read"), digest);
+        for bad in [
+            "\"\"",
+            "\"abc\"",
+            &text.to_uppercase(),
+            &text.replace('e', "ä"),
+        ] {
+            assert!(serde_json::from_str::<Digest>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -151,8 +151,12 @@ pub enum Command {
     Destroy(Destroy),
     /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
     Sweep(Sweep),
-    /// Print the JSON Schema of manifests.
-    Schema,
+    /// Print the JSON Schema of manifests, or of what is written as JSON.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
+        of: SchemaOf,
+    },
     /// The local cloud as a background service.
     Local {
         /// What to do with it.
@@ -170,6 +174,15 @@ pub enum Command {
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
     },
+}
+
+/// What there is a JSON Schema of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// Manifests.
+    Manifest,
+    /// What `plan --format json` prints and `plan --out` writes.
+    Plan,
 }
 
 /// Options of `init`.
@@ -208,6 +221,9 @@ pub struct Plan {
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
     pub max_cost: Option<Money>,
+    /// Also save the plan in this file, for `dewpoint apply FILE` to carry out.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<Utf8PathBuf>,
 }
 
 /// Options of `graph`.
@@ -252,8 +268,10 @@ pub enum GraphFormat {
 pub enum PlanFormat {
     /// For people.
     Text,
-    /// One JSON document.
+    /// One JSON document: see `dewpoint schema plan`.
     Json,
+    /// GitHub-flavoured Markdown, for a comment on a pull request.
+    Markdown,
 }
 
 /// What commands that change things have in common.
@@ -299,6 +317,10 @@ const HOLD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2 * 3_
 /// Options of `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
+    /// A saved plan (`dewpoint plan --out PLAN`): it is carried out as it was saved, and nobody is asked;
+    /// refused when the manifest, files or what exists have moved since.
+    #[arg(value_name = "PLAN")]
+    pub plan: Option<Utf8PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub approval: Approval,

@@ -1,5 +1,6 @@
 //! What every command finds out first: which manifest, which folder, which cloud.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -33,6 +34,8 @@ pub struct Loaded {
     pub base: Utf8PathBuf,
     /// Its text, for problems that only show outside it.
     pub text: Vec<u8>,
+    /// The values that were given to its variables.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl Loaded {
@@ -139,11 +142,13 @@ impl Context {
             environment: self.global.environment.clone(),
         };
         let manifest = manifest::load(&name, &bytes, &inputs)?;
+        let variables = manifest::given(&manifest, &inputs);
         Ok(Loaded {
             manifest,
             name,
             base,
             text: bytes,
+            variables,
         })
     }
 

@@ -8,6 +8,7 @@ use super::context::{Context, Loaded};
 use super::durations;
 use super::error::CliError;
 use super::exit::Exit;
+use super::plan_file::{self, FromFile};
 use super::planning::{Planned, generated_key, is_generated};
 use crate::address::Address;
 use crate::desired;
@@ -138,6 +139,20 @@ pub async fn execute(
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
 ) -> miette::Result<Ended> {
+    execute_from(context, planned, secrets, hold_patience, None).await
+}
+
+/// Executes an approved plan that may come out of a file: then the history says so.
+///
+/// # Errors
+/// When it cannot be started. What fails later is part of how it ended.
+pub async fn execute_from(
+    context: &Context,
+    planned: Planned,
+    secrets: BTreeMap<String, Secret<String>>,
+    hold_patience: Duration,
+    from: Option<FromFile>,
+) -> miette::Result<Ended> {
     let Planned {
         loaded,
         cloud,
@@ -163,7 +178,15 @@ pub async fn execute(
         }
         None => None,
     };
+    let sources = match from {
+        Some(FromFile { digest, sources }) => {
+            plan_file::note_applied(&run_folder, &digest)?;
+            sources
+        }
+        None => BTreeMap::new(),
+    };
     let settings = Settings {
+        sources,
         client: cloud.client,
         ssh_port: cloud.ssh_port,
         identity,

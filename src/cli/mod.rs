@@ -15,6 +15,7 @@ pub mod exit;
 mod hold;
 pub mod local_files;
 pub mod max_cost;
+pub mod plan_file;
 pub mod planning;
 pub mod prices;
 mod problem;
@@ -79,7 +80,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
     match command {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
-        Command::Schema => commands::texts::schema(),
+        Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
         Command::Man { command } => commands::texts::man(command),
         Command::Plan(options) => wait(commands::plan::run(context, options)),

@@ -378,7 +378,7 @@ fn user_key(loaded: &Loaded) -> UserKey {
 }
 
 /// Opens the user's key; a generated one is made when it is not there.
-async fn open_key(loaded: &Loaded) -> miette::Result<Identity> {
+pub(super) async fn open_key(loaded: &Loaded) -> miette::Result<Identity> {
     if is_generated(&loaded.manifest) {
         let path = generated_key(loaded);
         if !path.exists() {
@@ -399,7 +399,7 @@ async fn open_key(loaded: &Loaded) -> miette::Result<Identity> {
 }
 
 /// The user's key if there is one: a destroy works without, only less gently.
-async fn find_key(loaded: &Loaded) -> Option<Identity> {
+pub(super) async fn find_key(loaded: &Loaded) -> Option<Identity> {
     match guest::open_key(&user_key(loaded)).await {
         Ok(identity) => Some(identity),
         Err(error) => {

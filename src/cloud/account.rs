@@ -18,6 +18,17 @@ struct AccountWire {
     volume_limit: u32,
     #[serde(default, deserialize_with = "wire::or_default")]
     status: String,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    uuid: String,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    team: TeamWire,
+}
+
+/// Whoever is in a team sees the team's resources, not their own.
+#[derive(Default, Deserialize)]
+struct TeamWire {
+    #[serde(default, deserialize_with = "wire::or_default")]
+    uuid: String,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +64,13 @@ impl Client {
     /// Limits and state of the account.
     pub(super) async fn account(&self) -> Result<Account, CloudError> {
         let account: AccountWire = self.read(&Call::Account, "account").await?;
+        let id = if account.team.uuid.is_empty() {
+            account.uuid
+        } else {
+            account.team.uuid
+        };
         Ok(Account {
+            id,
             droplet_limit: account.droplet_limit,
             volume_limit: account.volume_limit,
             status: account.status,

@@ -13,10 +13,8 @@ pub struct FirewallSpec {
     /// Its name.
     pub name: String,
     /// What may come in, normalised and sorted.
-    #[schemars(with = "serde_json::Value")]
     pub inbound: Vec<FirewallRule>,
     /// What may go out, normalised and sorted.
-    #[schemars(with = "serde_json::Value")]
     pub outbound: Vec<FirewallRule>,
     /// Tags of the droplets it covers, sorted. They must exist before the firewall.
     pub tags: Vec<String>,

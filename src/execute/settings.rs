@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 
 use crate::cloud::Client;
-use crate::guest::{HostKey, Identity};
+use crate::guest::{HostKey, Identity, SourceFiles};
 use crate::live::Live;
 use crate::secret::Secret;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Secret<String>>,
     /// How long a volume is waited for that another environment has got hold of.
     pub hold_patience: Duration,
+    /// What the folders of sources must hold, by their path in the plan: for a plan from a file.
+    pub sources: BTreeMap<String, SourceFiles>,
     /// How many API requests may be under way at once.
     pub parallelism: usize,
     /// What the plan was made from: addresses of droplets that are up, and prices.

@@ -592,6 +592,19 @@ pub enum GuestError {
         path: Utf8PathBuf,
     },
 
+    /// A source is not what the saved plan was made from.
+    #[error(
+        "the files of {path} have changed since the plan was made; nothing of them was brought"
+    )]
+    #[diagnostic(
+        code(dewpoint::guest::source_moved),
+        help("make the plan anew with `dewpoint plan --out FILE`")
+    )]
+    SourceMoved {
+        /// Which folder.
+        path: Utf8PathBuf,
+    },
+
     /// A file that is neither file, folder nor link.
     #[error("{path} is neither a file nor a folder")]
     #[diagnostic(

@@ -122,7 +122,7 @@ pub async fn sync_git(
     export
         .write(&address, &repository, commit, &tree, "", DEEPEST)
         .await?;
-    let mut report = sync_folder(session, &tree, Choice::All, into).await?;
+    let mut report = sync_folder(session, &tree, Choice::All, into, None).await?;
     report.left_out.extend(export.left_out);
     report.left_out.sort();
     Ok(report)

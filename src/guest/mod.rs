@@ -57,4 +57,4 @@ pub use setup::{
     FirstBoot, Mounted, has_run_once, mark_run_once, mount_volume, seal, unmount, wait_first_boot,
 };
 pub use shell::quote;
-pub use sync::{SyncReport, sync_path};
+pub use sync::{SourceFiles, SyncReport, sync_path, sync_path_as};

@@ -56,7 +56,77 @@ pub async fn sync_path(
     folder: &Utf8Path,
     into: &str,
 ) -> Result<SyncReport, GuestError> {
-    sync_folder(session, folder, Choice::NotIgnored, into).await
+    sync_folder(session, folder, Choice::NotIgnored, into, None).await
+}
+
+/// [`sync_path`], if the folder still holds exactly these files.
+///
+/// # Errors
+/// [`GuestError::SourceMoved`] before anything is sent; those of [`sync_path`].
+pub async fn sync_path_as(
+    session: &Session,
+    folder: &Utf8Path,
+    into: &str,
+    expected: &SourceFiles,
+) -> Result<SyncReport, GuestError> {
+    sync_folder(session, folder, Choice::NotIgnored, into, Some(expected)).await
+}
+
+/// The files of a folder, as [`sync_path`] brings them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceFiles {
+    /// By path relative to the folder: kind, size and the first half of the contents' SHA-256.
+    pub files: BTreeMap<String, String>,
+    /// A file that does not count and is not brought: the plan that is carried out may lie there.
+    pub but_for: Option<String>,
+}
+
+impl SourceFiles {
+    /// Reads a folder, but for one file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a name in it is not UTF-8.
+    pub fn read(folder: &Utf8Path, but_for: Option<String>) -> Result<Self, GuestError> {
+        let mut tree = Tree::read(folder, Choice::NotIgnored)?;
+        Self::leave_out(&mut tree, but_for.as_deref());
+        let files = tree
+            .entries
+            .iter()
+            .map(|(path, entry)| (path.clone(), looks_of(entry)))
+            .collect();
+        Ok(Self { files, but_for })
+    }
+
+    fn leave_out(tree: &mut Tree, but_for: Option<&str>) {
+        if let Some(path) = but_for {
+            tree.entries.remove(path);
+        }
+    }
+
+    /// Takes what does not count out of a folder's contents, and refuses them when they are others.
+    fn hold(&self, mut tree: Tree, folder: &Utf8Path) -> Result<Tree, GuestError> {
+        Self::leave_out(&mut tree, self.but_for.as_deref());
+        let is_same = tree.entries.len() == self.files.len()
+            && tree
+                .entries
+                .iter()
+                .all(|(path, entry)| self.files.get(path) == Some(&looks_of(entry)));
+        if is_same {
+            Ok(tree)
+        } else {
+            Err(moved(folder))
+        }
+    }
+}
+
+fn looks_of(entry: &Entry) -> String {
+    entry.record("").trim_end().to_owned()
+}
+
+fn moved(folder: &Utf8Path) -> GuestError {
+    GuestError::SourceMoved {
+        path: folder.to_owned(),
+    }
 }
 
 pub(super) async fn sync_folder(
@@ -64,11 +134,18 @@ pub(super) async fn sync_folder(
     folder: &Utf8Path,
     choice: Choice,
     into: &str,
+    expected: Option<&SourceFiles>,
 ) -> Result<SyncReport, GuestError> {
     target::check_folder(into)?;
     let reading = {
-        let folder = folder.to_owned();
-        on_a_thread(move || Tree::read(&folder, choice))
+        let (folder, expected) = (folder.to_owned(), expected.cloned());
+        on_a_thread(move || {
+            let tree = Tree::read(&folder, choice)?;
+            match expected {
+                Some(expected) => expected.hold(tree, &folder),
+                None => Ok(tree),
+            }
+        })
     };
     let doing = format!("bringing files to {into}");
     let question = look_script(into);
@@ -84,6 +161,14 @@ pub(super) async fn sync_folder(
         let folder = folder.to_owned();
         on_a_thread(move || pack::pack(&folder, paths.iter().map(String::as_str))).await?
     };
+    // Between reading and packing, too, nothing may have become another.
+    let is_held = |(path, entry): (&String, &Entry)| tree.entries.get(path) == Some(entry);
+    let sent = to_send(&tree, &known);
+    if expected.is_some()
+        && !(packed.entries.len() == sent.len() && packed.entries.iter().all(is_held))
+    {
+        return Err(moved(folder));
+    }
     let change = Change::new(tree.entries, &known, &packed);
     let mut report = SyncReport {
         files: change.files,

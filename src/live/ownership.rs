@@ -87,9 +87,15 @@ pub fn snap_tag(marker: &str) -> String {
     format!("{SNAP}{marker}")
 }
 
+/// Whether volumes share a tag with their snapshots.
+#[must_use]
+pub fn is_snap_tag(tag: &str) -> bool {
+    tag.starts_with(SNAP)
+}
+
 /// Of some tags those that volumes share with their snapshots.
 pub fn snap_tags(tags: &[String]) -> impl Iterator<Item = &String> {
-    tags.iter().filter(|tag| tag.starts_with(SNAP))
+    tags.iter().filter(|tag| is_snap_tag(tag))
 }
 
 /// Whose resources are asked about: a project and one of its environments.

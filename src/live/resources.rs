@@ -1,5 +1,6 @@
 //! The resources of an account, reduced to what the planner compares.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
@@ -34,6 +35,9 @@ pub struct Live {
 /// Limits and state of the account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
+    /// Id of the team or user whose it is; empty when the API did not say.
+    #[serde(default)]
+    pub id: String,
     /// How many droplets the account may have at once; 0 when the API did not say.
     pub droplet_limit: u32,
     /// How many volumes; 0 means no limit or not said.
@@ -188,7 +192,7 @@ pub struct LiveFirewall {
 
 /// One rule, normalised so that equal meaning is equal value: peers sorted, `all` ports are `0`,
 /// icmp has ports `0`, no `action`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct FirewallRule {
     /// `tcp`, `udp` or `icmp`.
     pub protocol: String,

@@ -14,6 +14,8 @@
 //! **Invariant:** memory and time are bounded by the size of the text: depth, number of values,
 //! aliases and variables have a budget each, and what is beyond one is refused before it costs.
 
+use std::collections::BTreeMap;
+
 mod blanks;
 mod check;
 mod error;
@@ -128,6 +130,12 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
         Some(manifest) if problems.is_empty() => Ok(manifest),
         _ => failed(text, problems),
     }
+}
+
+/// The values that were given to the variables of a manifest, by whichever way.
+#[must_use]
+pub fn given(manifest: &Manifest, inputs: &Inputs) -> BTreeMap<String, String> {
+    variables::given(manifest, inputs)
 }
 
 /// The text without the mark that some editors begin UTF-8 with.

@@ -8,6 +8,7 @@ use super::Inputs;
 use super::error::{Kind, MOST_PROBLEMS, Problem};
 use super::path::Path;
 use super::report::Report;
+use super::schema::Manifest;
 use super::suggest::{all_of, nearest};
 
 /// What begins a reference.
@@ -38,6 +39,37 @@ pub(super) fn is_variable_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
+/// The value that the surroundings give to a variable.
+fn ambient<'a>(
+    name: &str,
+    is_declared: impl Fn(&str) -> bool,
+    inputs: &'a Inputs,
+) -> Option<&'a str> {
+    let capitals = name.to_ascii_uppercase().replace('-', "_");
+    let given = |wanted: &str| inputs.ambient.iter().rev().find(|(name, _)| name == wanted);
+    // In capitals it may be the name of another variable: then it is that one's.
+    let found = given(name).or_else(|| {
+        (!is_declared(&capitals))
+            .then(|| given(&capitals))
+            .flatten()
+    });
+    found.map(|(_, value)| value.as_str())
+}
+
+/// The values that were given to variables a manifest declares: no others, however many the
+/// surroundings have.
+pub(super) fn given(manifest: &Manifest, inputs: &Inputs) -> BTreeMap<String, String> {
+    let declared = |name: &str| manifest.variables.contains_key(name);
+    let mut values = BTreeMap::new();
+    for name in manifest.variables.keys() {
+        if let Some(value) = ambient(name, declared, inputs) {
+            values.insert(name.clone(), value.to_owned());
+        }
+    }
+    values.extend(inputs.variables.iter().cloned());
+    values
+}
+
 /// The variables a manifest declares, with their values as far as they have one.
 pub(super) struct Variables {
     values: BTreeMap<String, Option<String>>,
@@ -65,16 +97,8 @@ impl Variables {
         let mut unknown: Vec<&str> = Vec::new();
         let declared: HashSet<String> = values.keys().cloned().collect();
         for (name, slot) in &mut values {
-            let capitals = name.to_ascii_uppercase().replace('-', "_");
-            let given = |wanted: &str| inputs.ambient.iter().rev().find(|(name, _)| name == wanted);
-            // In capitals it may be the name of another variable: then it is that one's.
-            let found = given(name).or_else(|| {
-                (!declared.contains(&capitals))
-                    .then(|| given(&capitals))
-                    .flatten()
-            });
-            if let Some((_, value)) = found {
-                *slot = Some(value.clone());
+            if let Some(value) = ambient(name, |other| declared.contains(other), inputs) {
+                *slot = Some(value.to_owned());
             }
         }
         for (name, value) in &inputs.variables {

@@ -17,12 +17,15 @@ mod error;
 mod expected;
 mod graph;
 mod holder;
+mod json_schema;
 mod planner;
 mod preflight;
 mod protect;
 mod renames;
 mod run;
 pub mod schedule;
+pub mod saved;
+pub mod seen;
 pub mod step;
 pub mod sweep;
 mod teardown;
@@ -37,7 +40,9 @@ pub use cost::{Basis, Cost};
 pub use durations::{Durations, Observation, Pace};
 pub use error::{Refusal, RefusalKind, Refusals};
 pub use holder::{environment_of, held_by};
+pub use json_schema::json_schema;
 pub use run::Selection;
+pub use saved::Saved;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 
 use crate::address::Address;
@@ -143,7 +148,7 @@ pub struct Plan {
     /// Digest of the desired state it was made from.
     #[schemars(with = "String")]
     pub desired_digest: Digest,
-    /// Digest of the live state it was made from.
+    /// Digest of what it rests on in the live state: see [`seen::Seen`].
     #[schemars(with = "String")]
     pub live_digest: Digest,
     /// What becomes of each resource, kept ones too, sorted by address.

@@ -165,6 +165,34 @@ pub(super) fn group_changes<'a>(changes: &[&'a Change]) -> Vec<Group<'a>> {
     groups
 }
 
+/// What goes away, each with those like it that are counted: of those, a range names every one. Of
+/// any other kind each stands alone, so that no name is left out.
+pub(super) fn group_lost<'a>(changes: &[&'a Change]) -> Vec<Group<'a>> {
+    let lost: Vec<&Change> = changes
+        .iter()
+        .copied()
+        .filter(|change| change.action.destroys())
+        .collect();
+    group_changes(&lost)
+        .into_iter()
+        .flat_map(|group| {
+            let is_counted = group
+                .changes
+                .iter()
+                .all(|change| matches!(instance(&change.address), Some(Instance::Index(_))));
+            if is_counted {
+                return vec![group];
+            }
+            let alone = group.changes.into_iter();
+            alone
+                .map(|change| Group {
+                    changes: vec![change],
+                })
+                .collect()
+        })
+        .collect()
+}
+
 /// What every apply does with droplets that differ only in their instance.
 pub(super) struct ActivityGroup<'a> {
     pub(super) activities: Vec<&'a Activity>,

@@ -14,15 +14,17 @@ pub mod json_lines;
 pub mod junit;
 mod labels;
 pub mod lines;
+pub mod markdown;
 pub mod outcome;
 pub mod plan_json;
+pub mod plan_markdown;
 pub mod plan_text;
 pub mod progress;
 mod screen;
 pub mod style;
 pub mod sweep_text;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod text_diff;
 
 pub use json_lines::JsonLines;

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::fold::fold;
-use super::groups::{ActivityGroup, Group, group_activities, group_changes, names_of, title_of};
+use super::groups::{
+    ActivityGroup, Group, group_activities, group_changes, group_lost, names_of, title_of,
+};
 use super::labels::{is_builder, step_label};
 use super::style::Palette;
 use super::text_diff;
@@ -93,10 +95,7 @@ pub fn render(plan: &Plan, view: View<'_>) -> String {
     }
     write_steps(&mut out, plan, view);
 
-    let lost: Vec<Group<'_>> = group_changes(&shown)
-        .into_iter()
-        .filter(|g| g.first().action.destroys())
-        .collect();
+    let lost = group_lost(&shown);
     if !lost.is_empty() {
         let _ = writeln!(out, "\n{}", palette.bad("Destroyed or replaced:"));
         for group in lost {
@@ -219,7 +218,7 @@ pub(super) fn unpriced(plan: &Plan) -> (Vec<&str>, Vec<&str>) {
 }
 
 /// What the activities of a plan stand under.
-const fn every(plan: &Plan) -> &'static str {
+pub(super) const fn every(plan: &Plan) -> &'static str {
     match plan.goal {
         Goal::Test => "This test:",
         Goal::Run => "This run:",
@@ -241,7 +240,7 @@ fn about(cost: &Cost) -> String {
     }
 }
 
-const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+pub(super) const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
@@ -348,16 +347,9 @@ pub(super) fn cut(line: &str, width: usize) -> String {
     short
 }
 
-fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
-    let palette = view.palette;
+/// `is created, runs, is destroyed whatever happens`: what becomes of a droplet around its runs.
+pub(super) fn after_run_of(group: &ActivityGroup<'_>) -> String {
     let activity = group.activities[0];
-    let title = title_of(group.activities.iter().map(|activity| &activity.address));
-    let names = names_of(
-        group
-            .activities
-            .iter()
-            .map(|activity| (&activity.address, activity.name.as_str())),
-    );
     let several = group.activities.len() > 1;
     let life = match (activity.single_use, several) {
         (true, false) => "is created, runs, ",
@@ -373,13 +365,25 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
         },
         text => text.to_owned(),
     };
+    format!("{life}{after_run}")
+}
+
+fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
+    let palette = view.palette;
+    let activity = group.activities[0];
+    let title = title_of(group.activities.iter().map(|activity| &activity.address));
+    let names = names_of(
+        group
+            .activities
+            .iter()
+            .map(|activity| (&activity.address, activity.name.as_str())),
+    );
     let _ = writeln!(
         out,
-        "  {} {} {}{} {}",
+        "  {} {} {} {}",
         palette.running(">"),
         palette.strong(&title),
-        life,
-        after_run,
+        after_run_of(group),
         palette.faint(&format!("({names})")),
     );
     let mut fields = activity.fields.clone();
@@ -441,20 +445,16 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
         let _ = writeln!(out, "  {} (`plan --steps` lists them)", kinds.join(", "));
         return;
     }
-    let mut waits: Vec<Vec<(u32, EdgeKind)>> = vec![Vec::new(); plan.steps.len()];
-    for edge in &plan.edges {
-        waits[edge.to.0 as usize].push((edge.from.0 + 1, edge.kind));
-    }
     let digits = plan.steps.len().to_string().len();
     let labels: Vec<String> = plan.steps.iter().map(step_label).collect();
     let longest = labels.iter().map(|label| label.chars().count()).max();
     let width = longest.unwrap_or(0).min((view.width / 2).max(32));
-    for (step, waits) in plan.steps.iter().zip(waits) {
+    for (step, waits) in plan.steps.iter().zip(waits(plan)) {
         let number = step.id.0 + 1;
         let after = if waits.is_empty() {
             String::new()
         } else {
-            palette.faint(&format!("  after {}", ranges(waits)))
+            palette.faint(&format!("  after {waits}"))
         };
         let label = cut(&labels[step.id.0 as usize], width);
         let _ = writeln!(
@@ -463,6 +463,17 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
             step.kind.title()
         );
     }
+}
+
+/// What each step of a plan waits for, as [`ranges`] writes it; empty for nothing.
+pub(super) fn waits(plan: &Plan) -> Vec<String> {
+    let mut waits: Vec<Vec<(u32, EdgeKind)>> = vec![Vec::new(); plan.steps.len()];
+    for edge in &plan.edges {
+        if let Some(waits) = waits.get_mut(edge.to.0 as usize) {
+            waits.push((edge.from.0 + 1, edge.kind));
+        }
+    }
+    waits.into_iter().map(ranges).collect()
 }
 
 /// Steps as `1, ~13..~15`: three or more in a row as a range, with `~` those that must only have

@@ -151,6 +151,7 @@ impl Rig {
             cache: self.path().join("cache"),
             secrets: BTreeMap::new(),
             hold_patience: std::time::Duration::ZERO,
+            sources: BTreeMap::new(),
             parallelism: 16,
             live: self.live().await,
         };

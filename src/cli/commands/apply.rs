@@ -19,11 +19,15 @@ use crate::units::{Money, Seconds};
 /// and becomes the exit code.
 pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
     let Apply {
+        plan,
         approval,
         holding,
         keep_builder,
         max_cost,
     } = options;
+    if let Some(file) = plan {
+        return super::apply_file::run(context, options, file).await;
+    }
     carry_out(
         context,
         Goal::Apply,

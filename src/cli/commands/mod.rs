@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod graph;
+pub mod apply_file;
 pub mod init;
 pub mod local;
 pub mod plan;

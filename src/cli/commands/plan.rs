@@ -6,16 +6,21 @@ use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
 use crate::cli::max_cost;
+use crate::cli::plan_file;
 use crate::cli::planning;
-use crate::cli::terminal::print;
+use crate::cli::terminal::{print, tell};
 use crate::plan::{Goal, Plan};
-use crate::report::{explain, fold, plan_json, plan_text};
+use crate::report::{explain, fold, plan_json, plan_markdown, plan_text};
 
 /// Shows the plan.
 ///
 /// # Errors
 /// When it cannot be made.
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
+    if let Some(file) = &options.out {
+        // Said before anything is looked at.
+        plan_file::may_write(file)?;
+    }
     let loaded = context.load()?;
     let goal = match (options.destroy, options.project) {
         (true, true) => Goal::DestroyProject,
@@ -44,9 +49,22 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     }
     match options.format {
         PlanFormat::Json => print(&plan_json::render(&planned.plan))?,
+        PlanFormat::Markdown => print(&plan_markdown::render(
+            &planned.plan,
+            &planned.cloud.place,
+            crate::report::markdown::MOST_BYTES,
+        ))?,
         PlanFormat::Text => show(context, &planned.plan, &planned.cloud.place, options.steps)?,
     }
     max_cost::check(options.max_cost, &planned.plan)?;
+    if let Some(file) = &options.out {
+        plan_file::save(context, &planned, file)?;
+        let local = if context.global.local { " --local" } else { "" };
+        let file = crate::guest::quote(file.as_str());
+        tell(&format!(
+            "saved; carry it out with `dewpoint apply {file}{local}`"
+        ));
+    }
     tracing::info!("{} calls to the API", planned.cloud.client.calls());
     if options.detailed_exitcode && planned.plan.has_changes() {
         return Ok(Exit::Changes);

@@ -41,8 +41,14 @@ impl Steps {
             }
             SourceSpec::Path { path, into } => {
                 let folder = &settings.base.join(path);
+                let expected = settings.sources.get(path);
                 self.on_droplet(droplet, reporter, |session| {
-                    Box::pin(async move { guest::sync_path(&session, folder, into).await })
+                    Box::pin(async move {
+                        match expected {
+                            Some(files) => guest::sync_path_as(&session, folder, into, files).await,
+                            None => guest::sync_path(&session, folder, into).await,
+                        }
+                    })
                 })
                 .await?
             }

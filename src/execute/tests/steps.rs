@@ -187,6 +187,7 @@ impl Droplet {
             cache: self.path().join("cache"),
             secrets: self.secrets,
             hold_patience: std::time::Duration::ZERO,
+            sources: BTreeMap::new(),
             parallelism: 16,
             live: Live {
                 droplets: vec![live_runner()],

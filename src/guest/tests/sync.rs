@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use camino::{Utf8Path, Utf8PathBuf};
 use proptest::prelude::*;
 
-use crate::guest::{GuestError, Session, SyncReport, sync_path};
+use crate::guest::{GuestError, Session, SourceFiles, SyncReport, sync_path, sync_path_as};
 
 use super::server::Server;
 
@@ -220,6 +220,28 @@ async fn ignored_files_and_repositories_stay_here() {
     // What becomes ignored is deleted over there.
     rig.write(".gitignore", "*.log\n");
     assert_eq!(rig.sync().await.deleted, 1);
+}
+
+#[tokio::test]
+async fn only_the_files_that_a_saved_plan_saw_are_brought() {
+    let rig = Rig::start().await;
+    rig.write("a", "a");
+    rig.write("plans/plan.json", "{}");
+    let but_for = Some("plans/plan.json".to_owned());
+    let seen = SourceFiles::read(&rig.here, but_for).expect("read");
+    rig.write("plans/plan.json", "{\"saved_plan\": 1}");
+    let into = rig.there.as_str();
+    let report = sync_path_as(&rig.session, &rig.here, into, &seen).await;
+    assert_eq!(report.expect("brought").sent, 1);
+    assert_eq!(rig.there(), ["a 644 a", "plans/"]);
+    for spoil in [("a", "b"), ("new", "")] {
+        rig.write(spoil.0, spoil.1);
+        let report = sync_path_as(&rig.session, &rig.here, into, &seen).await;
+        let error = report.expect_err("other files");
+        assert!(matches!(error, GuestError::SourceMoved { .. }), "{error:?}");
+        rig.write("a", "a");
+    }
+    assert_eq!(rig.there(), ["a 644 a", "plans/"]);
 }
 
 #[tokio::test]

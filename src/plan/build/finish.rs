@@ -9,6 +9,7 @@ use crate::live::ownership;
 use crate::plan::Plan;
 use crate::plan::cost;
 use crate::plan::error::Refusals;
+use crate::plan::seen::Seen;
 use crate::plan::step::{FirewallRef, StepId, StepKind};
 
 impl Draft<'_> {
@@ -107,62 +108,25 @@ impl Draft<'_> {
             .finish()
             .map_err(|cycle| Refusals::internal(&cycle.0))?;
         let cost = cost::of(&steps, &edges, up, kept, &self.live.catalog);
-        Ok(Plan {
+        let mut plan = Plan {
             version: 1,
             project: self.scope.project.clone(),
             environment: self.scope.environment.clone(),
             region: self.scope.region.clone(),
             goal: self.goal,
             desired_digest,
-            live_digest: live_digest(self.live),
+            live_digest: streamed(&()),
             changes: self.changes,
             activities: self.activities,
             steps,
             edges,
             cost,
             notices: self.notices,
-        })
+        };
+        // What it rests on is known once it is there.
+        plan.live_digest = streamed(&Seen::of(&plan, self.live));
+        Ok(plan)
     }
-}
-
-/// Digest of what exists, the same however the lists are ordered.
-fn live_digest(live: &crate::live::Live) -> Digest {
-    use crate::live::Live;
-    let Live {
-        account,
-        droplets,
-        // Whose a volume's droplet is changes no plan but one that is refused.
-        holders: _,
-        volumes,
-        // Whether one can be used again shows when it is needed.
-        volume_snapshots: _,
-        images,
-        firewalls,
-        ssh_keys,
-        // Only a destroy reads them; who bears them is what counts.
-        tags: _,
-        catalog,
-    } = live;
-    let mut droplets: Vec<_> = droplets.iter().collect();
-    droplets.sort_by_key(|droplet| droplet.id);
-    let mut volumes: Vec<_> = volumes.clone();
-    for volume in &mut volumes {
-        // What it holds is the same, whether or not there is a snapshot of it.
-        let is_snap = |tag: &String| ownership::snap_tags(std::slice::from_ref(tag)).count() > 0;
-        volume.tags.retain(|tag| !is_snap(tag));
-    }
-    volumes.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut images: Vec<_> = images.iter().collect();
-    images.sort_by_key(|image| image.id);
-    let mut firewalls: Vec<_> = firewalls.iter().collect();
-    firewalls.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut ssh_keys: Vec<_> = ssh_keys.iter().collect();
-    ssh_keys.sort_by_key(|key| key.id);
-    let mut sizes: Vec<_> = catalog.sizes.iter().collect();
-    sizes.sort_by(|a, b| a.slug.cmp(&b.slug));
-    streamed(&(
-        account, droplets, volumes, images, firewalls, ssh_keys, sizes,
-    ))
 }
 
 /// The digest of a value whose types have one order of their own: quicker than the canonical one.

@@ -1,12 +1,14 @@
 //! The planner: what it says of worked examples, and laws that hold for all.
 
 mod clones;
+mod cases;
 mod golden;
 mod laws;
 mod needs;
 mod refusals;
 mod renames;
 mod sweep;
+mod saved;
 mod turns;
 mod world;
 

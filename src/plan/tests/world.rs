@@ -30,6 +30,7 @@ pub(super) fn nothing() -> Live {
     };
     Live {
         account: Account {
+            id: String::new(),
             droplet_limit: 0,
             volume_limit: 0,
             status: "active".to_owned(),

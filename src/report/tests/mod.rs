@@ -1,6 +1,7 @@
 //! What people read, on a narrow screen and on a wide one.
 
 mod explain;
+pub(crate) mod markdown;
 mod plans;
 mod runs;
 
