@@ -63,7 +63,12 @@ pub(super) fn alike(plan: &Plan) -> Folded {
             continue;
         };
         let way = plan.steps.iter().enumerate().filter(|(_, step)| {
-            step.address == *address && !matches!(step.kind, StepKind::CreateDroplets { .. })
+            // What is done for all bears the address of the first.
+            step.address == *address
+                && !matches!(
+                    step.kind,
+                    StepKind::CreateDroplets { .. } | StepKind::Gather { .. }
+                )
         });
         let way = way.map(|(step, _)| node_of[step]).collect();
         ways.entry((name, way)).or_default().push(address.clone());

@@ -126,6 +126,15 @@ fn droplets_that_go_the_same_way_are_one_lane() {
     "#);
 }
 
+/// What is done for all droplets bears the address of the first: it is alike all the same.
+#[test]
+fn the_first_droplet_is_one_of_many() {
+    let yaml = CYCLE.replace("COUNT", "12").replace("keeper", "watcher");
+    let graph = Graph::of(&planned(&yaml), false);
+    let lane = "droplet.runner[1..12]".to_owned();
+    assert!(graph.lanes.contains(&lane), "{:?}", graph.lanes);
+}
+
 /// Which nodes can be reached from each.
 fn reached(graph: &Graph) -> Vec<std::collections::BTreeSet<usize>> {
     let mut reached = vec![std::collections::BTreeSet::new(); graph.nodes.len()];
