@@ -271,14 +271,17 @@ fn an_expired_environment_says_so_and_apply_renews_it() {
         .find(|tag| tag.starts_with("dewpoint-expires:"))
         .expect("a lease")
         .to_owned();
-    let resources = json!({ "resources": [{ "resource_id": id, "resource_type": "droplet" }] });
+    let droplet = json!({ "resource_id": id, "resource_type": "droplet" });
+    let volume = workspace.list("volumes")[0]["id"].clone();
+    let volume = json!({ "resource_id": volume, "resource_type": "volume" });
     make(&workspace, "tag", &json!({ "name": PAST }));
-    let tag = |method: &str, tag: &str| {
+    let tag = |method: &str, tag: &str, resources: &[&Value]| {
         let path = format!("/v2/tags/{tag}/resources");
-        assert_eq!(workspace.call(method, &path, Some(&resources)).0, 204);
+        let body = json!({ "resources": resources });
+        assert_eq!(workspace.call(method, &path, Some(&body)).0, 204);
     };
-    tag("POST", PAST);
-    tag("DELETE", &lease);
+    tag("POST", PAST, &[&droplet, &volume]);
+    tag("DELETE", &lease, &[&droplet, &volume]);
     workspace
         .local(&["plan"])
         .expect(0)
@@ -293,7 +296,7 @@ fn an_expired_environment_says_so_and_apply_renews_it() {
     assert_eq!(workspace.names("volumes"), ["one-main-scratch"]);
 
     // One that lost the tag of its environment is not made a second time.
-    tag("DELETE", "dewpoint:one:main");
+    tag("DELETE", "dewpoint:one:main", &[&droplet]);
     workspace
         .local(&["plan"])
         .expect(0)

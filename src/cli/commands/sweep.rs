@@ -54,7 +54,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     tracing::info!("{} calls to the API", cloud.client.calls());
 
     let json = options.format == SweepFormat::Json;
-    let is_told = !json && !(options.yes && context.global.quiet);
+    let is_told = !(json || options.yes && context.global.quiet);
     if is_told {
         print(&text(context, options, &swept, &cloud, now))?;
     }
