@@ -12,6 +12,7 @@ pub mod json_lines;
 pub mod junit;
 mod labels;
 pub mod lines;
+pub mod markdown;
 pub mod outcome;
 pub mod plan_json;
 pub mod plan_text;
