@@ -43,7 +43,7 @@ impl Loaded {
     /// When it cannot be made.
     pub fn state(&self) -> Result<Utf8PathBuf, CliError> {
         let folder = self.base.join(FOLDER);
-        private_folder(&folder)?;
+        private_folder(folder.as_std_path()).map_err(unmade(&folder))?;
         let ignore = folder.join(".gitignore");
         if !ignore.exists() {
             std::fs::write(&ignore, "*\n").map_err(|cause| CliError::Write {
@@ -60,7 +60,7 @@ impl Loaded {
     /// When it cannot be made.
     pub fn folder(&self, name: &str) -> Result<Utf8PathBuf, CliError> {
         let path = self.state()?.join(name);
-        private_folder(&path)?;
+        private_folder(path.as_std_path()).map_err(unmade(&path))?;
         Ok(path)
     }
 
@@ -82,16 +82,20 @@ impl Loaded {
     }
 }
 
-fn private_folder(path: &Utf8Path) -> Result<(), CliError> {
+fn unmade(path: &Utf8Path) -> impl FnOnce(std::io::Error) -> CliError {
+    move |cause| CliError::Write {
+        path: path.to_string(),
+        cause,
+    }
+}
+
+/// Makes a folder, and those above it, for its owner alone.
+pub(super) fn private_folder(path: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|cause| CliError::Write {
-            path: path.to_string(),
-            cause,
-        })
 }
 
 impl Context {

@@ -12,7 +12,7 @@ use crate::local::{LocalError, service};
 use crate::secret::Secret;
 
 /// The address of DigitalOcean's API.
-const DIGITALOCEAN: &str = "https://api.digitalocean.com";
+pub const DIGITALOCEAN: &str = "https://api.digitalocean.com";
 /// Where a droplet of DigitalOcean answers SSH.
 const SSH_PORT: u16 = 22;
 
@@ -98,17 +98,12 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         });
     }
     let token = token().ok_or(CliError::NoToken)?;
-    let given = std::env::var(env_vars::API_URL)
-        .ok()
-        .filter(|url| !url.trim().is_empty());
+    let given = given_url();
     let place = match &given {
         None => "DigitalOcean".to_owned(),
         Some(url) => url.clone(),
     };
-    let url = match given {
-        None => DIGITALOCEAN.to_owned(),
-        Some(url) => check_url(url)?,
-    };
+    let url = api_url(given)?;
     Ok(Cloud {
         client: Client::new(Config {
             endpoint: url,
@@ -120,6 +115,28 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
         place,
         no_guests: Vec::new(),
     })
+}
+
+/// The address of the API that is asked for, as far as it is known without starting anything:
+/// `None` for the local cloud.
+///
+/// # Errors
+/// When none is asked for properly.
+pub fn address(global: &Global) -> Result<Option<String>, CliError> {
+    if global.is_local()? {
+        return Ok(None);
+    }
+    api_url(given_url()).map(Some)
+}
+
+fn given_url() -> Option<String> {
+    std::env::var(env_vars::API_URL)
+        .ok()
+        .filter(|url| !url.trim().is_empty())
+}
+
+fn api_url(given: Option<String>) -> Result<String, CliError> {
+    given.map_or_else(|| Ok(DIGITALOCEAN.to_owned()), check_url)
 }
 
 fn token() -> Option<Secret<String>> {

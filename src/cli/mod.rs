@@ -13,6 +13,7 @@ pub mod execution;
 pub mod exit;
 pub mod local_files;
 pub mod planning;
+pub mod prices;
 mod problem;
 pub mod terminal;
 pub mod variables;

@@ -9,6 +9,7 @@ use super::context::{Context, Loaded};
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
 use super::local_files;
+use super::prices;
 use super::waiting::waiting;
 use crate::address::Address;
 use crate::cloud::{self, Query};
@@ -67,7 +68,8 @@ pub async fn make(
         " and from the manifest's git sources"
     };
     let what = format!("an answer from {}{sources}", cloud.endpoint);
-    let now = jiff::Timestamp::now().as_second();
+    let at = jiff::Timestamp::now();
+    let now = at.as_second();
     match goal {
         Goal::Apply | Goal::Test | Goal::Run => {
             let identity = open_key(&loaded).await?;
@@ -90,6 +92,7 @@ pub async fn make(
             };
             let (inputs, live) = waiting(context, &what, reading).await;
             let (inputs, mut live) = (inputs?, live?);
+            prices::store(context, &live.catalog, at);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
             let options = plan::Options {
                 goal,
@@ -137,6 +140,7 @@ pub async fn make(
             let observing = cloud::observe(&cloud.client, &query);
             let what = format!("an answer from {}", cloud.endpoint);
             let mut live = waiting(context, &what, observing).await?;
+            prices::store(context, &live.catalog, at);
             let scope = desired::scope(&loaded.manifest);
             let whole_project = goal == Goal::DestroyProject;
             let mut plan = plan::destroy(&scope, &live, whole_project, &unprotect);
@@ -264,6 +268,7 @@ pub async fn make_run(
         cloud::observe(&cloud.client, &query)
     );
     let (inputs, live) = (inputs?, live?);
+    prices::store(context, &live.catalog, jiff::Timestamp::now());
     let desired = desired::desired(&loaded.manifest, &inputs)?;
     let plan = plan::run(&desired, &live, selection)?;
     if identity.is_none() {

@@ -67,6 +67,9 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
         serde_json::from_str(&workspace.local(&["plan", "--format", "json"]).expect(0).out)
             .expect("one JSON document");
     assert_eq!(json["version"], 1);
+    // Prices are kept for what is estimated offline.
+    let prices = workspace.read("cache/dewpoint/prices/local.json");
+    assert!(prices.contains("\"s-1vcpu-1gb\""), "{prices}");
 
     // The source is synchronised, what runs once does not run again, nothing is made anew.
     workspace.write("app/word.txt", "second\n");

@@ -123,6 +123,7 @@ impl Workspace {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("DEWPOINT_LOCAL_DIR", self.cloud())
+            .env("XDG_CACHE_HOME", self.path("cache"))
             .env("NO_COLOR", "1")
             .env_remove("CI")
             .env_remove("LC_ALL")
