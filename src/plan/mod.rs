@@ -15,6 +15,7 @@ mod error;
 mod expected;
 mod graph;
 mod holder;
+mod outlook;
 mod planner;
 mod preflight;
 mod protect;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::Cost;
 pub use error::{Refusal, RefusalKind, Refusals};
+pub use outlook::{Outlook, outlook};
 pub use run::Selection;
 pub use step::{Edge, EdgeKind, Step, StepId, StepKind};
 
