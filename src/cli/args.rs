@@ -147,8 +147,14 @@ pub enum Command {
     Run(Run),
     /// Destroy the environment; what the project owns stays.
     Destroy(Destroy),
-    /// Print the JSON Schema of manifests.
-    Schema,
+    /// Show what a change of the manifest means, between files or git revisions; no network.
+    Diff(Diff),
+    /// Print the JSON Schema of manifests, or of what commands write as JSON.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
+        of: SchemaOf,
+    },
     /// The local cloud as a background service.
     Local {
         /// What to do with it.
@@ -206,6 +212,54 @@ pub enum PlanFormat {
     Text,
     /// One JSON document.
     Json,
+}
+
+/// What a JSON Schema is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// Manifests.
+    Manifest,
+    /// What `diff --format json` writes.
+    Diff,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A file that is there is a file, anything else a git revision; with `-- PATH` both are revisions.
+`dewpoint diff main` compares the manifest of a branch with the working tree, `main..HEAD` two
+revisions, `main...HEAD` what HEAD has changed since it left main, `main:a.yaml HEAD:b.yaml` two
+files of theirs, and `/dev/null dewpoint.yaml` shows all that a manifest makes.")]
+pub struct Diff {
+    /// The manifest before: a file, a git revision, REV:PATH, or both sides as REV..REV.
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The manifest after [default: the one in the working tree].
+    #[arg(value_name = "NEW")]
+    pub new: Option<String>,
+    /// The manifest's path in revisions [default: that of -f].
+    #[arg(last = true, value_name = "PATH")]
+    pub path: Option<Utf8PathBuf>,
+    /// How the difference is written.
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
+    pub format: DiffFormat,
+    /// Exit with 2 when the manifests differ.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Folder that paths in both files are relative to, in place of each one's own.
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<Utf8PathBuf>,
+}
+
+/// How a difference is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// GitHub-flavoured Markdown, for a comment on a pull request.
+    Markdown,
 }
 
 /// What commands that change things have in common.

@@ -15,6 +15,8 @@ pub mod local_files;
 pub mod planning;
 pub mod prices;
 mod problem;
+mod revisions;
+mod sides;
 pub mod terminal;
 pub mod variables;
 mod waiting;
@@ -76,7 +78,8 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
     match command {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
-        Command::Schema => commands::texts::schema(),
+        Command::Diff(options) => commands::diff::run(context, options),
+        Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
         Command::Man { command } => commands::texts::man(command),
         Command::Plan(options) => wait(commands::plan::run(context, options)),

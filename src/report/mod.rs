@@ -6,6 +6,9 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+pub mod diff_markdown;
+pub mod diff_text;
+mod diff_words;
 pub mod fold;
 mod groups;
 pub mod json_lines;
@@ -23,6 +26,8 @@ pub mod style;
 mod tests;
 pub mod text_diff;
 
+#[cfg(test)]
+pub(crate) use diff_words::title as diff_words_title;
 pub use json_lines::JsonLines;
 pub use junit::JUnit;
 pub use lines::Lines;

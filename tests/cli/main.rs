@@ -5,6 +5,7 @@
 mod after_run;
 mod apply;
 mod client_server;
+mod diff;
 mod examples;
 mod failures;
 mod faults;

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod apply;
+pub mod diff;
 pub mod init;
 pub mod local;
 pub mod plan;

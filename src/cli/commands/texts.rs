@@ -2,19 +2,22 @@
 
 use clap::CommandFactory as _;
 
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, SchemaOf};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::print;
-use crate::manifest;
+use crate::{diff, manifest};
 
-/// Prints the JSON Schema of manifests.
+/// Prints a JSON Schema.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn schema() -> miette::Result<Exit> {
-    let mut text =
-        serde_json::to_string_pretty(&manifest::json_schema()).expect("a schema is plain data");
+pub fn schema(of: SchemaOf) -> miette::Result<Exit> {
+    let schema = match of {
+        SchemaOf::Manifest => manifest::json_schema(),
+        SchemaOf::Diff => diff::json_schema(),
+    };
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is plain data");
     text.push('\n');
     print(&text)?;
     Ok(Exit::Success)
