@@ -205,7 +205,7 @@ fn write_fields(out: &mut String, fields: &[FieldChange], indent: &str, view: Vi
         let new = field.new.as_deref().map(visible);
         if words::is_block(field) {
             let _ = writeln!(out, "{indent}{name}{forces}");
-            let diff = text_diff::render(
+            let diff = text_diff::render_marked(
                 old.as_deref().unwrap_or_default(),
                 new.as_deref().unwrap_or_default(),
                 &format!("{indent}  "),

@@ -72,10 +72,20 @@ pub fn groups(old: &str, new: &str) -> Vec<Vec<Line>> {
         .collect()
 }
 
-/// The lines that differ, with two lines around them; `indent` stands before each. What differs
-/// within a line is emphasised, or underlined by signs where there is no colour.
+/// The lines that differ, with two lines around them; `indent` stands before each.
 #[must_use]
 pub fn render(old: &str, new: &str, indent: &str, palette: Palette) -> String {
+    lines(old, new, indent, palette, false)
+}
+
+/// As [`render`], and what differs within a line is emphasised, and underlined by signs: colour
+/// only repeats them.
+#[must_use]
+pub fn render_marked(old: &str, new: &str, indent: &str, palette: Palette) -> String {
+    lines(old, new, indent, palette, true)
+}
+
+fn lines(old: &str, new: &str, indent: &str, palette: Palette, marks: bool) -> String {
     let mut out = String::new();
     for (position, group) in groups(old, new).iter().enumerate() {
         if position > 0 {
@@ -84,52 +94,57 @@ pub fn render(old: &str, new: &str, indent: &str, palette: Palette) -> String {
             out.push('\n');
         }
         for line in group {
-            write_line(&mut out, line, indent, palette);
+            write_line(&mut out, line, indent, palette, marks && line.is_marked());
         }
     }
     out
 }
 
-fn write_line(out: &mut String, line: &Line, indent: &str, palette: Palette) {
-    let (sign, paint): (&str, fn(Palette, &str, bool) -> String) = match line.tag {
-        ChangeTag::Delete => ("-", |palette, text, marked| match marked {
-            true => palette.bad_mark(text),
-            false => palette.bad(text),
-        }),
-        ChangeTag::Insert => ("+", |palette, text, marked| match marked {
-            true => palette.good_mark(text),
-            false => palette.good(text),
-        }),
+fn write_line(out: &mut String, line: &Line, indent: &str, palette: Palette, marks: bool) {
+    let (sign, plain, mark): (&str, Paint, Paint) = match line.tag {
+        ChangeTag::Delete => ("-", Palette::bad, Palette::bad_mark),
+        ChangeTag::Insert => ("+", Palette::good, Palette::good_mark),
         ChangeTag::Equal => {
             out.push_str(format!("{indent}  {}", line.text()).trim_end());
             out.push('\n');
             return;
         }
     };
-    let is_marked = line.is_marked();
-    let mut text = paint(palette, &format!("{sign} "), false);
-    for (marked, part) in &line.parts {
-        text.push_str(&paint(palette, part, *marked && is_marked));
-    }
     out.push_str(indent);
+    if !marks {
+        let whole = format!("{sign} {}", line.text());
+        out.push_str(plain(palette, whole.trim_end()).as_str());
+        out.push('\n');
+        return;
+    }
+    let mut text = plain(palette, &format!("{sign} "));
+    for (marked, part) in &line.parts {
+        text.push_str(&if *marked {
+            mark(palette, part)
+        } else {
+            plain(palette, part)
+        });
+    }
     out.push_str(text.trim_end());
     out.push('\n');
-    if is_marked && !palette.is_coloured() {
-        let marks: String = line
-            .parts
-            .iter()
-            .flat_map(|(marked, part)| {
-                part.chars().map(move |c| match (c, marked) {
-                    ('\t', _) => '\t',
-                    (_, true) => '^',
-                    (_, false) => ' ',
-                })
+    let signs: String = line
+        .parts
+        .iter()
+        .flat_map(|(marked, part)| {
+            part.chars().map(move |c| match (c, marked) {
+                ('\t', _) => '\t',
+                (_, true) => '^',
+                (_, false) => ' ',
             })
-            .collect();
-        out.push_str(format!("{indent}  {marks}").trim_end());
-        out.push('\n');
-    }
+        })
+        .collect();
+    let signs = format!("  {}", signs.trim_end());
+    out.push_str(indent);
+    out.push_str(&palette.faint(&signs));
+    out.push('\n');
 }
+
+type Paint = fn(Palette, &str) -> String;
 
 #[cfg(test)]
 mod tests {
@@ -140,32 +155,29 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_shown_and_words_are_marked() {
-        insta::assert_snapshot!(render(OLD, NEW, "    ", Palette::PLAIN));
+        insta::assert_snapshot!(render_marked(OLD, NEW, "    ", Palette::PLAIN));
         let old = "pytest -x tests/unit\nsame\n";
         let new = "pytest -v tests/unit --tb=short\nsame\n";
-        insta::assert_snapshot!(render(old, new, "", Palette::PLAIN));
+        insta::assert_snapshot!(render_marked(old, new, "", Palette::PLAIN));
     }
 
     #[test]
-    fn colour_says_what_signs_say() {
-        let coloured = render(OLD, NEW, "", Palette::COLOURED);
-        let seen: String = anstream::adapter::strip_str(&coloured).to_string();
-        assert!(seen.contains("\n+ apt-get install -y git curl\n"), "{seen}");
-        assert!(!seen.contains('^'));
-        assert!(
-            coloured.contains("\u{1b}[1m") || coloured.contains("\u{1b}[7m"),
-            "{coloured:?}"
-        );
+    fn colour_only_repeats_what_signs_say() {
+        for show in [render, render_marked] {
+            let coloured = show(OLD, NEW, "", Palette::COLOURED);
+            let seen = anstream::adapter::strip_str(&coloured).to_string();
+            assert_eq!(seen, show(OLD, NEW, "", Palette::PLAIN));
+            assert_ne!(seen, coloured);
+        }
+        assert!(!render(OLD, NEW, "", Palette::PLAIN).contains('^'));
     }
 
     #[test]
     fn lines_that_differ_as_a_whole_bear_no_marks() {
-        let plain = render("one\n", "two\nthree\n", "", Palette::PLAIN);
+        let plain = render_marked("one\n", "two\nthree\n", "", Palette::PLAIN);
         assert!(!plain.contains('^'), "{plain}");
         let long = "x\n".repeat(MOST_MARKED);
-        assert_eq!(
-            render(&long, &format!("{long}y\n"), "", Palette::PLAIN),
-            "  x\n  x\n+ y\n"
-        );
+        let more = render_marked(&long, &format!("{long}y\n"), "", Palette::PLAIN);
+        assert_eq!(more, "  x\n  x\n+ y\n");
     }
 }
