@@ -163,7 +163,7 @@ fn instead(command: &str) -> String {
 fn prose(sentence: &str) -> String {
     let parts: Vec<&str> = sentence.split('`').collect();
     // Backticks that do not pair are somebody else's.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return text(sentence);
     }
     parts

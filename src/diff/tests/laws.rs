@@ -52,9 +52,9 @@ fn manifest(seed: [u8; 10]) -> String {
             "  {name}: {{ image: {}, size: {}, {} after_run: {}, volumes: [{}], run: [{{ name: t, command: {} }}] }}\n",
             pick(at, &["ubuntu-24-04-x64", "{ snapshot: top }", "{ snapshot: base }"]),
             pick(at, &["s-1vcpu-1gb", "s-2vcpu-4gb"]),
-            if seed[at] % 5 == 0 { "count: 3," } else { "" },
-            if seed[at] % 2 == 0 { "keep" } else { "destroy" },
-            if seed[at] % 3 == 0 { "{ volume: data, mount: /mnt/data }" } else { "" },
+            if seed[at].is_multiple_of(5) { "count: 3," } else { "" },
+            if seed[at].is_multiple_of(2) { "keep" } else { "destroy" },
+            if seed[at].is_multiple_of(3) { "{ volume: data, mount: /mnt/data }" } else { "" },
             pick(at, &["one", "two"]),
         ));
     }
