@@ -21,6 +21,7 @@
 //! | [`plan`] | desired, live, now | changes with reasons, steps with edges, cost; or refusals |
 //! | [`cloud`] | one call per intent | live values; safe under lost answers, races and limits |
 //! | [`guest`] | an address, a key, a pinned host key | output, exit codes, files |
+//! | [`diff`] | two manifests, what their recipes copy | what the step from one to the other would do |
 //! | [`execute`] | a plan | events, and what stands in the end |
 //! | [`report`] | plans and events | text, JSON, JUnit |
 //! | [`cli`] | words | one exit code |
@@ -40,7 +41,7 @@
 //!
 //! # Invariants
 //!
-//! - [`manifest`], [`desired`], [`live`] and [`plan`] have no I/O, no clock, no randomness and no
+//! - [`manifest`], [`desired`], [`live`], [`plan`] and [`diff`] have no I/O, no clock, no randomness and no
 //!   async: these come in as arguments. The same inputs give the same plan, byte for byte.
 //! - A plan is executed exactly as it was made; what only execution can know is a typed reference to
 //!   the step that will know it.
@@ -54,6 +55,7 @@ pub mod address;
 pub mod cli;
 pub mod cloud;
 pub mod desired;
+pub mod diff;
 pub mod digest;
 pub mod execute;
 pub mod guest;

@@ -151,7 +151,9 @@ pub enum Command {
     Destroy(Destroy),
     /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
     Sweep(Sweep),
-    /// Print the JSON Schema of manifests, or of what is written as JSON.
+    /// Show what a change of the manifest means, between files or git revisions; no network.
+    Diff(Diff),
+    /// Print the JSON Schema of manifests, or of what commands write as JSON.
     Schema {
         /// Of what.
         #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
@@ -183,6 +185,8 @@ pub enum SchemaOf {
     Manifest,
     /// What `plan --format json` prints and `plan --out` writes.
     Plan,
+    /// What `diff --format json` writes.
+    Diff,
 }
 
 /// Options of `init`.
@@ -269,6 +273,45 @@ pub enum PlanFormat {
     /// For people.
     Text,
     /// One JSON document: see `dewpoint schema plan`.
+    Json,
+    /// GitHub-flavoured Markdown, for a comment on a pull request.
+    Markdown,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A file that is there is a file, anything else a git revision; with `-- PATH` both are revisions.
+`dewpoint diff main` compares the manifest of a branch with the working tree, `main..HEAD` two
+revisions, `main...HEAD` what HEAD has changed since it left main, `main:a.yaml HEAD:b.yaml` two
+files of theirs, and `/dev/null dewpoint.yaml` shows all that a manifest makes.")]
+pub struct Diff {
+    /// The manifest before: a file, a git revision, REV:PATH, or both sides as REV..REV.
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The manifest after [default: the one in the working tree].
+    #[arg(value_name = "NEW")]
+    pub new: Option<String>,
+    /// The manifest's path in revisions [default: that of -f].
+    #[arg(last = true, value_name = "PATH")]
+    pub path: Option<Utf8PathBuf>,
+    /// How the difference is written.
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
+    pub format: DiffFormat,
+    /// Exit with 2 when the manifests differ.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Folder that paths in both files are relative to, in place of each one's own.
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<Utf8PathBuf>,
+}
+
+/// How a difference is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
     Json,
     /// GitHub-flavoured Markdown, for a comment on a pull request.
     Markdown,

@@ -125,7 +125,7 @@ impl Context {
     /// # Errors
     /// When it is not there, cannot be read, or has problems: all of them at once.
     pub fn load(&self) -> miette::Result<Loaded> {
-        let (name, base, bytes) = self.read()?;
+        let (name, base, bytes) = read(&self.global.file)?;
         let values = variables::collect(&self.global)?;
         let (environment, given): (Vec<_>, Vec<_>) = values
             .into_iter()
@@ -140,6 +140,7 @@ impl Context {
             ambient: plain(environment),
             variables: plain(given),
             environment: self.global.environment.clone(),
+            keeps_unset: false,
         };
         let manifest = manifest::load(&name, &bytes, &inputs)?;
         let variables = manifest::given(&manifest, &inputs);
@@ -151,57 +152,60 @@ impl Context {
             variables,
         })
     }
+}
 
-    fn read(&self) -> Result<(String, Utf8PathBuf, Vec<u8>), CliError> {
-        let here = || {
-            std::env::current_dir()
-                .and_then(|folder| {
-                    Utf8PathBuf::from_path_buf(folder).map_err(|odd| {
-                        std::io::Error::other(format!("{} is not UTF-8", odd.display()))
-                    })
-                })
-                .map_err(|cause| CliError::Read {
-                    path: "the current folder".to_owned(),
-                    cause,
-                })
-        };
-        // One byte more than the manifest's own limit: enough to see that it is exceeded.
-        let limit = manifest::MOST_BYTES as u64 + 1;
-        let mut bytes = Vec::new();
-        let path = &self.global.file;
-        if path == "-" {
-            std::io::stdin()
-                .lock()
-                .take(limit)
-                .read_to_end(&mut bytes)
-                .map_err(|cause| CliError::Read {
-                    path: "standard input".to_owned(),
-                    cause,
-                })?;
-            return Ok(("<standard input>".to_owned(), here()?, bytes));
-        }
-        let read =
-            std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => {}
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                return Err(CliError::NoManifest { path: path.clone() });
-            }
-            Err(cause) => {
-                return Err(CliError::Read {
-                    path: path.to_string(),
-                    cause,
-                });
-            }
-        }
-        let whole = if path.is_absolute() {
-            path.clone()
-        } else {
-            here()?.join(path)
-        };
-        let base = whole
-            .parent()
-            .map_or_else(|| "/".into(), Utf8Path::to_owned);
-        Ok((path.to_string(), base, bytes))
+/// Reads a manifest: what it is called, the folder that paths in it are relative to, its bytes.
+///
+/// # Errors
+/// When it is not there or cannot be read.
+pub(super) fn read(path: &Utf8Path) -> Result<(String, Utf8PathBuf, Vec<u8>), CliError> {
+    let here = || {
+        std::env::current_dir()
+            .and_then(|folder| {
+                Utf8PathBuf::from_path_buf(folder)
+                    .map_err(|odd| std::io::Error::other(format!("{} is not UTF-8", odd.display())))
+            })
+            .map_err(|cause| CliError::Read {
+                path: "the current folder".to_owned(),
+                cause,
+            })
+    };
+    // One byte more than the manifest's own limit: enough to see that it is exceeded.
+    let limit = manifest::MOST_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == "-" {
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|cause| CliError::Read {
+                path: "standard input".to_owned(),
+                cause,
+            })?;
+        return Ok(("<standard input>".to_owned(), here()?, bytes));
     }
+    let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {}
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            return Err(CliError::NoManifest {
+                path: path.to_owned(),
+            });
+        }
+        Err(cause) => {
+            return Err(CliError::Read {
+                path: path.to_string(),
+                cause,
+            });
+        }
+    }
+    let whole = if path.is_absolute() {
+        path.to_owned()
+    } else {
+        here()?.join(path)
+    };
+    let base = whole
+        .parent()
+        .map_or_else(|| "/".into(), Utf8Path::to_owned);
+    Ok((path.to_string(), base, bytes))
 }

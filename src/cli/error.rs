@@ -131,6 +131,93 @@ pub enum CliError {
         missing: String,
     },
 
+    /// git cannot be run.
+    #[error("git cannot be run, and revisions are compared with it")]
+    #[diagnostic(
+        code(dewpoint::cli::no_git),
+        help("install git, or compare two files: `dewpoint diff OLD.yaml NEW.yaml`")
+    )]
+    NoGit {
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
+    /// git has failed.
+    #[error("git failed while {doing}: {said}")]
+    #[diagnostic(
+        code(dewpoint::cli::git),
+        help("objects that a shallow or partial clone lacks must be fetched first")
+    )]
+    Git {
+        /// What it was asked for.
+        doing: &'static str,
+        /// What it said.
+        said: String,
+    },
+
+    /// Neither a file nor a revision.
+    #[error("`{given}` is neither a file nor a git revision")]
+    #[diagnostic(code(dewpoint::cli::no_revision), help("{hint}"))]
+    NoRevision {
+        /// What was given.
+        given: String,
+        /// What can be given.
+        hint: String,
+    },
+
+    /// Both a file and a revision.
+    #[error("`{given}` is both a file and a git revision")]
+    #[diagnostic(
+        code(dewpoint::cli::ambiguous),
+        help(
+            "write `./{given}` for the file; for the revision, put the manifest's path behind it: `-- {path}`"
+        )
+    )]
+    Ambiguous {
+        /// What was given.
+        given: String,
+        /// The manifest's path.
+        path: Utf8PathBuf,
+    },
+
+    /// Two revisions without a common ancestor.
+    #[error("{one} and {other} have no commit in common")]
+    #[diagnostic(
+        code(dewpoint::cli::no_merge_base),
+        help("fetch more of their history, or compare them as they are: `{one}..{other}`")
+    )]
+    NoMergeBase {
+        /// One of them.
+        one: String,
+        /// The other.
+        other: String,
+    },
+
+    /// A manifest that no revision can have.
+    #[error("{path} does not lie in the repository's working tree")]
+    #[diagnostic(
+        code(dewpoint::cli::outside_repository),
+        help("name a path in it: `-- path/to/dewpoint.yaml`")
+    )]
+    OutsideRepository {
+        /// Which one.
+        path: Utf8PathBuf,
+    },
+
+    /// The new side of a difference has no manifest.
+    #[error("there is no manifest at {place}, so there is nothing to compare with")]
+    #[diagnostic(
+        code(dewpoint::cli::no_new_manifest),
+        help(
+            "check the path; deleting a manifest changes nothing on DigitalOcean: `dewpoint destroy` does, while the manifest is there"
+        )
+    )]
+    NoNewManifest {
+        /// Where it was looked for.
+        place: String,
+    },
+
     /// Nobody to ask.
     #[error("the plan needs approval, and there is no terminal to ask on; nothing was changed")]
     #[diagnostic(

@@ -19,6 +19,8 @@ pub mod plan_file;
 pub mod planning;
 pub mod prices;
 mod problem;
+mod revisions;
+mod sides;
 pub mod terminal;
 pub mod variables;
 mod waiting;
@@ -80,6 +82,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
     match command {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
+        Command::Diff(options) => commands::diff::run(context, options),
         Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
         Command::Man { command } => commands::texts::man(command),

@@ -25,15 +25,47 @@ const IS_FOLDER: i32 = 8;
 /// # Errors
 /// When something cannot be read, has a name that is not UTF-8, or is neither file nor folder.
 pub fn copy_digest(path: &Utf8Path) -> Result<Digest, GuestError> {
+    Ok(copied(path)?.digest())
+}
+
+/// What a recipe copies, wherever it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Copied {
+    /// A file on its own.
+    File(Entry),
+    /// A folder: all below it, by path relative to it; each folder stands for itself.
+    Folder(BTreeMap<String, Entry>),
+}
+
+impl Copied {
+    /// The digest that stands for it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::File(entry) => file_digest(entry.clone()),
+            Self::Folder(entries) => digest("folder", entries),
+        }
+    }
+
+    /// Whether something of that path in a folder is never copied.
+    #[must_use]
+    pub fn leaves_out(path: &str) -> bool {
+        path.split('/').any(|part| tree::NEVER.contains(&part))
+    }
+}
+
+/// Reads what a recipe would copy; see [`copy_digest`] for what counts of it.
+///
+/// # Errors
+/// As [`copy_digest`].
+pub fn copied(path: &Utf8Path) -> Result<Copied, GuestError> {
     let path = real(path)?;
     if path.is_dir() {
-        return Ok(digest(
-            "folder",
-            &Tree::read(&path, Choice::AllButOurs)?.entries,
-        ));
+        let tree = Tree::read(&path, Choice::AllButOurs)?;
+        return Ok(Copied::Folder(tree.entries));
     }
     match tree::look(&path)? {
-        Found::Entry(entry) => Ok(file_digest(entry)),
+        Found::Entry(entry) => Ok(Copied::File(entry)),
         Found::Special => Err(GuestError::SourceKind { path }),
         Found::Nothing => Err(gone(&path)),
     }

@@ -45,7 +45,7 @@ mod unpack;
 pub use background::{Began, Look, Probe, Standing, Start, Watch, write_inventory};
 pub use collect::{CollectReport, collect};
 pub use connect::{Session, Target};
-pub use copy::{copy_digest, copy_to};
+pub use copy::{Copied, copied, copy_digest, copy_to};
 pub use error::GuestError;
 pub use git::{GitCommit, resolve_git, sync_git};
 pub use git_address::without_credentials;
@@ -58,3 +58,4 @@ pub use setup::{
 };
 pub use shell::quote;
 pub use sync::{SourceFiles, SyncReport, sync_path, sync_path_as};
+pub use tree::Entry;

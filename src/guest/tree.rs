@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::GuestError;
 
 /// Never carried: the repository's own folder, and ours with its keys.
-const NEVER: [&str; 2] = [".git", ".dewpoint"];
+pub(super) const NEVER: [&str; 2] = [".git", ".dewpoint"];
 
 /// Which files of a folder count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +29,21 @@ pub(super) enum Choice {
 /// One thing in a folder. Of its mode only whether it can be executed counts: the rest is the
 /// umask of whoever made it, and differs between machines that hold the same files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry {
+pub enum Entry {
+    /// A folder.
     Folder,
+    /// A file.
     File {
+        /// Whether its owner may execute it.
         executable: bool,
+        /// Its size in bytes.
         size: u64,
+        /// The digest of its contents.
         sha256: [u8; 32],
     },
+    /// A symbolic link.
     Link {
+        /// Where it leads.
         target: String,
     },
 }

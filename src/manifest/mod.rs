@@ -60,6 +60,9 @@ pub struct Inputs {
     pub ambient: Vec<(String, String)>,
     /// The environment to use in place of the manifest's own.
     pub environment: Option<String>,
+    /// Whether a variable without a value stays as it is written, `${var.NAME}`: for reading a
+    /// manifest, never for realising it.
+    pub keeps_unset: bool,
 }
 
 /// Reads a manifest: variables are put in, everything is checked that needs no I/O.

@@ -73,6 +73,7 @@ pub(super) fn given(manifest: &Manifest, inputs: &Inputs) -> BTreeMap<String, St
 /// The variables a manifest declares, with their values as far as they have one.
 pub(super) struct Variables {
     values: BTreeMap<String, Option<String>>,
+    keeps_unset: bool,
 }
 
 impl Variables {
@@ -117,7 +118,10 @@ impl Variables {
             .of_given();
             report.nowhere(problem);
         }
-        Self { values }
+        Self {
+            values,
+            keeps_unset: inputs.keeps_unset,
+        }
     }
 
     /// Puts the values into every string outside `variables`.
@@ -232,6 +236,10 @@ impl Variables {
                     match self.values.get(name) {
                         Some(Some(value)) => {
                             expanded.text.push_str(value);
+                            None
+                        }
+                        Some(None) if self.keeps_unset => {
+                            expanded.text.push_str(whole);
                             None
                         }
                         Some(None) => Some(

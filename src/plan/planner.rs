@@ -27,6 +27,17 @@ pub(super) fn plan(
     options: &Options,
     now: i64,
 ) -> Result<Plan, Refusals> {
+    let (draft, up, kept) = draw(desired, live, options, now);
+    draft.finish(streamed(desired), &up, &kept)
+}
+
+/// Draws a plan to its end, whatever is refused.
+pub(super) fn draw<'a>(
+    desired: &'a Desired,
+    live: &'a Live,
+    options: &Options,
+    now: i64,
+) -> (Draft<'a>, Up<'a>, Kept) {
     let goal = if options.goal == Goal::Test {
         Goal::Test
     } else {
@@ -203,7 +214,7 @@ pub(super) fn plan(
     // What only apply used to find out.
     preflight::check(desired, &planned, &up, &mut draft);
     protect::check(&desired.scope.protect, &options.unprotect, &mut draft);
-    draft.finish(streamed(desired), &up, &kept)
+    (draft, up, kept)
 }
 
 /// Ids of throw-away copies of volumes that a droplet has and keeps.

@@ -210,6 +210,17 @@ impl Part {
         }
     }
 
+    /// A list that stands out, of a kind that GitHub knows: `CAUTION`, `WARNING`, `NOTE`.
+    #[must_use]
+    pub fn alert(rank: Rank, kind: &str, title: &str, items: &[String]) -> Self {
+        Self {
+            rank,
+            head: format!("> [!{kind}]\n> **{}**\n>\n", text(title)),
+            lines: items.iter().map(|item| format!("> - {item}")).collect(),
+            tail: "\n".to_owned(),
+        }
+    }
+
     /// A block of code in a language, such as `diff`.
     #[must_use]
     pub fn block(rank: Rank, language: &str, code: &str) -> Self {

@@ -7,6 +7,9 @@
 //! without colour; colour only repeats what signs and words say.
 
 pub mod explain;
+pub mod diff_markdown;
+pub mod diff_text;
+mod diff_words;
 pub mod fold;
 pub mod graph;
 mod groups;
@@ -27,6 +30,8 @@ pub mod sweep_text;
 pub(crate) mod tests;
 pub mod text_diff;
 
+#[cfg(test)]
+pub(crate) use diff_words::title as diff_words_title;
 pub use json_lines::JsonLines;
 pub use junit::JUnit;
 pub use lines::Lines;

@@ -48,6 +48,20 @@ impl Palette {
         self.paint(Style::new().fg_color(Some(AnsiColor::Red.into())), text)
     }
 
+    /// What comes, within a line of which more stays.
+    #[must_use]
+    pub fn good_mark(self, text: &str) -> String {
+        let style = Style::new().fg_color(Some(AnsiColor::Green.into()));
+        self.paint(style.bold().underline(), text)
+    }
+
+    /// What goes, within a line of which more stays.
+    #[must_use]
+    pub fn bad_mark(self, text: &str) -> String {
+        let style = Style::new().fg_color(Some(AnsiColor::Red.into()));
+        self.paint(style.bold().underline(), text)
+    }
+
     /// Something changes, or wants attention.
     #[must_use]
     pub fn changed(self, text: &str) -> String {

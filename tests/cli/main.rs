@@ -6,6 +6,7 @@ mod after_run;
 mod apply;
 mod client_server;
 mod clone;
+mod diff;
 mod examples;
 mod failures;
 mod faults;

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod graph;
 pub mod apply_file;
+pub mod diff;
 pub mod init;
 pub mod local;
 pub mod plan;
