@@ -14,6 +14,7 @@ mod fleet;
 mod held_volume;
 mod interrupt;
 mod local_cloud;
+mod populate;
 mod quickstart;
 mod run;
 mod secrets;

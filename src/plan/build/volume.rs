@@ -22,9 +22,15 @@ impl<'a> Draft<'a> {
             add,
             remove,
             fields,
+            populate,
         } = verdict;
+        if let Some(wanted) = &volume.populate
+            && !goes_with(self.empties(), volume.scope)
+        {
+            self.borne.insert(wanted.tag.clone());
+        }
         let renamed = !remove.is_empty() || add.iter().any(|tag| ownership::is_name_tag(tag));
-        let goes = self.empties() && volume.scope == Scope::Environment;
+        let goes = goes_with(self.empties(), volume.scope);
         if !goes {
             self.borne.extend(volume.tags.iter().cloned());
         } else {
@@ -59,14 +65,16 @@ impl<'a> Draft<'a> {
                     reference: VolumeRef::Created { step },
                     made: Some(step),
                     grows: false,
+                    populate: populate.map(|(populate, _)| populate),
                 },
             );
             if !goes {
-                let fields = vec![
+                let mut fields = vec![
                     made("size", size.to_string()),
                     made("filesystem", volume::word(volume.filesystem)),
                     made("price", format!("{}/month", cost::volume_monthly(size))),
                 ];
+                fields.extend(volume.populate.iter().flat_map(volume::populated));
                 self.change(
                     address,
                     &volume.name,
@@ -125,6 +133,7 @@ impl<'a> Draft<'a> {
                 },
                 made: resize,
                 grows: resize.is_some(),
+                populate: populate.map(|(populate, _)| populate),
             },
         );
         let (action, reasons) = if goes {
@@ -149,6 +158,8 @@ impl<'a> Draft<'a> {
                 live.name
             );
             (Action::Update, because(Cause::Manifest, text))
+        } else if let Some((_, why)) = populate {
+            (Action::Update, because(Cause::Manifest, why))
         } else if grow.is_some() {
             (
                 Action::Update,
@@ -238,6 +249,11 @@ impl<'a> Draft<'a> {
             fields,
         );
     }
+}
+
+/// Whether a volume goes when a plan empties the environment.
+fn goes_with(empties: bool, scope: Scope) -> bool {
+    empties && scope == Scope::Environment
 }
 
 fn name_of(address: &Address) -> &str {

@@ -1,8 +1,9 @@
 //! Volumes: they grow and are tagged in place. They never shrink, move or change their file
 //! system: what they hold would be lost.
 
-use super::in_place;
-use crate::desired::{Desired, Volume, volume_spec_tag};
+use super::{in_place, made};
+use crate::desired::spec::ProvisionStep;
+use crate::desired::{Desired, Populate, Volume, volume_spec_tag};
 use crate::live::ownership::{self, Owner};
 use crate::live::{Live, LiveVolume};
 use crate::manifest::schema::{Filesystem, Scope};
@@ -25,6 +26,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub remove: Vec<String>,
     /// What differs.
     pub fields: Vec<FieldChange>,
+    /// What fills it, unless it is filled, and why.
+    pub populate: Option<(&'a Populate, &'static str)>,
 }
 
 /// Volumes by name, each name with its volumes in all regions.
@@ -57,6 +60,7 @@ pub(in crate::plan) fn compare<'a>(
         filesystem,
         scope,
         tags,
+        populate,
     } = volume;
     let create = Verdict {
         volume,
@@ -65,6 +69,7 @@ pub(in crate::plan) fn compare<'a>(
         add: Vec::new(),
         remove: Vec::new(),
         fields: Vec::new(),
+        populate: populate.as_ref().map(|populate| (populate, "it is new")),
     };
     let region = &desired.scope.region;
     let Some(size) = size else {
@@ -182,6 +187,24 @@ pub(in crate::plan) fn compare<'a>(
         let list = |tags: &[String]| (!tags.is_empty()).then(|| tags.join(", "));
         fields.push(in_place("tags", list(&remove), list(&add)));
     }
+    let populate = populate.as_ref().and_then(|populate| {
+        let why = if live_tags
+            .iter()
+            .any(|tag| ownership::is_populating_tag(tag))
+        {
+            "an earlier run that filled it anew broke off"
+        } else if live_tags.contains(&populate.tag) {
+            return None;
+        } else if live_tags.iter().any(|tag| ownership::is_populated_tag(tag)) {
+            "its `populate` changed, or what that is made from"
+        } else {
+            "its `populate` has not succeeded yet"
+        };
+        Some((populate, why))
+    });
+    if let Some((populate, _)) = populate {
+        fields.extend(populated(populate));
+    }
     Verdict {
         volume,
         live: Some(live),
@@ -189,7 +212,19 @@ pub(in crate::plan) fn compare<'a>(
         add,
         remove,
         fields,
+        populate,
     }
+}
+
+/// What fills a volume, for a plan.
+pub(in crate::plan) fn populated(populate: &Populate) -> Vec<FieldChange> {
+    let mut fields = vec![made("populate", format!("on a {}", populate.size))];
+    for step in &populate.steps {
+        if let ProvisionStep::Run { name, script, .. } = step {
+            fields.push(made(&format!("populate {name}"), script));
+        }
+    }
+    fields
 }
 
 /// Someone's own volume: it must be there, and nothing of it is compared.
@@ -233,6 +268,7 @@ fn compare_existing<'a>(
         add: Vec::new(),
         remove: Vec::new(),
         fields: Vec::new(),
+        populate: None,
     }
 }
 

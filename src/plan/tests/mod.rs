@@ -4,6 +4,7 @@ mod clones;
 mod golden;
 mod laws;
 mod needs;
+mod populate;
 mod refusals;
 mod renames;
 mod turns;
