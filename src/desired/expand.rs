@@ -93,7 +93,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
 
 pub(super) fn desired(manifest: &Manifest, inputs: &Inputs) -> Result<Desired, DesiredError> {
     let snapshots = snapshots::snapshots(manifest, inputs)?;
-    let volumes = volumes::volumes(manifest)?;
+    let volumes = volumes::volumes(manifest, &snapshots)?;
     let droplets = droplets(manifest, inputs)?;
     let desired = Desired {
         scope: scope(manifest),

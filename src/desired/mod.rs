@@ -167,7 +167,31 @@ pub struct Volume {
     pub scope: schema::Scope,
     /// Its tags, sorted.
     pub tags: Vec<String>,
+    /// What fills it.
+    pub populate: Option<Populate>,
 }
+
+/// What fills a volume, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Populate {
+    /// The tag of a volume that was filled by it.
+    pub tag: String,
+    /// The tag of a volume that is being filled anew by it.
+    pub marks: String,
+    /// What the droplet that fills it is made from.
+    pub image: Image,
+    /// Size of that droplet.
+    pub size: String,
+    /// What is done there, in order, with the volume at [`POPULATE_AT`].
+    pub steps: Vec<ProvisionStep>,
+    /// Name of that droplet.
+    pub droplet: String,
+    /// Its tags but for its expiry, sorted.
+    pub droplet_tags: Vec<String>,
+}
+
+/// Where a volume is mounted while it is filled.
+pub const POPULATE_AT: &str = "/mnt/volume";
 
 impl Desired {
     /// Slugs of all public images that snapshots and droplets are made from.
@@ -175,6 +199,8 @@ impl Desired {
     pub fn public_images(&self) -> BTreeSet<String> {
         let snapshots = self.snapshots.iter().map(|snapshot| &snapshot.from);
         let droplets = self.droplets.iter().map(|droplet| &droplet.image);
+        let populates = self.volumes.iter().filter_map(|v| v.populate.as_ref());
+        let droplets = droplets.chain(populates.map(|populate| &populate.image));
         let slug = |image: &Image| match image {
             Image::Slug(slug) => Some(slug.clone()),
             Image::Id(_) | Image::Snapshot(_) => None,

@@ -5,6 +5,8 @@
 use crate::address::{Address, Instance};
 use crate::digest::Digest;
 
+/// What a builder's own part of its name begins with when it fills a volume.
+const OF_VOLUME: &str = "volume.";
 /// The longest host name.
 pub const DROPLET_MAX: usize = 63;
 /// The longest name of a volume.
@@ -44,6 +46,22 @@ pub fn builder(project: &str, environment: &str, snapshot: &str) -> String {
         "{project}-{environment}-builder.{}",
         host_part(snapshot)
     ))
+}
+
+/// The name of the droplet that fills a volume: a builder too.
+#[must_use]
+pub fn populator(project: &str, environment: &str, volume: &str) -> String {
+    builder(project, environment, &format!("{OF_VOLUME}{volume}"))
+}
+
+/// Whether the name of a droplet is that of what builds a snapshot or fills a volume.
+#[must_use]
+pub fn is_builder_of(project: &str, environment: &str, address: &Address, droplet: &str) -> bool {
+    match address {
+        Address::Snapshot(name) => droplet == builder(project, environment, name),
+        Address::Volume(name) => droplet == populator(project, environment, name),
+        Address::SshKey | Address::Firewall | Address::Droplet { .. } => false,
+    }
 }
 
 /// The name of a volume that the project owns.
@@ -114,7 +132,10 @@ pub fn address_of_stray(project: &str, environment: &str, droplet: &str) -> Addr
         .filter(|rest| !rest.is_empty())
         .unwrap_or(droplet);
     match rest.strip_prefix("builder.") {
-        Some(snapshot) if !snapshot.is_empty() => Address::Snapshot(snapshot.to_owned()),
+        Some(built) if !built.is_empty() => match built.strip_prefix(OF_VOLUME) {
+            Some(volume) => Address::Volume(volume.to_owned()),
+            None => Address::Snapshot(built.to_owned()),
+        },
         _ => Address::droplet(rest),
     }
 }

@@ -62,15 +62,7 @@ fn snapshot(
         .enumerate()
         .map(|(position, step)| provision_step(inputs, &address, position + 1, step))
         .collect::<Result<Vec<_>, _>>()?;
-    let base = match &from {
-        Image::Slug(slug) => recipe::Base::Slug(slug),
-        Image::Id(id) => recipe::Base::Id(*id),
-        Image::Snapshot(parent) => {
-            let parent = done.iter().find(|done| done.name == *parent);
-            recipe::Base::Snapshot(&parent.expect("parents are done first").digest)
-        }
-    };
-    let digest = recipe::digest(base, &provision);
+    let digest = recipe::digest(base(&from, done), &provision);
     let mut builder_tags = environment_tags(manifest);
     // The environment's name keeps the tag from being shared, so that it can be removed after.
     builder_tags.push(spec_tag(manifest, &("builder", digest.as_str())));
@@ -93,6 +85,18 @@ fn snapshot(
         builder_tags: sorted(builder_tags),
         address,
     })
+}
+
+/// What a droplet is made from, as far as a recipe goes.
+pub(super) fn base<'a>(from: &'a Image, done: &'a [Snapshot]) -> recipe::Base<'a> {
+    match from {
+        Image::Slug(slug) => recipe::Base::Slug(slug),
+        Image::Id(id) => recipe::Base::Id(*id),
+        Image::Snapshot(parent) => {
+            let parent = done.iter().find(|done| done.name == *parent);
+            recipe::Base::Snapshot(&parent.expect("parents are done first").digest)
+        }
+    }
 }
 
 fn provision_step(
@@ -129,7 +133,7 @@ fn provision_step(
 }
 
 /// What a script without a name is called: the beginning of its first line.
-fn first_words(script: &str) -> String {
+pub(super) fn first_words(script: &str) -> String {
     let line = script
         .lines()
         .map(str::trim)

@@ -2,13 +2,16 @@
 
 use serde::Serialize;
 
-use super::expand::{environment_tags, project_tags, sorted, volume_name};
-use super::{DesiredError, Volume};
+use super::expand::{environment_tags, image, project_tags, sorted, spec_tag, volume_name};
+use super::snapshots::{base, first_words};
+use super::spec::ProvisionStep;
+use super::{DesiredError, Populate, Snapshot, Volume, names, recipe};
 use crate::address::Address;
 use crate::digest::Digest;
 use crate::live::ownership;
 use crate::manifest::Manifest;
 use crate::manifest::schema;
+use crate::units::Seconds;
 
 /// The part of a volume that cannot be read back. The project's name keeps the tag from being
 /// shared with others, so that it can be removed with the volume.
@@ -27,7 +30,52 @@ pub(crate) fn volume_spec_tag(owner_tag: &str, filesystem: schema::Filesystem) -
     ownership::spec_tag(digest.short())
 }
 
-pub(super) fn volumes(manifest: &Manifest) -> Result<Vec<Volume>, DesiredError> {
+/// How long a step that fills a volume may take when the manifest does not say.
+const POPULATE_TIMEOUT: Seconds = Seconds(60 * 60);
+
+/// What fills a volume; `owner` is the tag of whose it is.
+fn populate(
+    manifest: &Manifest,
+    name: &str,
+    populate: &schema::Populate,
+    owner: &str,
+    snapshots: &[Snapshot],
+) -> Result<Populate, DesiredError> {
+    let address = Address::Volume(name.to_owned());
+    let image = image(manifest, &address, &populate.image)?;
+    let steps: Vec<ProvisionStep> = populate
+        .run
+        .iter()
+        .map(|step| ProvisionStep::Run {
+            name: step
+                .name
+                .clone()
+                .unwrap_or_else(|| first_words(&step.command)),
+            script: step.command.clone(),
+            env: Vec::new(),
+            timeout: step.timeout.unwrap_or(POPULATE_TIMEOUT),
+        })
+        .collect();
+    let recipe = recipe::digest(base(&image, snapshots), &steps);
+    // The owner's name keeps the tag from being shared, so that it can be removed with the volume.
+    let digest = Digest::of(&(owner, recipe.as_str()));
+    let mut droplet_tags = environment_tags(manifest);
+    droplet_tags.push(spec_tag(manifest, &("populate", recipe.as_str())));
+    Ok(Populate {
+        tag: ownership::populated_tag(digest.short()),
+        marks: ownership::populating_tag(digest.short()),
+        image,
+        size: populate.size.clone(),
+        steps,
+        droplet: names::populator(&manifest.project, &manifest.environment, name),
+        droplet_tags: sorted(droplet_tags),
+    })
+}
+
+pub(super) fn volumes(
+    manifest: &Manifest,
+    snapshots: &[Snapshot],
+) -> Result<Vec<Volume>, DesiredError> {
     let mut volumes = Vec::new();
     for (name, volume) in &manifest.volumes {
         let address = Address::Volume(name.clone());
@@ -40,6 +88,7 @@ pub(super) fn volumes(manifest: &Manifest) -> Result<Vec<Volume>, DesiredError> 
                 filesystem: volume.filesystem,
                 scope: schema::Scope::Project,
                 tags: Vec::new(),
+                populate: None,
             });
             continue;
         }
@@ -64,6 +113,11 @@ pub(super) fn volumes(manifest: &Manifest) -> Result<Vec<Volume>, DesiredError> 
             filesystem: volume.filesystem,
             scope: volume.scope,
             tags: sorted(tags),
+            populate: volume
+                .populate
+                .as_ref()
+                .map(|wanted| populate(manifest, name, wanted, &owner, snapshots))
+                .transpose()?,
         });
     }
     volumes.sort_by(|a, b| a.address.cmp(&b.address));

@@ -146,6 +146,7 @@ pub(super) const fn may_be_dropped(kind: &StepKind) -> bool {
         | StepKind::CreateVolume { .. }
         | StepKind::DeleteVolume { .. }
         | StepKind::CloneVolume { .. }
+        | StepKind::TagVolume { .. }
         | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::UpdateTags { .. }
         | StepKind::CreateDroplets { .. }

@@ -36,6 +36,7 @@ impl Limit {
             | StepKind::DeleteVolume { .. }
             | StepKind::SnapshotVolume { .. }
             | StepKind::CloneVolume { .. }
+            | StepKind::TagVolume { .. }
             | StepKind::DeleteVolumeSnapshot { .. }
             | StepKind::UpdateTags { .. }
             | StepKind::CreateDroplets { .. }

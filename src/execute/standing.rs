@@ -104,14 +104,18 @@ impl Standing {
             let sort = match &change.address {
                 Address::SshKey => Sort::SshKey,
                 Address::Firewall => Sort::Firewall,
-                Address::Volume(_) => Sort::Volume,
-                // A builder that an earlier run left bears its snapshot's address.
-                Address::Snapshot(snapshot)
-                    if change.name
-                        == names::builder(&plan.project, &plan.environment, snapshot) =>
+                // A builder that an earlier run left bears the address of what it builds.
+                address
+                    if names::is_builder_of(
+                        &plan.project,
+                        &plan.environment,
+                        address,
+                        &change.name,
+                    ) =>
                 {
                     Sort::Droplet
                 }
+                Address::Volume(_) => Sort::Volume,
                 Address::Snapshot(_) => Sort::Snapshot,
                 Address::Droplet { .. } => Sort::Droplet,
             };
@@ -205,6 +209,7 @@ impl Standing {
             | StepKind::Transfer { .. }
             | StepKind::DeleteVolume { .. }
             | StepKind::SnapshotVolume { .. }
+            | StepKind::TagVolume { .. }
             | StepKind::DeleteVolumeSnapshot { .. }
             | StepKind::DeleteFirewall { .. }
             | StepKind::DeleteSshKey { .. }

@@ -7,6 +7,10 @@ pub const TAG: &str = "dewpoint";
 const NAME: &str = "dewpoint-name:";
 /// What tags begin with that say what a throw-away copy of a volume is a copy of.
 const CLONE: &str = "dewpoint-clone:";
+/// What tags begin with that say by which `populate` a volume was filled.
+const POPULATED: &str = "dewpoint-populated:";
+/// What tags begin with that say that a volume is being filled anew.
+const POPULATING: &str = "dewpoint-populating:";
 /// What tags begin with that a volume shares with the snapshot of what it holds.
 const SNAP: &str = "dewpoint-snap:";
 
@@ -78,6 +82,31 @@ pub fn clone_tag(project: &str, environment: &str, volume: &str) -> String {
 #[must_use]
 pub fn is_clone(tags: &[String]) -> bool {
     tags.iter().any(|tag| tag.starts_with(CLONE))
+}
+
+/// Tag of a volume that was filled; the digest is that of what filled it.
+#[must_use]
+pub fn populated_tag(digest12: &str) -> String {
+    format!("{POPULATED}{digest12}")
+}
+
+/// Tag of a volume that was filled before and is being filled anew: until that is done nobody knows
+/// what it holds.
+#[must_use]
+pub fn populating_tag(digest12: &str) -> String {
+    format!("{POPULATING}{digest12}")
+}
+
+/// Whether a tag says that a volume was filled.
+#[must_use]
+pub fn is_populated_tag(tag: &str) -> bool {
+    tag.starts_with(POPULATED)
+}
+
+/// Whether a tag says that a volume is being filled anew.
+#[must_use]
+pub fn is_populating_tag(tag: &str) -> bool {
+    tag.starts_with(POPULATING)
 }
 
 /// Tag of a snapshot of a volume. The volume bears it too, until it is attached to be written to: as
@@ -189,9 +218,16 @@ pub fn is_environment_tag(tag: &str) -> bool {
 /// copy of) and is worth nothing without them.
 #[must_use]
 pub fn is_tag_of_one(tag: &str) -> bool {
-    ["dewpoint-spec:", "dewpoint-expires:", NAME, CLONE, SNAP]
-        .iter()
-        .any(|prefix| tag.starts_with(prefix))
+    let prefixes = [
+        "dewpoint-spec:",
+        "dewpoint-expires:",
+        NAME,
+        CLONE,
+        SNAP,
+        POPULATED,
+        POPULATING,
+    ];
+    prefixes.iter().any(|prefix| tag.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -63,8 +63,6 @@ pub enum Kind {
     NoVariableValue,
     /// A reference to a variable that is not written as one.
     VariableSyntax,
-    /// A key whose behaviour is not there yet.
-    NotYet,
     /// More than is allowed.
     TooMany,
 }
@@ -97,7 +95,6 @@ impl Kind {
             Self::UnknownVariable => "dewpoint::manifest::unknown_variable",
             Self::NoVariableValue => "dewpoint::manifest::no_variable_value",
             Self::VariableSyntax => "dewpoint::manifest::variable_syntax",
-            Self::NotYet => "dewpoint::manifest::not_yet",
             Self::TooMany => "dewpoint::manifest::too_many",
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use super::error::{Kind, MOST_PROBLEMS, Problem};
+use super::error::{MOST_PROBLEMS, Problem};
 use super::path::{Path, Segment};
 use super::spans::Spans;
 
@@ -222,11 +222,6 @@ impl<'a> Report<'a> {
         range.start..range.start + text[..length].trim_end().len()
     }
 
-    /// Reports a key whose behaviour is not there yet.
-    pub(super) fn not_yet(&mut self, path: &Path, what: &str, help: &str) {
-        self.key(path, not_yet(what, help));
-    }
-
     /// Reports a problem between a key and an earlier one.
     pub(super) fn two_keys(&mut self, path: &Path, other: &Path, problem: Problem) {
         if !self.is_settled(path) && !self.is_settled(other) {
@@ -270,8 +265,4 @@ impl<'a> Report<'a> {
         });
         self.push(problem);
     }
-}
-
-fn not_yet(what: &str, help: &str) -> Problem {
-    Problem::new(Kind::NotYet, format!("{what} is not supported yet")).help(help)
 }

@@ -34,6 +34,10 @@ impl<'a> Census<'a> {
             .snapshots
             .iter()
             .map(|snapshot| snapshot.builder_name.as_str())
+            .chain(desired.volumes.iter().filter_map(|volume| {
+                let populate = volume.populate.as_ref();
+                populate.map(|populate| populate.droplet.as_str())
+            }))
             .collect();
         let mut census = Self {
             instances: BTreeMap::new(),

@@ -680,7 +680,10 @@ impl<'a> Checker<'a> {
                 continue;
             };
             for droplet in droplets {
-                let is_builder = matches!(droplet.address, crate::address::Address::Snapshot(_));
+                let is_builder = matches!(
+                    droplet.address,
+                    crate::address::Address::Snapshot(_) | crate::address::Address::Volume(_)
+                );
                 let must_go = test || is_builder || passing.contains(droplet.name.as_str());
                 let key = DropletKey::Created(step.id, &droplet.name);
                 if must_go && !destroyed.contains(&key) {
@@ -885,9 +888,9 @@ fn references(kind: &StepKind) -> References<'_> {
         | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::Prune { .. } => (None, None, None, None),
         StepKind::DeleteFirewall { firewall, .. } => (None, None, None, Some(firewall)),
-        StepKind::DeleteVolume { volume, .. } | StepKind::SnapshotVolume { volume, .. } => {
-            (None, Some(volume), None, None)
-        }
+        StepKind::DeleteVolume { volume, .. }
+        | StepKind::SnapshotVolume { volume, .. }
+        | StepKind::TagVolume { volume, .. } => (None, Some(volume), None, None),
         StepKind::CreateDroplets { spec, .. } => (None, None, Some(&spec.image), None),
         StepKind::TagSnapshot { image, .. } | StepKind::Transfer { image, .. } => {
             (None, None, Some(image), None)

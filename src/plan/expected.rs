@@ -32,6 +32,7 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         | StepKind::Prune { .. }
         | StepKind::DeleteVolume { .. }
         | StepKind::DeleteVolumeSnapshot { .. }
+        | StepKind::TagVolume { .. }
         | StepKind::KeepDroplet { .. }
         | StepKind::TagSnapshot { .. }
         | StepKind::Gather { .. }

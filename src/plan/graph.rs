@@ -112,6 +112,7 @@ impl Graph {
                         | StepKind::KeepDroplet { .. }
                         | StepKind::DeleteVolume { .. }
                         | StepKind::DeleteVolumeSnapshot { .. }
+                        | StepKind::TagVolume { .. }
                         | StepKind::Prune { .. }
                         | StepKind::UpdateTags { .. }
                         | StepKind::DeleteFirewall { .. }

@@ -176,6 +176,12 @@ pub(super) fn draw<'a>(
         };
         draft.change_volume_removal(volume, &address, cause, reason);
     }
+    let leftovers: Vec<(&LiveDroplet, StepId)> = census
+        .strays
+        .iter()
+        .filter_map(|stray| Some((*stray, *removed.get(&stray.id)?)))
+        .collect();
+    draft.draw_populates(desired, &leftovers, &expiry);
     check_attachments(&droplets, &removed, &census, &mut draft);
     note_others(desired, live, &snapshots, &mut draft, &mut kept);
     for verdict in &droplets {
@@ -272,9 +278,10 @@ fn release_moved_volumes<'a>(
             .iter()
             .filter(|mount| {
                 mount.copy.is_some()
-                    || draft
-                        .turns
-                        .is_first(&mount.volume, &verdict.droplet.address)
+                    || (!draft.is_filled(&mount.volume)
+                        && draft
+                            .turns
+                            .is_first(&mount.volume, &verdict.droplet.address))
             })
             .filter_map(|mount| match &mount.copy {
                 None => names.get(&Address::Volume(mount.volume.clone())).copied(),
@@ -318,7 +325,8 @@ fn check_attachments<'a>(
         .filter_map(|verdict| verdict.live.map(|live| live.id))
         .collect();
     for (name, planned) in &draft.volumes {
-        let Some(live) = planned.live.filter(|_| mounted.contains(name)) else {
+        let is_used = mounted.contains(name) || planned.populate.is_some();
+        let Some(live) = planned.live.filter(|_| is_used) else {
             continue;
         };
         for &holder in draft
@@ -369,6 +377,11 @@ fn named_tags(
         named.extend(verdict.lease.add.clone());
     }
     let mut makes_droplets = false;
+    for (populate, _) in volumes.iter().filter_map(|verdict| verdict.populate) {
+        named.extend([populate.tag.clone(), populate.marks.clone()]);
+        named.extend(populate.droplet_tags.iter().cloned());
+        makes_droplets = true;
+    }
     for verdict in snapshots {
         if matches!(verdict.state, snapshot::State::Keep(_)) {
             continue;

@@ -229,6 +229,12 @@ fn sizes_and_images(
         made.entry((&droplet.size, &droplet.image))
             .or_insert(&droplet.address);
     }
+    for planned in draft.volumes.values() {
+        if let Some(populate) = planned.populate {
+            made.entry((&populate.size, &populate.image))
+                .or_insert(&planned.volume.address);
+        }
+    }
     for planned in draft.images.values() {
         if let ImageRef::Taken(_) = planned.reference {
             let snapshot = planned.snapshot;
@@ -456,6 +462,10 @@ fn limits(desired: &Desired, up: &Up<'_>, draft: &Draft<'_>, refusals: &mut Vec<
             .snapshots
             .iter()
             .map(|snapshot| (snapshot.size.as_str(), &snapshot.address))
+            .chain(desired.volumes.iter().filter_map(|volume| {
+                let populate = volume.populate.as_ref()?;
+                Some((populate.size.as_str(), &volume.address))
+            }))
             .chain(
                 desired
                     .droplets

@@ -263,6 +263,15 @@ pub enum StepKind {
         /// What the copy shall be.
         spec: VolumeSpec,
     },
+    /// Takes note, in its tags, of what a volume holds.
+    TagVolume {
+        /// Which volume.
+        volume: VolumeRef,
+        /// Tags to give, sorted.
+        add: Vec<String>,
+        /// Tags to take, sorted.
+        remove: Vec<String>,
+    },
     /// Deletes a snapshot of a volume.
     DeleteVolumeSnapshot {
         /// Its id.
@@ -544,6 +553,7 @@ impl StepKind {
             Self::DeleteVolume { .. } => "delete volume".to_owned(),
             Self::SnapshotVolume { found: Some(_), .. } => "reuse snapshot".to_owned(),
             Self::SnapshotVolume { .. } => "take snapshot".to_owned(),
+            Self::TagVolume { .. } => "tag volume".to_owned(),
             Self::CloneVolume { of, .. } => format!("clone {of}"),
             Self::DeleteVolumeSnapshot { .. } => "delete snapshot".to_owned(),
             Self::UpdateTags { .. } => "update tags".to_owned(),

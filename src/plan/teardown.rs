@@ -101,6 +101,12 @@ fn sorted_droplets<'a>(
         .snapshots
         .iter()
         .map(|name| names::builder(&scope.project, &scope.environment, name))
+        .chain(scope.volumes.values().filter_map(|address| match address {
+            Address::Volume(name) => {
+                Some(names::populator(&scope.project, &scope.environment, name))
+            }
+            _ => None,
+        }))
         .collect();
     let mut ours = Vec::new();
     let mut siblings = Vec::new();

@@ -29,10 +29,10 @@ pub(super) fn step_title(step: &Step) -> String {
 /// Whether a change is of a builder that an earlier run left: it bears its snapshot's address.
 #[must_use]
 pub(super) fn is_builder(plan: &Plan, change: &Change) -> bool {
-    match &change.address {
-        Address::Snapshot(snapshot) => {
-            change.name == names::builder(&plan.project, &plan.environment, snapshot)
-        }
-        _ => false,
-    }
+    names::is_builder_of(
+        &plan.project,
+        &plan.environment,
+        &change.address,
+        &change.name,
+    )
 }

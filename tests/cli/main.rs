@@ -17,6 +17,7 @@ mod interrupt;
 mod keys;
 mod local_cloud;
 mod policy;
+mod populate;
 mod quickstart;
 mod run;
 mod saved_plans;

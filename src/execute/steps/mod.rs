@@ -32,7 +32,7 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use crate::guest::{GuestError, Session};
 use crate::live::ownership::{environment_tag, project_tag};
-use crate::plan::step::DropletRef;
+use crate::plan::step::{DropletRef, TaggedResource};
 use crate::plan::{EdgeKind, Plan, Step, StepId, StepKind};
 
 /// How long a droplet that is being made by someone else may be without an address.
@@ -280,6 +280,17 @@ impl Perform for Steps {
             StepKind::CloneVolume { snapshot, spec, .. } => {
                 self.clone_volume(step.id, *snapshot, spec).await
             }
+            StepKind::TagVolume {
+                volume,
+                add,
+                remove,
+            } => match self.volume(volume) {
+                Ok(id) => {
+                    let resource = TaggedResource::Volume;
+                    self.update_tags(resource, &id, add, remove).await
+                }
+                Err(error) => Err(error),
+            },
             StepKind::DeleteVolumeSnapshot { id, .. } => self.delete_volume_snapshot(id).await,
             StepKind::Attach {
                 volume,
@@ -408,6 +419,14 @@ fn niceties(plan: &Plan) -> BTreeSet<StepId> {
             _ => None,
         })
         .collect();
+    // That a volume is filled is noted only if all that was written is there.
+    let mut counts: BTreeSet<StepId> = BTreeSet::new();
+    for edge in &plan.edges {
+        let to = plan.step(edge.to).map(|step| &step.kind);
+        if edge.kind == EdgeKind::Needs && matches!(to, Some(StepKind::TagVolume { .. })) {
+            counts.insert(edge.from);
+        }
+    }
     let unmounts: BTreeSet<StepId> = plan
         .steps
         .iter()
@@ -415,6 +434,7 @@ fn niceties(plan: &Plan) -> BTreeSet<StepId> {
             matches!(&step.kind, StepKind::Unmount { droplet, .. } | StepKind::StopBackground { droplet } if destroyed.contains(droplet.name()))
         })
         .map(|step| step.id)
+        .filter(|unmount| !counts.contains(unmount))
         .collect();
     let mut needed = BTreeSet::new();
     let mut needed_for_more = BTreeSet::new();

@@ -3,9 +3,9 @@
 use super::super::error::{Kind, Problem};
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::schema::{Manifest, Scope};
+use super::super::schema::{Manifest, Populate, Scope, Volume};
 use super::super::wording::shown;
-use super::{exactly_one, names};
+use super::{exactly_one, names, not_blank, slug, snapshots};
 
 /// The largest volume DigitalOcean makes: 16 TiB.
 const MOST_GIB: u32 = 16 * 1024;
@@ -48,15 +48,45 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
         if let Some(was) = &volume.was {
             check_was(&path.then("was"), name, was, manifest, report);
         }
-        for (key, is_given, help) in [(
-            "populate",
-            volume.populate.is_some(),
-            "remove it; fill the volume in a droplet's `run` step, which finds the data there the next time",
-        )] {
-            if is_given {
-                report.not_yet(&path.then(key), &format!("`{key}`"), help);
-            }
+        if let Some(populate) = &volume.populate {
+            check_populate(&path, volume, populate, report);
         }
+    }
+}
+
+fn check_populate(path: &Path, volume: &Volume, populate: &Populate, report: &mut Report) {
+    if volume.existing.is_some() {
+        report.key(
+            &path.then("populate"),
+            Problem::new(
+                Kind::BadValue,
+                "an `existing` volume is used, and never changed",
+            )
+            .help("remove `populate`, or write `size` for a volume of the project's own"),
+        );
+    }
+    let path = path.then("populate");
+    snapshots::image(&path.then("image"), &populate.image, report);
+    slug(
+        &path.then("size"),
+        "a size",
+        &populate.size,
+        "s-1vcpu-1gb",
+        report,
+    );
+    if populate.run.is_empty() && !report.is_touched(&path.then("run")) {
+        report.value(
+            &path.then("run"),
+            Problem::new(Kind::BadValue, "nothing fills the volume")
+                .help("write `run: [{ command: ... }]`, or remove `populate`"),
+        );
+    }
+    for (index, step) in populate.run.iter().enumerate() {
+        let path = path.then("run").then(index);
+        if let Some(name) = &step.name {
+            not_blank(&path.then("name"), "`name`", name, report);
+        }
+        not_blank(&path.then("command"), "the script", &step.command, report);
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Volume {
     /// Whether it outlives environments.
     #[serde(default)]
     pub scope: Scope,
-    /// Fills the volume once. Not supported yet.
+    /// Fills the volume once, and again when this changes: on a droplet of its own, before anything else has the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub populate: Option<Populate>,
     /// The name it had in this manifest before: it is renamed, never made anew. Its name on DigitalOcean stays, a tag remembers the new one; once applied, `was` can go.
@@ -60,7 +60,7 @@ pub struct Populate {
     pub image: ImageSource,
     /// Size of that droplet.
     pub size: String,
-    /// What fills it; the volume is at /mnt/volume.
+    /// What fills it, in order; the volume is at /mnt/volume, with what it holds already. The volume counts as filled when all of it succeeded.
     pub run: Vec<PopulateStep>,
 }
 

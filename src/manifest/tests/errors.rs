@@ -92,8 +92,8 @@ cases! {
 
     names_volumes_have_and_had: head("volumes:\n  a: { size: 5GiB, was: b }\n  b: { size: 5GiB, was: Not A Name }\n  c: { existing: Old Data, scope: environment, was: d }\n");
 
-    // What is not there yet.
-    not_yet: head("snapshots:\n  s: { from: x, size: y, refresh: 30d, regions: [nyc3, sfo3] }\nvolumes:\n  v:\n    size: 5GiB\n    populate: { image: { snapshot: s }, size: y, run: [{ command: make }] }\ndroplets:\n  d:\n    image: x\n    size: y\n    volumes: [{ volume: v, mount: /mnt/v }]\n    after_run: { keep: 30m }\n");
+    // Volumes that are filled and copied.
+    populate_of_nothing: head("snapshots:\n  s: { from: x, size: y }\nvolumes:\n  v:\n    size: 5GiB\n    populate: { image: { snapshot: t }, size: \"\", run: [] }\n  w:\n    existing: old\n    populate: { image: { snapshot: s }, size: y, run: [{ command: \" \" }] }\n");
     clones_of_what_is_kept: head("volumes:\n  v: { size: 5GiB }\n  o: { existing: old }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, after_run: destroy, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: v, mount: /mnt/v, access: clone }, { volume: o, mount: /mnt/o, access: clone }] }\n");
     clones_in_a_circle: head("volumes:\n  v: { size: 5GiB }\ndroplets:\n  fill: { image: x, size: y, needs: [use], after_run: destroy, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  use: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v, access: clone }] }\n");
     turns_with_nothing_to_do: head("volumes:\n  v: { size: 5GiB }\n  w: { size: 5GiB }\ndroplets:\n  a: { image: x, size: y, run: [{ name: t, command: make }], volumes: [{ volume: v, mount: /mnt/v }] }\n  b: { image: x, size: y, volumes: [{ volume: v, mount: /mnt/v }] }\n  c: { image: x, size: y, count: 3, volumes: [{ volume: w, mount: /mnt/w }], run: [{ name: s, command: serve, background: true }] }\n");

@@ -23,6 +23,8 @@ pub(super) struct ToMount {
     pub made: Option<StepId>,
     /// Whether its file system grows.
     pub grows: bool,
+    /// The step after which it is filled.
+    pub filled: Option<StepId>,
     /// Steps that take it from whoever had it before.
     pub freed: Vec<StepId>,
     /// Whether the droplet has it already.
@@ -73,6 +75,7 @@ impl<'a> Draft<'a> {
             },
             made: volume.made,
             grows: volume.grows,
+            filled: self.filled.get(mount.volume.as_str()).copied(),
             freed: freed.into_iter().chain(handed).collect(),
             is_attached: self.has_mount(planned.live, mount),
         })
@@ -148,6 +151,7 @@ impl<'a> Draft<'a> {
             usage: VolumeUse::Clone,
             made,
             grows: false,
+            filled: None,
             freed: Vec::new(),
             is_attached: live.is_some(),
         })

@@ -480,6 +480,10 @@ impl<'a> Draft<'a> {
                         "there must be a volume of that size to attach",
                     );
                 }
+                if let Some(filled) = volume.filled {
+                    self.graph
+                        .needs(filled, attach, "a volume is filled before it is used");
+                }
                 for &freed in &volume.freed {
                     self.graph.needs(
                         freed,

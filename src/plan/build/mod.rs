@@ -9,6 +9,7 @@ mod droplet;
 mod ending;
 mod finish;
 mod foundation;
+mod populate;
 mod removal;
 mod snapshot;
 mod turns;
@@ -70,6 +71,8 @@ pub(super) struct Draft<'a> {
     /// What must have succeeded before a snapshot is taken of a volume, by its name in the manifest:
     /// the runs of those that have it itself, and that they let go of it.
     pub left: BTreeMap<&'a str, Vec<StepId>>,
+    /// Steps after which a volume is filled, by its name in the manifest.
+    pub filled: BTreeMap<&'a str, StepId>,
     /// Steps that see to a snapshot of a volume, by its name in the manifest.
     pub taken: BTreeMap<&'a str, StepId>,
     /// Steps that delete leftover copies of volumes, by the copies' names.
@@ -107,6 +110,8 @@ pub(super) struct PlannedVolume<'a> {
     pub made: Option<StepId>,
     /// Whether it grows, so that its file system must too.
     pub grows: bool,
+    /// What fills it first.
+    pub populate: Option<&'a crate::desired::Populate>,
 }
 
 /// A snapshot as steps see it.
@@ -146,6 +151,7 @@ impl<'a> Draft<'a> {
             turns: Turns::default(),
             handed: BTreeMap::new(),
             left: BTreeMap::new(),
+            filled: BTreeMap::new(),
             taken: BTreeMap::new(),
             clones_gone: BTreeMap::new(),
             connects: BTreeMap::new(),

@@ -23,9 +23,15 @@ impl<'a> Draft<'a> {
             remove,
             fields,
             lease,
+            populate,
         } = verdict;
+        if let Some(wanted) = &volume.populate
+            && !goes_with(self.empties(), volume.scope)
+        {
+            self.borne.insert(wanted.tag.clone());
+        }
         let renamed = !remove.is_empty() || add.iter().any(|tag| ownership::is_name_tag(tag));
-        let goes = self.empties() && volume.scope == Scope::Environment;
+        let goes = goes_with(self.empties(), volume.scope);
         if !goes {
             self.borne.extend(volume.tags.iter().cloned());
             self.borne.extend(lease.add.clone());
@@ -69,14 +75,16 @@ impl<'a> Draft<'a> {
                     reference: VolumeRef::Created { step },
                     made: Some(step),
                     grows: false,
+                    populate: populate.map(|(populate, _)| populate),
                 },
             );
             if !goes {
-                let fields = vec![
+                let mut fields = vec![
                     made("size", size.to_string()),
                     made("filesystem", volume::word(volume.filesystem)),
                     made("price", format!("{}/month", cost::volume_monthly(size))),
                 ];
+                fields.extend(volume.populate.iter().flat_map(volume::populated));
                 self.change(
                     address,
                     &volume.name,
@@ -140,6 +148,7 @@ impl<'a> Draft<'a> {
                 },
                 made: resize,
                 grows: resize.is_some(),
+                populate: populate.map(|(populate, _)| populate),
             },
         );
         let (action, reasons) = if goes {
@@ -164,6 +173,8 @@ impl<'a> Draft<'a> {
                 live.name
             );
             (Action::Update, because(Cause::Manifest, text))
+        } else if let Some((_, why)) = populate {
+            (Action::Update, because(Cause::Manifest, why))
         } else if grow.is_some() {
             (
                 Action::Update,
@@ -253,6 +264,11 @@ impl<'a> Draft<'a> {
             fields,
         );
     }
+}
+
+/// Whether a volume goes when a plan empties the environment.
+fn goes_with(empties: bool, scope: Scope) -> bool {
+    empties && scope == Scope::Environment
 }
 
 fn name_of(address: &Address) -> &str {

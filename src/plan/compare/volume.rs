@@ -1,9 +1,10 @@
 //! Volumes: they grow and are tagged in place. They never shrink, move or change their file
 //! system: what they hold would be lost.
 
-use super::in_place;
 use super::lease::Lease;
-use crate::desired::{Desired, Volume, volume_spec_tag};
+use super::{in_place, made};
+use crate::desired::spec::ProvisionStep;
+use crate::desired::{Desired, Populate, Volume, volume_spec_tag};
 use crate::live::ownership::{self, Owner};
 use crate::live::{Live, LiveVolume};
 use crate::manifest::schema::{Filesystem, Scope};
@@ -28,6 +29,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub fields: Vec<FieldChange>,
     /// Its lease; moving it is no change. What a project owns has none.
     pub lease: Lease,
+    /// What fills it, unless it is filled, and why.
+    pub populate: Option<(&'a Populate, &'static str)>,
 }
 
 impl Verdict<'_> {
@@ -74,6 +77,7 @@ pub(in crate::plan) fn compare<'a>(
         filesystem,
         scope,
         tags,
+        populate,
     } = volume;
     let create = Verdict {
         volume,
@@ -83,6 +87,7 @@ pub(in crate::plan) fn compare<'a>(
         remove: Vec::new(),
         fields: Vec::new(),
         lease: Lease::default(),
+        populate: populate.as_ref().map(|populate| (populate, "it is new")),
     };
     let region = &desired.scope.region;
     let Some(size) = size else {
@@ -200,6 +205,24 @@ pub(in crate::plan) fn compare<'a>(
         let list = |tags: &[String]| (!tags.is_empty()).then(|| tags.join(", "));
         fields.push(in_place("tags", list(&remove), list(&add)));
     }
+    let populate = populate.as_ref().and_then(|populate| {
+        let why = if live_tags
+            .iter()
+            .any(|tag| ownership::is_populating_tag(tag))
+        {
+            "an earlier run that filled it anew broke off"
+        } else if live_tags.contains(&populate.tag) {
+            return None;
+        } else if live_tags.iter().any(|tag| ownership::is_populated_tag(tag)) {
+            "its `populate` changed, or what that is made from"
+        } else {
+            "its `populate` has not succeeded yet"
+        };
+        Some((populate, why))
+    });
+    if let Some((populate, _)) = populate {
+        fields.extend(populated(populate));
+    }
     Verdict {
         volume,
         live: Some(live),
@@ -208,7 +231,19 @@ pub(in crate::plan) fn compare<'a>(
         remove,
         fields,
         lease: Lease::default(),
+        populate,
     }
+}
+
+/// What fills a volume, for a plan.
+pub(in crate::plan) fn populated(populate: &Populate) -> Vec<FieldChange> {
+    let mut fields = vec![made("populate", format!("on a {}", populate.size))];
+    for step in &populate.steps {
+        if let ProvisionStep::Run { name, script, .. } = step {
+            fields.push(made(&format!("populate {name}"), script));
+        }
+    }
+    fields
 }
 
 /// Someone's own volume: it must be there, and nothing of it is compared.
@@ -253,6 +288,7 @@ fn compare_existing<'a>(
         remove: Vec::new(),
         fields: Vec::new(),
         lease: Lease::default(),
+        populate: None,
     }
 }
 

@@ -98,7 +98,9 @@ fn clones() -> impl Strategy<Value = (&'static str, String)> {
         prop_oneof![
             Just(""),
             Just("  models: { size: 3GiB }\n"),
-            Just("  models: { size: 4GiB, scope: environment }\n")
+            Just("  models: { size: 4GiB, scope: environment }\n"),
+            Just("  models: { size: 3GiB, populate: { image: { snapshot: base }, size: c-2, run: [{ command: a }, { command: b }] } }\n"),
+            Just("  models: { size: 4GiB, scope: environment, populate: { image: { snapshot: base }, size: c-2, run: [{ command: a }] } }\n")
         ],
         any::<bool>(),
         1..4_u32,

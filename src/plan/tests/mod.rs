@@ -5,6 +5,7 @@ mod cases;
 mod golden;
 mod laws;
 mod needs;
+mod populate;
 mod refusals;
 mod renames;
 mod sweep;

@@ -332,6 +332,21 @@ impl World {
                 }
                 self.create_volume(number, spec)?;
             }
+            StepKind::TagVolume {
+                volume,
+                add,
+                remove,
+            } => {
+                for tag in add {
+                    self.tag_exists(tag)?;
+                }
+                let id = self.volume(volume).ok_or("there is no such volume")?;
+                let tags = &mut self.live_volume(&id)?.tags;
+                tags.retain(|tag| !remove.contains(tag));
+                tags.extend(add.iter().cloned());
+                tags.sort();
+                tags.dedup();
+            }
             StepKind::DeleteVolumeSnapshot { id, .. } => {
                 self.live.volume_snapshots.retain(|live| live.id != *id);
             }
