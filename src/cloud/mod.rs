@@ -41,5 +41,5 @@ mod tests;
 pub use client::{Client, ClientNotice, Config};
 pub use droplets::{DropletImage, NewDroplets};
 pub use error::{CloudError, Refusal};
-pub use observe::{Query, observe};
+pub use observe::{Query, droplets_of, observe};
 pub use timing::Timing;

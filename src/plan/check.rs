@@ -12,8 +12,8 @@ use super::step::{
     DropletRef, EdgeKind, FirewallRef, ImageRef, Step, StepId, StepKind, TaggedResource, VolumeRef,
 };
 use crate::desired::names;
-use crate::live::Live;
 use crate::live::ownership::{Owner, Whose, is_environment_tag};
+use crate::live::{Live, LiveImage};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -462,13 +462,16 @@ impl<'a> Checker<'a> {
             .collect();
         let lineage =
             |name: &str| names::snapshot_of(&self.plan.project, name).map(ToOwned::to_owned);
+        fn called(image: &LiveImage) -> &str {
+            crate::live::ownership::called(&image.name, &image.tags)
+        }
         let left: BTreeSet<String> = self
             .live
             .images
             .iter()
             .filter(|image| image.status == "available" && self.owner.in_project(&image.tags))
             .filter(|image| !pruned.contains(&image.id))
-            .filter_map(|image| lineage(&image.name))
+            .filter_map(|image| lineage(called(image)))
             .collect();
         // What is tagged in this plan, by the name it stands for.
         let mut tagged: BTreeMap<String, StepId> = BTreeMap::new();
@@ -483,7 +486,7 @@ impl<'a> Checker<'a> {
                 },
                 ImageRef::Id(id) => {
                     let image = self.live.images.iter().find(|image| image.id == *id);
-                    image.map(|image| image.name.as_str())
+                    image.map(called)
                 }
                 ImageRef::Slug(_) => None,
             };
@@ -492,10 +495,11 @@ impl<'a> Checker<'a> {
             }
         }
         for step in self.steps() {
-            let StepKind::Prune { name, .. } = &step.kind else {
+            let StepKind::Prune { id, name } = &step.kind else {
                 continue;
             };
-            let Some(lineage) = lineage(name) else {
+            let image = self.live.images.iter().find(|image| image.id == *id);
+            let Some(lineage) = lineage(image.map_or(name, called)) else {
                 continue;
             };
             let replaced = tagged

@@ -4,6 +4,7 @@
 //! byte. A plan is executed exactly as it was made: whatever only execution can know is a typed
 //! reference to the step that will know it. petgraph's types stay inside `graph`.
 
+pub mod adopt;
 mod build;
 mod census;
 pub mod change;
@@ -15,6 +16,7 @@ mod error;
 mod expected;
 mod graph;
 mod holder;
+pub mod inventory;
 mod planner;
 mod preflight;
 mod protect;

@@ -6,8 +6,10 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+pub mod adoption;
 pub mod fold;
 mod groups;
+pub mod history;
 pub mod json_lines;
 pub mod junit;
 mod labels;
@@ -17,6 +19,7 @@ pub mod plan_json;
 pub mod plan_text;
 pub mod progress;
 mod screen;
+pub mod status;
 pub mod style;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
 
+mod adopt;
 mod after_run;
 mod apply;
 mod client_server;
@@ -12,6 +13,7 @@ mod first_steps;
 mod fleet;
 mod held_volume;
 mod interrupt;
+mod live;
 mod local_cloud;
 mod quickstart;
 mod run;

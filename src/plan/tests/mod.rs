@@ -1,5 +1,6 @@
 //! The planner: what it says of worked examples, and laws that hold for all.
 
+mod adopt;
 mod golden;
 mod laws;
 mod needs;
