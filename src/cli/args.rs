@@ -159,6 +159,20 @@ pub enum Command {
         #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
         of: SchemaOf,
     },
+    /// Take an existing volume or snapshot into the project, by tagging it.
+    Adopt(Adopt),
+    /// Show what there is of the environment: age, cost, expiry, drift, last runs.
+    Status(Status),
+    /// List past runs.
+    History(History),
+    /// Show what a past run said, or follow one that goes on.
+    Logs(Logs),
+    /// Log in to a droplet, or run a command on it, with the system's `ssh`.
+    Ssh(Ssh),
+    /// Forward a port of this machine to a droplet.
+    Forward(Forward),
+    /// Print what OpenSSH, and editors that use it, need to reach the droplets.
+    SshConfig,
     /// The local cloud as a background service.
     Local {
         /// What to do with it.
@@ -456,6 +470,105 @@ pub enum SweepFormat {
     Text,
     /// One JSON document.
     Json,
+}
+
+/// Options of `adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The address it shall have, such as volume.models or snapshot.base: the manifest says what it is.
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// Its id or its name on DigitalOcean.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Adopt a volume also while it is attached to a droplet that is not of this environment.
+    #[arg(long)]
+    pub attached: bool,
+    /// Do not ask.
+    #[arg(short, long, visible_alias = "auto-approve")]
+    pub yes: bool,
+    /// How long to wait for another dewpoint that works on this environment.
+    #[arg(long, value_name = "DURATION")]
+    pub lock_timeout: Option<Seconds>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
+    pub format: PlanFormat,
+}
+
+/// Options of `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Runs of every environment of the project.
+    #[arg(long)]
+    pub all: bool,
+    /// How many runs, the newest first.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// How they are written.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
+    pub format: PlanFormat,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Only steps of droplets of that address, in which `*` stands for any characters.
+    #[arg(long, value_name = "ADDRESS")]
+    pub droplet: Option<String>,
+    /// Only steps of that name.
+    #[arg(long, value_name = "STEP")]
+    pub step: Option<String>,
+    /// Go on until the run ends, showing each line as it comes.
+    #[arg(long, conflicts_with = "format", short = 'F')]
+    pub follow: bool,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
+    pub format: PlanFormat,
+}
+
+/// Options of `ssh`.
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// Which droplet, such as droplet.runner or droplet.runner[2]; snapshot.base for a builder that was kept.
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// What to run there, after `--`, as `ssh` takes it; without it, a shell.
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<String>,
+}
+
+/// Options of `forward`.
+#[derive(Debug, Args)]
+pub struct Forward {
+    /// Which droplet.
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// The droplet's port; or LOCAL:PORT; or LOCAL:HOST:PORT for a host that the droplet reaches.
+    #[arg(value_name = "PORT", value_parser = ports)]
+    pub ports: (u16, String, u16),
+}
+
+fn ports(text: &str) -> Result<(u16, String, u16), String> {
+    let port = |text: &str| match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("`{text}` is no port: write 1 to 65535")),
+    };
+    match text.split(':').collect::<Vec<_>>().as_slice() {
+        [both] => Ok((port(both)?, "localhost".to_owned(), port(both)?)),
+        [local, remote] => Ok((port(local)?, "localhost".to_owned(), port(remote)?)),
+        [local, host, remote] if !host.is_empty() => {
+            Ok((port(local)?, (*host).to_owned(), port(remote)?))
+        }
+        _ => Err("write PORT, LOCAL:PORT or LOCAL:HOST:PORT".to_owned()),
+    }
 }
 
 /// What to do with the local cloud.

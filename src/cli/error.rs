@@ -370,6 +370,85 @@ pub enum CliError {
         sizes: String,
     },
 
+    /// A program that is not part of dewpoint is missing.
+    #[error("there is no `{program}` on this machine")]
+    #[diagnostic(
+        code(dewpoint::cli::no_program),
+        help("install OpenSSH's client (on Debian and Ubuntu: `apt-get install openssh-client`)")
+    )]
+    NoProgram {
+        /// Which one.
+        program: &'static str,
+    },
+
+    /// An address names no droplet that is up.
+    #[error("`{given}` names no droplet of this environment")]
+    #[diagnostic(code(dewpoint::cli::no_droplet), help("{hint}"))]
+    NoDroplet {
+        /// What was given.
+        given: String,
+        /// What there is.
+        hint: String,
+    },
+
+    /// An address names several droplets where one is needed.
+    #[error("`{given}` names several droplets: {addresses}")]
+    #[diagnostic(code(dewpoint::cli::several_droplets), help("name one of them"))]
+    SeveralDroplets {
+        /// What was given.
+        given: String,
+        /// Which ones.
+        addresses: String,
+    },
+
+    /// A droplet is there, and nobody can log in to it.
+    #[error("{address} (`{name}`) is not up: it is being made, or is powered off")]
+    #[diagnostic(
+        code(dewpoint::cli::droplet_not_up),
+        help("`dewpoint plan{flags}` shows what becomes of it")
+    )]
+    DropletNotUp {
+        /// Which one.
+        address: Address,
+        /// Its name on DigitalOcean.
+        name: String,
+        /// What a further command is given.
+        flags: String,
+    },
+
+    /// There is no run to look back at.
+    #[error("this environment has no runs yet")]
+    #[diagnostic(
+        code(dewpoint::cli::no_runs),
+        help(
+            "`dewpoint apply` and `dewpoint test` make some; `dewpoint history --all` lists those of all environments"
+        )
+    )]
+    NoRuns,
+
+    /// An id names no run, or several.
+    #[error("`{given}` names {found} runs")]
+    #[diagnostic(
+        code(dewpoint::cli::no_run),
+        help("`dewpoint history` lists them; give an id, or as much of it as is its alone")
+    )]
+    NoRun {
+        /// What was given.
+        given: String,
+        /// How many it names.
+        found: usize,
+    },
+
+    /// A run has no step of what was asked for.
+    #[error("run {run} has no such step")]
+    #[diagnostic(code(dewpoint::cli::no_steps), help("{there}"))]
+    NoSteps {
+        /// Which run.
+        run: String,
+        /// What it has.
+        there: String,
+    },
+
     /// The runtime or a signal handler cannot be set up.
     #[error("cannot start")]
     #[diagnostic(code(dewpoint::cli::start))]

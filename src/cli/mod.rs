@@ -93,6 +93,13 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Run(options) => wait(commands::run::run(context, options)),
         Command::Destroy(options) => wait(commands::apply::destroy(context, options)),
         Command::Sweep(options) => wait(commands::sweep::run(context, options)),
+        Command::Adopt(options) => wait(commands::adopt::run(context, options)),
+        Command::Status(options) => wait(commands::status::run(context, options)),
+        Command::History(options) => commands::history::list(context, options),
+        Command::Logs(options) => commands::history::logs(context, options),
+        Command::Ssh(options) => wait(commands::ssh::ssh(context, options)),
+        Command::Forward(options) => wait(commands::ssh::forward(context, options)),
+        Command::SshConfig => wait(commands::ssh::config(context)),
         Command::Local { command } => wait(commands::local::run(context, command)),
     }
 }

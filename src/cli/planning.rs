@@ -277,24 +277,31 @@ fn known(
     Ok(())
 }
 
-/// Makes the plan of a `run`.
+/// The manifest beside the account, for commands that change no droplet.
+#[derive(Debug)]
+pub struct Seen {
+    /// The cloud that was looked at.
+    pub cloud: Cloud,
+    /// The user's key; absent when it is one that dewpoint makes and that is not there yet.
+    pub identity: Option<Identity>,
+    /// What the manifest asks for; an error when what it names cannot be read.
+    pub desired: miette::Result<desired::Desired>,
+    /// What was found on the cloud.
+    pub live: Live,
+}
+
+/// Looks at the manifest's files and at the account. No key is made: there is nothing yet that one
+/// would open.
 ///
 /// # Errors
-/// When something cannot be read, the cloud does not answer, nothing is chosen, a droplet is not
-/// up, or this machine has no key to log in to it.
-pub async fn make_run(
-    context: &Context,
-    loaded: Loaded,
-    selection: &Selection,
-) -> miette::Result<Planned> {
-    local_files::check(&loaded)?;
+/// When something cannot be read, or the cloud does not answer.
+pub async fn look(context: &Context, loaded: &Loaded) -> miette::Result<Seen> {
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
-    // No key is made: there is nothing yet that one would open.
-    let identity = if is_generated(&loaded.manifest) && !generated_key(&loaded).exists() {
-        None
-    } else {
-        Some(open_key(&loaded).await?)
+    let identity = match present_key(loaded).await {
+        Ok(identity) => Some(identity),
+        Err(error) if error.is::<StepError>() => None,
+        Err(error) => return Err(error),
     };
     let key = SshKey {
         public_key: identity
@@ -310,18 +317,44 @@ pub async fn make_run(
     let query = Query {
         project: loaded.manifest.project.clone(),
         environment: loaded.manifest.environment.clone(),
-        ssh_key: None,
+        ssh_key: identity.as_ref().map(Identity::md5_fingerprint),
         for_destroy: false,
         volume_snapshots: false,
     };
     let (inputs, live) = tokio::join!(
-        read_inputs(&loaded, key),
+        read_inputs(loaded, key),
         cloud::observe(&cloud.client, &query)
     );
-    let (inputs, live) = (inputs?, live?);
+    let live = live?;
     prices::store(context, &live.catalog, jiff::Timestamp::now());
-    let desired = desired::desired(&loaded.manifest, &inputs)?;
-    let mut plan = plan::run(&desired, &live, selection)?;
+    let desired =
+        inputs.and_then(|inputs| desired::desired(&loaded.manifest, &inputs).map_err(Into::into));
+    Ok(Seen {
+        cloud,
+        identity,
+        desired,
+        live,
+    })
+}
+
+/// Makes the plan of a `run`.
+///
+/// # Errors
+/// When something cannot be read, the cloud does not answer, nothing is chosen, a droplet is not
+/// up, or this machine has no key to log in to it.
+pub async fn make_run(
+    context: &Context,
+    loaded: Loaded,
+    selection: &Selection,
+) -> miette::Result<Planned> {
+    local_files::check(&loaded)?;
+    let Seen {
+        cloud,
+        identity,
+        desired,
+        live,
+    } = look(context, &loaded).await?;
+    let mut plan = plan::run(&desired?, &live, selection)?;
     durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
     if identity.is_none() {
         return Err(StepError::NoIdentity.into());
@@ -396,6 +429,26 @@ pub(super) async fn open_key(loaded: &Loaded) -> miette::Result<Identity> {
         }
     }
     Ok(guest::open_key(&user_key(loaded)).await?)
+}
+
+/// Opens the user's key; none is made.
+///
+/// # Errors
+/// [`StepError::NoIdentity`] when a generated one is not there; else when it cannot be opened.
+pub async fn present_key(loaded: &Loaded) -> miette::Result<Identity> {
+    if is_generated(&loaded.manifest) && !generated_key(loaded).exists() {
+        return Err(StepError::NoIdentity.into());
+    }
+    open_key(loaded).await
+}
+
+/// The file of the user's key; none when an agent holds it.
+#[must_use]
+pub fn key_file(loaded: &Loaded) -> Option<Utf8PathBuf> {
+    match user_key(loaded) {
+        UserKey::File(path) => Some(path),
+        UserKey::Agent => None,
+    }
 }
 
 /// The user's key if there is one: a destroy works without, only less gently.

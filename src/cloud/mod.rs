@@ -44,6 +44,6 @@ pub use client::{Client, ClientNotice, Config};
 pub use droplets::{DropletImage, NewDroplets};
 pub use error::{CloudError, Refusal};
 pub use hold::HoldPolls;
-pub use observe::{Query, observe};
+pub use observe::{Query, droplets_of, observe};
 pub use observe_account::observe_account;
 pub use timing::Timing;

@@ -83,6 +83,14 @@ pub async fn observe(client: &Client, query: &Query) -> Result<Live, CloudError>
     Ok(live)
 }
 
+/// Reads the environment's droplets alone, as [`observe`] does: one call.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn droplets_of(client: &Client, query: &Query) -> Result<Vec<LiveDroplet>, CloudError> {
+    droplets(client, query).await
+}
+
 impl Client {
     /// Looks up the droplets of others that have a volume of the project, one call each, for a
     /// refusal to tell them by name. Volumes of other environments are not asked about.

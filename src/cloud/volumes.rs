@@ -24,6 +24,8 @@ pub(super) struct Volume {
     droplet_ids: Vec<u64>,
     #[serde(default, deserialize_with = "wire::present")]
     tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    filesystem_type: String,
     #[serde(default, deserialize_with = "wire::unix")]
     created_at: i64,
 }
@@ -107,6 +109,17 @@ impl Client {
     /// The tags a volume bears.
     pub(super) async fn volume_tags(&self, id: &str) -> Result<Vec<String>, CloudError> {
         Ok(self.look_at_volume(id).await?.tags)
+    }
+
+    /// The file system that a volume was made with; none when the API does not tell one, for it was
+    /// made raw or somebody made the file system himself.
+    ///
+    /// # Errors
+    /// When the volume cannot be read.
+    pub async fn volume_filesystem(&self, id: &str) -> Result<Option<String>, CloudError> {
+        let call = Call::Volume { id: id.to_owned() };
+        let volume: Volume = self.read(&call, "volume").await?;
+        Ok(Some(volume.filesystem_type).filter(|kind| !kind.is_empty()))
     }
 
     /// Makes a volume, raw. One of that name that bears our tags is taken for it.

@@ -16,6 +16,9 @@ use crate::plan::{Plan, Step, StepId, StepKind};
 /// The journal's name in the folder of its run.
 pub const FILE: &str = "journal.jsonl";
 
+/// The name of the plan that was carried out, in the folder of its run.
+pub const PLAN: &str = "plan.json";
+
 /// A journal that cannot be written or read.
 #[derive(Debug, Error, Diagnostic)]
 pub enum JournalError {
@@ -133,6 +136,19 @@ impl Journal {
             file,
             logs: BTreeMap::new(),
         })
+    }
+
+    /// Keeps the plan beside the journal: whoever looks back learns what each step was. No secret is
+    /// in a plan.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_plan(&self, plan: &Plan) -> Result<(), JournalError> {
+        let path = self.folder.join(PLAN);
+        let text = serde_json::to_vec(plan).expect("a plan is plain data");
+        create(&path)
+            .and_then(|mut file| file.write_all(&text))
+            .map_err(|cause| JournalError::Write { path, cause })
     }
 
     /// Writes an event, so that it outlives this process. Output goes to the log of its step.
@@ -257,6 +273,19 @@ pub(super) fn file_name(text: &str) -> String {
 /// # Errors
 /// When it cannot be read, or another line is no event.
 pub fn read(folder: &Utf8Path) -> Result<Vec<Event>, JournalError> {
+    match read_leniently(folder)? {
+        (_, Some(broken)) => Err(broken),
+        (events, None) => Ok(events),
+    }
+}
+
+/// As [`read`], but what stands before a line that is no event counts; that line is told.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_leniently(
+    folder: &Utf8Path,
+) -> Result<(Vec<Event>, Option<JournalError>), JournalError> {
     let path = folder.join(FILE);
     let read = |cause| JournalError::Read {
         path: path.clone(),
@@ -269,14 +298,19 @@ pub fn read(folder: &Utf8Path) -> Result<Vec<Event>, JournalError> {
         bytes.clear();
         reader.read_until(b'\n', &mut bytes).map_err(read)?;
         if bytes.last() != Some(&b'\n') {
-            return Ok(events);
+            return Ok((events, None));
         }
-        let event = serde_json::from_slice(&bytes).map_err(|cause| JournalError::Format {
-            path: path.clone(),
-            line: events.len() + 1,
-            cause,
-        })?;
-        events.push(event);
+        match serde_json::from_slice(&bytes) {
+            Ok(event) => events.push(event),
+            Err(cause) => {
+                let broken = JournalError::Format {
+                    path,
+                    line: events.len() + 1,
+                    cause,
+                };
+                return Ok((events, Some(broken)));
+            }
+        }
     }
 }
 

@@ -142,6 +142,40 @@ impl Lock {
     }
 }
 
+/// Who holds the lock of an environment, as far as can be told without taking it: taking it for a
+/// moment could turn another run away. A holder that was killed does not count.
+#[must_use]
+pub fn held(state: &Utf8Path, project: &str, environment: &str) -> Option<Holder> {
+    let path = state
+        .join("locks")
+        .join(file_name(&format!("{project}-{environment}.lock")));
+    let text = std::fs::read_to_string(&path).ok()?;
+    let holder: Holder = serde_json::from_str(&text).ok()?;
+    if holder.host != rustix::system::uname().nodename().to_string_lossy() {
+        // Another machine on a shared folder: nothing here says that it has gone.
+        return Some(holder);
+    }
+    let locked = match (
+        std::fs::read_to_string("/proc/locks"),
+        std::fs::metadata(&path),
+    ) {
+        (Ok(locks), Ok(file)) => {
+            use std::os::unix::fs::MetadataExt as _;
+            let inode = format!(":{}", file.ino());
+            locks
+                .lines()
+                .filter(|line| line.contains(" FLOCK "))
+                .any(|line| line.split_whitespace().any(|word| word.ends_with(&inode)))
+        }
+        // Not Linux: a process of that number is all that can be asked for.
+        _ => i32::try_from(holder.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok()),
+    };
+    locked.then_some(holder)
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // The file stays, or two could each hold a lock on a file of that name; it only must not
@@ -182,6 +216,7 @@ mod tests {
         let other = acquire(state, "pr-1", 0)
             .await
             .expect("another environment");
+        assert!(held(state, "shop", "main").is_some());
         let error = acquire(state, "main", 60).await.expect_err("held");
         let text = error.to_string();
         assert!(
@@ -194,6 +229,16 @@ mod tests {
             drop(first);
         });
         drop((second.expect("it was let go in time"), other));
+        assert_eq!(held(state, "shop", "main"), None);
+        // One that was killed leaves its name, and no lock.
+        let path = state.join("locks/shop-main.lock");
+        let text = format!(
+            r#"{{"pid":{},"host":"{}","command":"apply","since":"2026-08-01T00:00:00Z"}}"#,
+            std::process::id(),
+            rustix::system::uname().nodename().to_string_lossy()
+        );
+        std::fs::write(path, text).expect("written");
+        assert_eq!(held(state, "shop", "main"), None);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 mod exposed;
 mod feed;
+pub mod history;
 pub mod interrupt;
 pub mod journal;
 mod limits;

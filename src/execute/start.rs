@@ -35,6 +35,7 @@ pub async fn execute(
     interrupts: Interrupts,
 ) -> Result<Outcome, JournalError> {
     let journal = Journal::create(&settings.run_folder)?;
+    journal.keep_plan(plan)?;
     let run = settings
         .run_folder
         .file_name()

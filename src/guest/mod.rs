@@ -29,6 +29,7 @@ mod git_address;
 mod git_command;
 mod host_key;
 mod keys;
+pub mod openssh;
 mod output;
 mod pack;
 mod run;

@@ -38,10 +38,18 @@ pub fn expires_tag(unix_seconds: i64) -> String {
     format!("dewpoint-expires:{unix_seconds}")
 }
 
-/// Tag that remembers what a volume is called whose name cannot be changed any more.
+/// Tag that remembers what a volume or snapshot is called whose own name is another.
 #[must_use]
 pub fn name_tag(name: &str) -> String {
     format!("{NAME}{name}")
+}
+
+/// What something is called: its name, or the one that a tag remembers.
+#[must_use]
+pub fn called<'a>(name: &'a str, tags: &'a [String]) -> &'a str {
+    tags.iter()
+        .find_map(|tag| tag.strip_prefix(NAME))
+        .unwrap_or(name)
 }
 
 /// Whether a tag remembers another name.

@@ -13,8 +13,8 @@ use super::step::{
     VolumeUse,
 };
 use crate::desired::names;
-use crate::live::Live;
 use crate::live::ownership::{self, Owner, Whose, is_clone, is_environment_tag};
+use crate::live::{Live, LiveImage};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -544,6 +544,16 @@ impl<'a> Checker<'a> {
                         self.wrong(step.id, text);
                     }
                 }
+                StepKind::TagVolume { add, remove, .. }
+                    if !add.iter().chain(remove).all(|tag| {
+                        ownership::is_populated_tag(tag) || ownership::is_populating_tag(tag)
+                    }) =>
+                {
+                    self.wrong(
+                        step.id,
+                        "it gives or takes more than tags of what fills a volume",
+                    );
+                }
                 StepKind::CreateVolume { spec } | StepKind::CloneVolume { spec, .. } => {
                     let is_ours =
                         spec.name.starts_with(&in_project) && self.owner.in_project(&spec.tags);
@@ -611,13 +621,16 @@ impl<'a> Checker<'a> {
             .collect();
         let lineage =
             |name: &str| names::snapshot_of(&self.plan.project, name).map(ToOwned::to_owned);
+        fn called(image: &LiveImage) -> &str {
+            crate::live::ownership::called(&image.name, &image.tags)
+        }
         let left: BTreeSet<String> = self
             .live
             .images
             .iter()
             .filter(|image| image.status == "available" && self.owner.in_project(&image.tags))
             .filter(|image| !pruned.contains(&image.id))
-            .filter_map(|image| lineage(&image.name))
+            .filter_map(|image| lineage(called(image)))
             .collect();
         // What is tagged in this plan, by the name it stands for.
         let mut tagged: BTreeMap<String, StepId> = BTreeMap::new();
@@ -632,7 +645,7 @@ impl<'a> Checker<'a> {
                 },
                 ImageRef::Id(id) => {
                     let image = self.live.images.iter().find(|image| image.id == *id);
-                    image.map(|image| image.name.as_str())
+                    image.map(called)
                 }
                 ImageRef::Slug(_) => None,
             };
@@ -641,10 +654,11 @@ impl<'a> Checker<'a> {
             }
         }
         for step in self.steps() {
-            let StepKind::Prune { name, .. } = &step.kind else {
+            let StepKind::Prune { id, name } = &step.kind else {
                 continue;
             };
-            let Some(lineage) = lineage(name) else {
+            let image = self.live.images.iter().find(|image| image.id == *id);
+            let Some(lineage) = lineage(image.map_or(name, called)) else {
                 continue;
             };
             let replaced = tagged

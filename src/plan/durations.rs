@@ -202,6 +202,7 @@ pub(super) fn longest(kind: &StepKind) -> u64 {
         | StepKind::DeleteVolumeSnapshot { .. }
         | StepKind::SnapshotVolume { found: Some(_), .. }
         | StepKind::TagSnapshot { .. }
+        | StepKind::TagVolume { .. }
         | StepKind::Gather { .. } => CALL,
         StepKind::ResizeVolume { .. } | StepKind::Attach { .. } | StepKind::Detach { .. } => {
             CALL + ACTION

@@ -34,6 +34,8 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The name is taken by a resource that is not ours.
     NameTaken,
+    /// It belongs to somebody else.
+    Owned,
     /// Something that is used is not there.
     Missing,
     /// A volume would shrink.
@@ -78,6 +80,7 @@ impl RefusalKind {
     pub const fn code(self) -> &'static str {
         match self {
             Self::NameTaken => "dewpoint::plan::name_taken",
+            Self::Owned => "dewpoint::plan::owned",
             Self::Missing => "dewpoint::plan::missing",
             Self::Shrink => "dewpoint::plan::shrink",
             Self::Filesystem => "dewpoint::plan::filesystem",

@@ -127,6 +127,7 @@ pub(super) fn local_ms(kind: &StepKind, factor: f64) -> u64 {
         | StepKind::Prune { .. }
         | StepKind::KeepDroplet { .. }
         | StepKind::TagSnapshot { .. }
+        | StepKind::TagVolume { .. }
         | StepKind::Gather { .. } => (1_000, 20),
     };
     // A factor is at most 10: no more than half an hour.

@@ -4,6 +4,7 @@
 //! byte. A plan is executed exactly as it was made: whatever only execution can know is a typed
 //! reference to the step that will know it. petgraph's types stay inside `graph`.
 
+pub mod adopt;
 mod build;
 mod census;
 pub mod change;
@@ -17,6 +18,7 @@ mod error;
 mod expected;
 mod graph;
 mod holder;
+pub mod inventory;
 mod json_schema;
 mod outlook;
 mod planner;
@@ -24,8 +26,8 @@ mod preflight;
 mod protect;
 mod renames;
 mod run;
-pub mod schedule;
 pub mod saved;
+pub mod schedule;
 pub mod seen;
 pub mod step;
 pub mod sweep;

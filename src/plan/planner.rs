@@ -459,7 +459,8 @@ fn note_others<'a>(
             continue;
         }
         kept.images_mb.push(image.size_mb);
-        let known = names::snapshot_of(&desired.scope.project, &image.name)
+        let called = ownership::called(&image.name, &image.tags);
+        let known = names::snapshot_of(&desired.scope.project, called)
             .is_some_and(|name| desired.scope.snapshots.contains(name));
         if !known {
             draft.notices.push(format!(

@@ -527,6 +527,7 @@ impl StepKind {
             | Self::UpdateTags { .. }
             | Self::CreateDroplets { .. }
             | Self::TagSnapshot { .. }
+            | Self::TagVolume { .. }
             | Self::Transfer { .. }
             | Self::Prune { .. }
             | Self::Gather { .. } => None,

@@ -11,7 +11,7 @@ use super::step::{DeletedVolume, FirewallRef, StepId, StepKind};
 use super::{Goal, Plan, protect};
 use crate::address::Address;
 use crate::desired::{Desired, Scope, names};
-use crate::live::ownership::Whose;
+use crate::live::ownership::{self, Whose};
 use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume, LiveVolumeSnapshot};
 use crate::manifest::schema::Scope as VolumeScope;
 use crate::units::Gib;
@@ -272,7 +272,8 @@ fn destroy_images(
     images.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
     let mut count = 0;
     for image in images {
-        let name = names::snapshot_of(&scope.project, &image.name).unwrap_or(&image.name);
+        let called = ownership::called(&image.name, &image.tags);
+        let name = names::snapshot_of(&scope.project, called).unwrap_or(&image.name);
         let address = Address::Snapshot(name.to_owned());
         let id = Some(image.id.to_string());
         if !whole_project {
@@ -366,6 +367,7 @@ pub(super) fn volume_address(scope: &Scope, name: &str) -> Address {
 impl<'a> Draft<'a> {
     /// Deletes a snapshot that nothing in this plan needs.
     fn draw_prune(&mut self, image: &LiveImage, address: &Address) {
+        self.drop_tags(&image.tags);
         let kind = StepKind::Prune {
             id: image.id,
             name: image.name.clone(),

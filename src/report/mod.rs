@@ -6,13 +6,15 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
-pub mod explain;
+pub mod adoption;
 pub mod diff_markdown;
 pub mod diff_text;
 mod diff_words;
+pub mod explain;
 pub mod fold;
 pub mod graph;
 mod groups;
+pub mod history;
 pub mod json_lines;
 pub mod junit;
 mod labels;
@@ -24,6 +26,7 @@ pub mod plan_markdown;
 pub mod plan_text;
 pub mod progress;
 mod screen;
+pub mod status;
 pub mod style;
 pub mod sweep_text;
 #[cfg(test)]

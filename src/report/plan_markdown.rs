@@ -9,7 +9,7 @@ use super::groups::{
 use super::labels::{is_builder, step_label};
 use super::markdown::{Part, Rank, cell_code, code, document, html, marker, text};
 use super::plan_text::{
-    after_run_of, every, monthly_stored, plural, summary, unpriced, headline, waits,
+    after_run_of, every, headline, monthly_stored, plural, summary, unpriced, waits,
 };
 use super::style::Palette;
 use super::text_diff;

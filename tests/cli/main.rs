@@ -2,6 +2,7 @@
 //!
 //! Where this machine cannot do guests, the tests that log in say `NOT RUN`; CI must run them.
 
+mod adopt;
 mod after_run;
 mod apply;
 mod client_server;
@@ -15,6 +16,7 @@ mod fleet;
 mod held_volume;
 mod interrupt;
 mod keys;
+mod live;
 mod local_cloud;
 mod policy;
 mod populate;

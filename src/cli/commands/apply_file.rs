@@ -42,7 +42,8 @@ pub async fn run(context: &Context, options: &Apply, file: &Utf8Path) -> miette:
         secrets,
         options.holding.patience(),
         Some(from),
-    ).await?;
+    )
+    .await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

@@ -1,13 +1,17 @@
 //! One file a command.
 
+pub mod adopt;
 pub mod apply;
-pub mod graph;
 pub mod apply_file;
 pub mod diff;
+pub mod graph;
+pub mod history;
 pub mod init;
 pub mod local;
 pub mod plan;
 pub mod run;
+pub mod ssh;
+pub mod status;
 pub mod sweep;
 pub mod texts;
 pub mod validate;

@@ -211,7 +211,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The tags of a single resource that goes, or loses them.
-    pub fn drop_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
+    pub(in crate::plan) fn drop_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
         self.dropped.extend(
             tags.into_iter()
                 .filter(|tag| ownership::is_tag_of_one(tag))

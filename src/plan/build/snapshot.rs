@@ -55,6 +55,7 @@ impl<'a> Draft<'a> {
             .find(|(region, _)| **region == self.scope.region)
             .map_or(counts, |(_, step)| Some(*step));
         for image in &verdict.prune {
+            self.drop_tags(&image.tags);
             let step = self.step(
                 address,
                 StepKind::Prune {

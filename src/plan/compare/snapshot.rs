@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::desired::{Desired, Image, Snapshot, names};
-use crate::live::ownership::Owner;
+use crate::live::ownership::{self, Owner};
 use crate::live::{Live, LiveImage};
 use crate::plan::error::{Refusal, RefusalKind};
 
@@ -72,7 +72,8 @@ pub(in crate::plan) type ByName<'a> = BTreeMap<&'a str, Vec<&'a LiveImage>>;
 pub(in crate::plan) fn by_name<'a>(project: &str, live: &'a Live) -> ByName<'a> {
     let mut by_name = ByName::new();
     for image in &live.images {
-        if let Some(name) = names::snapshot_of(project, &image.name) {
+        let called = ownership::called(&image.name, &image.tags);
+        if let Some(name) = names::snapshot_of(project, called) {
             by_name.entry(name).or_default().push(image);
         }
     }
@@ -138,7 +139,7 @@ pub(in crate::plan) fn compare<'a>(
             tags,
             created_at: _,
         } = image;
-        let exact = live_name == image_name;
+        let exact = ownership::called(live_name, tags) == image_name;
         let available = status == AVAILABLE;
         if owner.in_project(tags) {
             match (exact, available) {

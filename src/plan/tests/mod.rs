@@ -1,15 +1,16 @@
 //! The planner: what it says of worked examples, and laws that hold for all.
 
-mod clones;
+mod adopt;
 mod cases;
+mod clones;
 mod golden;
 mod laws;
 mod needs;
 mod populate;
 mod refusals;
 mod renames;
-mod sweep;
 mod saved;
+mod sweep;
 mod turns;
 mod world;
 

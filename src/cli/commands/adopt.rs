@@ -1,0 +1,87 @@
+//! `dewpoint adopt`: an existing volume or snapshot becomes what an address stands for.
+
+use crate::address::Address;
+use crate::cli::args::Adopt;
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::local_files;
+use crate::cli::planning;
+use crate::cli::terminal::{print, tell};
+use crate::execute::lock::Lock;
+use crate::plan::adopt::{self, Wanted};
+use crate::plan::step::TaggedResource;
+use crate::report::{adoption, fold};
+use crate::units::Seconds;
+
+/// Shows what adopting means, asks, and gives the tags.
+///
+/// # Errors
+/// When it is refused, not approved, or a tag cannot be given. Giving them again goes on where it
+/// ended.
+pub async fn run(context: &Context, options: &Adopt) -> miette::Result<Exit> {
+    if !options.yes && !context.terminal.can_ask {
+        // Nobody could approve: say so before the first call.
+        return Err(CliError::NoTerminal.into());
+    }
+    let address: Address = options.address.parse().map_err(|_| CliError::Address {
+        given: options.address.clone(),
+    })?;
+    let loaded = context.load()?;
+    local_files::check(&loaded)?;
+    let (project, environment) = (
+        loaded.manifest.project.clone(),
+        loaded.manifest.environment.clone(),
+    );
+    let patience = options
+        .lock_timeout
+        .map_or(std::time::Duration::ZERO, Seconds::to_std);
+    let state = loaded.state()?;
+    let _lock = Lock::acquire(&state, &project, &environment, "adopt", patience).await?;
+    let seen = planning::look(context, &loaded).await?;
+    let desired = seen.desired?;
+    let client = &seen.cloud.client;
+    let wanted = Wanted {
+        address: &address,
+        id: &options.id,
+        attached: options.attached,
+    };
+    let now = jiff::Timestamp::now().as_second();
+    let adopted = adopt::adopt(&desired, &seen.live, wanted, now)?;
+    if adopted.resource == TaggedResource::Volume
+        && let Some(filesystem) = client.volume_filesystem(&adopted.id).await?
+    {
+        adopt::judge_filesystem(&desired, &adopted, &filesystem)?;
+    }
+    if adopted.is_done() || !options.yes || !context.global.quiet {
+        let text = adoption::render(&adopted, &project, &environment, context.terminal.out);
+        print(&if context.terminal.out_folds {
+            fold::fold(&text, context.terminal.width)
+        } else {
+            text
+        })?;
+    }
+    if adopted.is_done() {
+        return Ok(Exit::Success);
+    }
+    if !options.yes {
+        context.terminal.approve("Adopt it?")?;
+    }
+    client
+        .add_tags(adopted.resource, &adopted.id, &adopted.add)
+        .await?;
+    client
+        .remove_tags(adopted.resource, &adopted.id, &adopted.remove)
+        .await?;
+    for tag in &adopted.remove {
+        // A tag for this one thing alone; one that somebody still bears stays.
+        client.delete_tag_if_empty(tag).await?;
+    }
+    if !context.global.quiet {
+        tell(&format!(
+            "adopted; `dewpoint plan{}` shows what is next",
+            context.flags()
+        ));
+    }
+    Ok(Exit::Success)
+}

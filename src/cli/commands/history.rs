@@ -1,0 +1,292 @@
+//! `history` and `logs`: past runs, and what they said.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde_json::json;
+
+use crate::cli::args::{History, Logs, PlanFormat};
+use crate::cli::context::{Context, Loaded};
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::terminal::{print, tell};
+use crate::execute::history::{self, How, PastRun, PastStep};
+use crate::execute::lock;
+use crate::report::history as report;
+use crate::report::lines::clean;
+
+/// How often a run that is followed is looked at.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Lists past runs of the manifest's folder, newest first.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn list(context: &Context, options: &History) -> miette::Result<Exit> {
+    let loaded = context.load()?;
+    let project = &loaded.manifest.project;
+    let mut runs = Vec::new();
+    for id in history::ids(&loaded.looked_at("runs"))? {
+        if runs.len() == options.limit {
+            break;
+        }
+        let run = read(&loaded, &id);
+        let is_other = run.goal.is_some()
+            && (run.project != *project
+                || (!options.all && run.environment != loaded.manifest.environment));
+        if !is_other {
+            runs.push(run);
+        }
+    }
+    print(&match options.format {
+        PlanFormat::Json => report::json(&runs),
+        _ => report::list(&runs, context.terminal.out),
+    })?;
+    Ok(Exit::Success)
+}
+
+/// Past runs of the environment, newest first: at most so many.
+pub(super) fn latest(loaded: &Loaded, most: usize) -> miette::Result<Vec<PastRun>> {
+    let runs = history::ids(&loaded.looked_at("runs"))?;
+    let runs = runs.iter().map(|id| read(loaded, id));
+    let ours = runs.filter(|run| {
+        run.project == loaded.manifest.project && run.environment == loaded.manifest.environment
+    });
+    Ok(ours.take(most).collect())
+}
+
+fn read(loaded: &Loaded, id: &str) -> PastRun {
+    let state = loaded.looked_at("");
+    let run = history::read(&loaded.looked_at("runs"), id, |project, environment| {
+        lock::held(&state, project, environment).is_some()
+    });
+    if run.how == How::Running && !is_newest(loaded, &run) {
+        // The lock is a later one's: an environment has one run at a time.
+        return history::read(&loaded.looked_at("runs"), id, |_, _| false);
+    }
+    run
+}
+
+/// Whether no later run of the same environment was begun.
+fn is_newest(loaded: &Loaded, run: &PastRun) -> bool {
+    let runs = loaded.looked_at("runs");
+    let later = history::ids(&runs).unwrap_or_default();
+    let mut later = later.iter().take_while(|id| **id > run.id);
+    !later.any(|id| {
+        let other = history::read(&runs, id, |_, _| false);
+        (&other.project, &other.environment) == (&run.project, &run.environment)
+    })
+}
+
+/// Shows what a run said; of one that goes on, until it ends.
+///
+/// # Errors
+/// When there is no such run, nothing was said by what is asked for, or a log cannot be read.
+pub fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
+    let loaded = context.load()?;
+    let id = find(&loaded, options)?;
+    let run = read(&loaded, &id);
+    if let Some(problem) = &run.problem {
+        tell(&format!("note: {problem}"));
+    }
+    if options.follow {
+        follow(&loaded, options, run)?;
+        return Ok(Exit::Success);
+    }
+    let chosen: Vec<&PastStep> = chosen(&run, options).collect();
+    if chosen.is_empty() {
+        return Err(CliError::NoSteps {
+            run: run.id.clone(),
+            there: there(&run),
+        }
+        .into());
+    }
+    let said: Vec<(&PastStep, String)> = chosen
+        .into_iter()
+        .filter_map(|step| Some((step, step.log.as_ref().filter(|log| log.exists())?)))
+        .map(|(step, log)| {
+            let bytes = std::fs::read(log).map_err(|cause| CliError::Read {
+                path: log.to_string(),
+                cause,
+            })?;
+            Ok((step, String::from_utf8_lossy(&bytes).into_owned()))
+        })
+        .collect::<Result<_, CliError>>()?;
+    if options.format == PlanFormat::Json {
+        let logs: Vec<_> = said
+            .iter()
+            .map(|(step, text)| {
+                let mut value = report::step_value(step);
+                value["lines"] = json!(text.lines().collect::<Vec<_>>());
+                value
+            })
+            .collect();
+        let document = json!({ "run": report::value(&run), "logs": logs });
+        let mut text = serde_json::to_string_pretty(&document).expect("plain data");
+        text.push('\n');
+        print(&text)?;
+        return Ok(Exit::Success);
+    }
+    let palette = context.terminal.out;
+    if !context.global.quiet {
+        tell(&report::line(&run, context.terminal.err));
+    }
+    if said.is_empty() {
+        tell("it said nothing");
+    }
+    let is_one = said.len() == 1;
+    for (position, (step, text)) in said.iter().enumerate() {
+        let mut out = String::new();
+        if !is_one {
+            if position > 0 {
+                out.push('\n');
+            }
+            out.push_str(&report::heading(step, palette));
+            out.push('\n');
+        }
+        for line in text.lines() {
+            out.push_str(&clean(line));
+            out.push('\n');
+        }
+        print(&out)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Steps that the options ask for.
+fn chosen<'a>(run: &'a PastRun, options: &'a Logs) -> impl Iterator<Item = &'a PastStep> {
+    run.steps.iter().filter(|step| {
+        let droplet = options.droplet.as_deref();
+        let name = options.step.as_deref();
+        droplet.is_none_or(|pattern| step.address.matches(pattern))
+            && name.is_none_or(|name| step.name.as_deref() == Some(name) || step.title == name)
+    })
+}
+
+/// What a run has that could have been asked for.
+fn there(run: &PastRun) -> String {
+    let mut names: Vec<String> = run
+        .steps
+        .iter()
+        .map(|step| {
+            let name = step.name.as_ref().unwrap_or(&step.title);
+            format!("{} {name}", step.address)
+        })
+        .collect();
+    names.dedup();
+    if names.is_empty() {
+        "it began no step".to_owned()
+    } else {
+        format!("it has: {}", names.join(", "))
+    }
+}
+
+/// The run that is meant: the newest, or the one whose id is, begins or ends like that.
+fn find(loaded: &Loaded, options: &Logs) -> miette::Result<String> {
+    let Some(given) = &options.run else {
+        let newest = latest(loaded, 1)?.into_iter().next();
+        return match newest {
+            Some(run) => Ok(run.id),
+            None => Err(CliError::NoRuns.into()),
+        };
+    };
+    let wanted = given.to_ascii_uppercase();
+    let found: Vec<String> = history::ids(&loaded.looked_at("runs"))?
+        .into_iter()
+        .filter(|id| id.starts_with(&wanted) || id.ends_with(&wanted))
+        .collect();
+    match <[String; 1]>::try_from(found) {
+        Ok([id]) => Ok(id),
+        Err(several) => Err(CliError::NoRun {
+            given: given.clone(),
+            found: several.len(),
+        }
+        .into()),
+    }
+}
+
+/// Shows lines as they come, until the run ends.
+fn follow(loaded: &Loaded, options: &Logs, mut run: PastRun) -> Result<(), CliError> {
+    let mut read_to: BTreeMap<Utf8PathBuf, u64> = BTreeMap::new();
+    loop {
+        let goes_on = run.how == How::Running;
+        for step in chosen(&run, options) {
+            let Some(log) = &step.log else { continue };
+            let name = step.name.as_ref().unwrap_or(&step.title);
+            let offset = read_to.entry(log.clone()).or_default();
+            let text = new_lines(log, offset, !goes_on).map_err(|cause| CliError::Read {
+                path: log.to_string(),
+                cause,
+            })?;
+            let lines = text
+                .iter()
+                .map(|line| format!("{} {name} | {}\n", step.address, clean(line)));
+            print(&lines.collect::<String>())?;
+        }
+        if !goes_on {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        run = read(loaded, &run.id);
+    }
+    tell(&report::line(&run, crate::report::style::Palette::PLAIN));
+    Ok(())
+}
+
+/// Lines that were written since; the last one also without its end when no more can come.
+fn new_lines(path: &Utf8PathBuf, offset: &mut u64, all: bool) -> std::io::Result<Vec<String>> {
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(cause),
+    };
+    file.seek(SeekFrom::Start(*offset))?;
+    let mut reader = BufReader::new(file.take(1 << 20));
+    let mut lines = Vec::new();
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let count = reader.read_until(b'\n', &mut bytes)?;
+        let is_whole = bytes.last() == Some(&b'\n');
+        if count == 0 || !(is_whole || all) {
+            return Ok(lines);
+        }
+        *offset += count as u64;
+        lines.push(
+            String::from_utf8_lossy(&bytes)
+                .trim_end_matches('\n')
+                .to_owned(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_shown_until_the_end() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("x.log")).expect("UTF-8");
+        let mut offset = 0;
+        assert!(
+            new_lines(&path, &mut offset, false)
+                .expect("read")
+                .is_empty()
+        );
+        std::fs::write(&path, "one\ntw").expect("written");
+        assert_eq!(new_lines(&path, &mut offset, false).expect("read"), ["one"]);
+        assert!(
+            new_lines(&path, &mut offset, false)
+                .expect("read")
+                .is_empty()
+        );
+        std::fs::write(&path, "one\ntwo\nthr").expect("written");
+        assert_eq!(
+            new_lines(&path, &mut offset, true).expect("read"),
+            ["two", "thr"]
+        );
+    }
+}

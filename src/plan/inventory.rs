@@ -1,0 +1,102 @@
+//! What there is of an environment and its project, by address: for those who look and change nothing.
+
+use std::collections::BTreeMap;
+
+use super::compare::firewall;
+use super::compare::volume::is_ours;
+use super::renames::Renames;
+use super::teardown::volume_address;
+use crate::address::Address;
+use crate::desired::{Scope, names};
+use crate::live::ownership::{self, Owner, Whose};
+use crate::live::{Live, LiveDroplet, LiveFirewall, LiveImage, LiveVolume};
+
+/// What there is. Lists are sorted by address, then by name and id.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory<'a> {
+    /// The environment's droplets; a builder bears its snapshot's address.
+    pub droplets: Vec<(Address, &'a LiveDroplet)>,
+    /// The environment's and the project's volumes.
+    pub volumes: Vec<(Address, &'a LiveVolume)>,
+    /// The project's snapshots.
+    pub snapshots: Vec<(Address, &'a LiveImage)>,
+    /// The environment's firewall.
+    pub firewall: Option<&'a LiveFirewall>,
+}
+
+impl<'a> Inventory<'a> {
+    /// Sorts out what was found.
+    #[must_use]
+    pub fn of(scope: &Scope, live: &'a Live) -> Self {
+        let owner = Owner::new(&scope.project, &scope.environment);
+        let volumes = Renames::find(scope, live).scope(scope);
+        let mut inventory = Self {
+            droplets: droplets(scope, &live.droplets),
+            volumes: live
+                .volumes
+                .iter()
+                .filter(|volume| is_ours(&owner, volume))
+                .map(|volume| (volume_address(&volumes, &volume.name), volume))
+                .collect(),
+            snapshots: live
+                .images
+                .iter()
+                .filter(|image| owner.in_project(&image.tags))
+                .map(|image| {
+                    let called = ownership::called(&image.name, &image.tags);
+                    let name = names::snapshot_of(&scope.project, called).unwrap_or(&image.name);
+                    (Address::Snapshot(name.to_owned()), image)
+                })
+                .collect(),
+            firewall: firewall::find(&scope.environment_name(), &owner.environment_tag, live)
+                .filter(|(_, ours)| *ours)
+                .map(|(wall, _)| wall),
+        };
+        inventory
+            .volumes
+            .sort_by(|(a, x), (b, y)| (a, &x.name, &x.id).cmp(&(b, &y.name, &y.id)));
+        inventory
+            .snapshots
+            .sort_by(|(a, x), (b, y)| (a, y.created_at, x.id).cmp(&(b, x.created_at, y.id)));
+        inventory
+    }
+
+    /// Whether the environment owns nothing: what the project keeps does not count.
+    #[must_use]
+    pub fn is_empty(&self, scope: &Scope) -> bool {
+        let owner = Owner::new(&scope.project, &scope.environment);
+        self.droplets.is_empty()
+            && self.firewall.is_none()
+            && !self
+                .volumes
+                .iter()
+                .any(|(_, volume)| owner.in_environment(&volume.tags))
+    }
+}
+
+/// The environment's droplets among some, by address.
+#[must_use]
+pub fn droplets<'a>(scope: &Scope, found: &'a [LiveDroplet]) -> Vec<(Address, &'a LiveDroplet)> {
+    let owner = Owner::new(&scope.project, &scope.environment);
+    let known: BTreeMap<&str, &Address> = scope
+        .droplets
+        .iter()
+        .map(|(name, droplet)| (name.as_str(), &droplet.address))
+        .collect();
+    let mut droplets: Vec<_> = found
+        .iter()
+        .filter(|droplet| {
+            let ours = known.contains_key(droplet.name.as_str());
+            owner.droplet(&droplet.tags, ours) == Whose::Ours
+        })
+        .map(|droplet| {
+            let address = known.get(droplet.name.as_str()).map_or_else(
+                || names::address_of_stray(&scope.project, &scope.environment, &droplet.name),
+                |address| (*address).clone(),
+            );
+            (address, droplet)
+        })
+        .collect();
+    droplets.sort_by(|(a, x), (b, y)| (a, &x.name, x.id).cmp(&(b, &y.name, y.id)));
+    droplets
+}
