@@ -39,6 +39,7 @@ impl Steps {
         reporter: &Reporter,
     ) -> Result<String, BadStart> {
         let session = self.session(droplet).await?;
+        self.refuse_unmounted(droplet, &session, &command.name).await?;
         let start = Start {
             command,
             definition: &background.definition,
