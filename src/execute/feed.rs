@@ -80,7 +80,10 @@ impl Inbox {
         match self.receiver.recv().await {
             Some(message) => {
                 let bytes = message.bytes();
-                let before = self.backlog.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+                let before = self
+                    .backlog
+                    .waiting_bytes
+                    .fetch_sub(bytes, Ordering::AcqRel);
                 if before - bytes <= MOST_WAITING_BYTES / 2 {
                     self.backlog.room.notify_waiters();
                 }
@@ -135,8 +138,7 @@ impl Feed {
     /// yield now and then: between two of its polls alone can it be held.
     pub(super) async fn hold_up<F: Future>(&self, work: F) -> F::Output {
         let mut work = std::pin::pin!(work);
-        let is_full =
-            || self.backlog.waiting_bytes.load(Ordering::Acquire) >= MOST_WAITING_BYTES;
+        let is_full = || self.backlog.waiting_bytes.load(Ordering::Acquire) >= MOST_WAITING_BYTES;
         loop {
             let mut room = std::pin::pin!(self.backlog.room.notified());
             // Listening before looking, so that no word of room is missed.

@@ -135,7 +135,11 @@ async fn whatever_comes_out_comes_whole_in_pieces_that_fit_and_with_the_exit_cod
         (Ended::Exit(7), 16 * MIB / PIECE, 16 * MIB, PIECE)
     );
     // Of nothing but ends of lines.
-    let (ended, lines, bytes, _) = flooded(&session, "head -c 2097152 /dev/zero | tr '\\0' '\\n'; exit 8").await;
+    let (ended, lines, bytes, _) = flooded(
+        &session,
+        "head -c 2097152 /dev/zero | tr '\\0' '\\n'; exit 8",
+    )
+    .await;
     assert_eq!((ended, lines, bytes), (Ended::Exit(8), 2 * MIB, 0));
     // Every byte there is, and none of them ends it early.
     let all: String = (0..=255).map(|byte| format!("\\\\{byte:03o}")).collect();
@@ -203,7 +207,9 @@ async fn a_restart_is_told_by_the_age_of_the_first_process() {
     let path = format!("{bin}:{}", std::env::var("PATH").expect("set"));
     *server.path.lock().expect("unpoisoned") = Some(path);
     assert_eq!(
-        crate::guest::time_since_boot(&session).await.expect("asked"),
+        crate::guest::time_since_boot(&session)
+            .await
+            .expect("asked"),
         None
     );
 }
