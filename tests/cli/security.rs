@@ -75,6 +75,10 @@ fn the_token_is_in_no_output_and_no_file() {
         assert_eq!(ran.code, Some(1), "{}", ran.all());
         said.push_str(&ran.all());
     }
+    // The local cloud gets its own token, whatever is set for DigitalOcean: it refuses any other.
+    let mut local = workspace.command(&["plan", "--local"]);
+    local.env("DIGITALOCEAN_TOKEN", PLANTED);
+    workspace.finish(local).expect(0);
     for secret in [token.as_str(), PLANTED, "PRIVATE KEY"] {
         assert!(!said.contains(secret));
     }

@@ -407,7 +407,7 @@ fn a_full_disk_for_the_journal_begins_nothing_more_and_cleans_up() {
     if !guests() {
         return;
     }
-    let boxes = plain("").replace("    run:\n", "    count: 3\n");
+    let boxes = plain("").replace("    run:\n", "    count: 20\n");
     let workspace = Workspace::with(&boxes);
     let small = Mount::new(&workspace, "512k");
     workspace.up(&["--without-guests"]);
