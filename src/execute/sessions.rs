@@ -40,10 +40,18 @@ struct Held {
     /// Since when the droplet has been up at the least.
     up_since: Instant,
     restarts: u32,
+    /// Whether it is of no use any more, though it looks open.
+    is_given_up: bool,
     /// Whether a volume was mounted over this connection or one before.
     has_mounted: bool,
     /// Whether a restart took that away.
     has_lost_mounts: bool,
+}
+
+impl Held {
+    fn is_lost(&self) -> bool {
+        self.is_given_up || self.session.is_closed()
+    }
 }
 
 /// What became of a droplet between connections to it.
@@ -107,7 +115,7 @@ impl Sessions {
     pub(super) async fn is_lost(&self, droplet: &str) -> bool {
         let slot = self.slot(droplet);
         let held = slot.lock().await;
-        held.as_ref().is_some_and(|held| held.session.is_closed())
+        held.as_ref().is_some_and(Held::is_lost)
     }
 
     /// What has become of a droplet so far, as far as its connections tell.
@@ -119,6 +127,17 @@ impl Sessions {
                 count: held.restarts,
                 has_lost_mounts: held.has_lost_mounts,
             })
+    }
+
+    /// Ends a connection over which nothing can be done any more: the next one who asks gets a new
+    /// one. If it was replaced meanwhile, that one stays.
+    pub(super) async fn give_up(&self, droplet: &str, session: &Session) {
+        if let Some(held) = self.slot(droplet).lock().await.as_mut()
+            && held.session.is(session)
+        {
+            held.is_given_up = true;
+        }
+        session.close().await;
     }
 
     /// Notes that a volume is mounted on a droplet: a restart takes it away.
@@ -157,7 +176,7 @@ impl Sessions {
             ),
             None => (pin, patience),
         };
-        if let Some(held) = held.as_ref().filter(|held| !held.session.is_closed()) {
+        if let Some(held) = held.as_ref().filter(|held| !held.is_lost()) {
             return Ok(held.session.clone());
         }
         let target = Target {
@@ -173,6 +192,7 @@ impl Sessions {
                     session: session.clone(),
                     up_since: Instant::now(),
                     restarts: 0,
+                    is_given_up: false,
                     has_mounted: false,
                     has_lost_mounts: false,
                 });
@@ -187,6 +207,7 @@ impl Sessions {
                     held.has_lost_mounts |= held.has_mounted;
                 }
                 held.session = session.clone();
+                held.is_given_up = false;
             }
         }
         Ok(session)

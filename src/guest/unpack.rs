@@ -73,8 +73,17 @@ fn refuse_long_headers(
 ) -> Result<(), GuestError> {
     let bad = |cause| bad_archive(label, cause);
     let mut archive = plain(archive, limit_bytes, files);
+    let mut total = 0_u64;
     for entry in archive.entries().map_err(bad)?.raw(true) {
         let entry = entry.map_err(bad)?;
+        // Told here, for what goes beyond it is not unpacked to be looked at.
+        total = total.saturating_add(entry.size());
+        if total > limit_bytes.saturating_add(files as u64 * LONGEST_HEADER_BYTES) {
+            return Err(GuestError::ArtifactsTooLarge {
+                label: label.to_owned(),
+                limit_bytes,
+            });
+        }
         let kind = entry.header().entry_type();
         let is_extension = kind.is_gnu_longname()
             || kind.is_gnu_longlink()

@@ -28,6 +28,16 @@ fn files(folder: &Path, look: &mut dyn FnMut(&Path, &[u8])) {
     }
 }
 
+/// Runs the binary against the local cloud as against any other API: by address and token.
+fn by_address(workspace: &Workspace, arguments: &[&str]) -> Ran {
+    let (url, token) = workspace.endpoint();
+    let mut command = workspace.command(arguments);
+    command
+        .env("DIGITALOCEAN_API_URL", url)
+        .env("DIGITALOCEAN_TOKEN", token);
+    workspace.finish(command)
+}
+
 #[test]
 fn the_token_is_in_no_output_and_no_file() {
     const PLANTED: &str = "dop_v1_planted0123456789abcdefplanted";
@@ -111,9 +121,9 @@ fn the_token_is_in_no_output_and_no_file() {
 fn what_is_kept_is_for_its_owner_alone() {
     let workspace = Workspace::with(MANIFEST);
     workspace.up(&["--without-guests"]);
-    workspace.local(&["plan", "--out", "saved.json"]).expect(0);
-    workspace.local(&["apply", "--yes"]).expect(0);
-    workspace.local(&["ssh-config"]).expect(0);
+    by_address(&workspace, &["plan", "--out", "saved.json"]).expect(0);
+    by_address(&workspace, &["apply", "--yes"]).expect(0);
+    by_address(&workspace, &["ssh-config"]).expect(0);
     let mut seen = 0;
     let mut check = |path: &Path| {
         let mode = fs::symlink_metadata(path).expect("there").permissions();
@@ -132,9 +142,7 @@ fn what_is_kept_is_for_its_owner_alone() {
     }
     check(&workspace.path("saved.json"));
     assert!(seen > 20, "{seen} are too few");
-    workspace
-        .local(&["destroy", "--project", "--yes"])
-        .expect(0);
+    by_address(&workspace, &["destroy", "--project", "--yes"]).expect(0);
     workspace.assert_empty();
 }
 
@@ -143,11 +151,11 @@ fn nothing_is_written_through_a_link() {
     let workspace = Workspace::with(MANIFEST);
     workspace.up(&["--without-guests"]);
     // Once without, to learn what is written.
-    workspace.local(&["plan", "--out", "saved.json"]).expect(0);
-    workspace.local(&["apply", "--yes"]).expect(0);
-    workspace.local(&["ssh-config"]).expect(0);
+    by_address(&workspace, &["plan", "--out", "saved.json"]).expect(0);
+    by_address(&workspace, &["apply", "--yes"]).expect(0);
+    by_address(&workspace, &["ssh-config"]).expect(0);
     let graph = ["graph", "--format", "dot", "--out", "plan.dot"];
-    workspace.local(&graph).expect(0);
+    by_address(&workspace, &graph).expect(0);
     let mut written = Vec::new();
     for folder in [".dewpoint", "cache"] {
         files(&workspace.path(folder), &mut |path, _| {
@@ -179,7 +187,7 @@ fn nothing_is_written_through_a_link() {
                 &["ssh-config"],
                 &graph,
             ] {
-                said.push_str(&workspace.local(arguments).all());
+                said.push_str(&by_address(&workspace, arguments).all());
             }
             let shown = path.display();
             assert_eq!(workspace.read("precious"), PRECIOUS, "{shown}\n{said}");
@@ -189,8 +197,6 @@ fn nothing_is_written_through_a_link() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("set");
         }
     }
-    workspace
-        .local(&["destroy", "--project", "--yes"])
-        .expect(0);
+    by_address(&workspace, &["destroy", "--project", "--yes"]).expect(0);
     workspace.assert_empty();
 }

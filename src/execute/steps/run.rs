@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Steps;
 use super::background::BadStart;
@@ -22,6 +22,8 @@ use crate::units::Seconds;
 /// Before a command is tried again: long enough for what it left to end, short enough not to be
 /// felt.
 const BEFORE_RETRY: Duration = Duration::from_secs(1);
+/// A droplet that takes longer to say nothing is going down.
+const TO_ANSWER_STILL: Duration = Duration::from_secs(10);
 
 impl Steps {
     /// Runs a run step, again as often as it says.
@@ -190,7 +192,18 @@ impl Steps {
             });
         }
         let mut output = CommandOutput::new(reporter);
-        let ended = session.run(command, &mut output).await;
+        let ended = match session.run(command, &mut output).await {
+            // A machine that goes down ends what runs on it first, and only then the connection.
+            Ok(Ended::Signal(name))
+                if matches!(name.as_str(), "TERM" | "KILL" | "HUP") && !answers(&session).await =>
+            {
+                Err(GuestError::ConnectionLost {
+                    label: session.label().to_owned(),
+                    doing: format!("running `{}`", command.name),
+                })
+            }
+            ended => ended,
+        };
         let (tail, line) = output.finish();
         let (how, may_pass) = match ended {
             Ok(Ended::Exit(0)) => return Ok(()),
@@ -198,6 +211,7 @@ impl Steps {
             Ok(Ended::Signal(name)) => (How::Signal(name), true),
             Ok(Ended::TimedOut) => (How::TimedOut, true),
             Err(error) if error.is_connection_lost() => {
+                self.sessions.give_up(droplet.name(), &session).await;
                 self.why_lost(droplet, command, before, error).await
             }
             Err(error) => (How::NotRun(error.into()), false),
@@ -261,6 +275,14 @@ impl Steps {
         };
         (How::NotRun(restarted), !now.has_lost_mounts)
     }
+}
+
+/// Whether commands can still be run over a connection, a moment after a signal has ended one.
+async fn answers(session: &Session) -> bool {
+    sleep(BEFORE_RETRY).await;
+    timeout(TO_ANSWER_STILL, session.exec_capture("exit 0"))
+        .await
+        .is_ok_and(|answer| answer.is_ok())
 }
 
 /// How a command ended, other than well.
