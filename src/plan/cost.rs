@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -282,7 +282,12 @@ impl<'a> Lives<'a> {
             ))
         });
         let clones = volume_hourly(self.clones).0 / Decimal::from(3_600);
-        prices.chain([Money(clones)]).sum()
+        let sum: Money = prices.chain([Money(clones)]).sum();
+        // Nobody is billed less than a millionth of a dollar; 28 digits read badly.
+        Money(
+            sum.0
+                .round_dp_with_strategy(6, RoundingStrategy::AwayFromZero),
+        )
     }
 }
 

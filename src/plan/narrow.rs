@@ -171,7 +171,10 @@ impl<'o> Narrow<'o> {
     }
 
     /// A snapshot's verdict; none when it is not there and is not built.
-    pub fn snapshot<'a>(&self, mut verdict: snapshot::Verdict<'a>) -> Option<snapshot::Verdict<'a>> {
+    pub fn snapshot<'a>(
+        &self,
+        mut verdict: snapshot::Verdict<'a>,
+    ) -> Option<snapshot::Verdict<'a>> {
         let address = &verdict.snapshot.address;
         if self.makes(address) {
             return Some(verdict);
@@ -340,9 +343,8 @@ pub(super) fn held_by_left_out(address: &Address, holder: &Address) -> Refusal {
 /// Says loudly what a narrowed plan leaves out of the whole one; nothing of one that is not narrowed.
 pub(super) fn tell(options: &Options, narrowed: &Draft<'_>, whole: &Draft<'_>) -> String {
     let to = match (options.targets.is_empty(), options.only_destroy) {
-        (_, true) => {
-            "to what is destroyed and not made again (`--only-destroy`), and nothing runs".to_owned()
-        }
+        (_, true) => "to what is destroyed and not made again (`--only-destroy`), and nothing runs"
+            .to_owned(),
         (_, false) => "to its targets and what they need (`--target`)".to_owned(),
     };
     let among = match (options.targets.is_empty(), options.only_destroy) {
@@ -377,7 +379,11 @@ pub(super) fn tell(options: &Options, narrowed: &Draft<'_>, whole: &Draft<'_>) -
             parts.push(format!("{} {word} ({})", addresses.len(), list(&addresses)));
         }
     }
-    let busy: BTreeSet<&Address> = narrowed.activities.iter().map(|done| &done.address).collect();
+    let busy: BTreeSet<&Address> = narrowed
+        .activities
+        .iter()
+        .map(|done| &done.address)
+        .collect();
     let mut idle: Vec<&Address> = whole.activities.iter().map(|done| &done.address).collect();
     idle.retain(|address| !busy.contains(address));
     idle.sort();

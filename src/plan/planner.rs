@@ -140,7 +140,8 @@ pub(super) fn draw<'a>(
             let now = verdict.live.filter(|_| verdict.grow.is_none());
             let size = now.map(|live| crate::units::Gib(live.size_gib));
             let wanted = verdict.volume.size;
-            kept.volumes.extend(wanted.map(|wanted| size.unwrap_or(wanted)));
+            kept.volumes
+                .extend(wanted.map(|wanted| size.unwrap_or(wanted)));
         }
         match verdict.replaces {
             None => draft.draw_volume(verdict, None),
@@ -167,14 +168,13 @@ pub(super) fn draw<'a>(
         let holders = draft.attached.droplets.get(volume.id.as_str());
         holders.is_some_and(|holders| holders.iter().any(|holder| going.contains(holder)))
     };
-    let (doomed_volumes, spared): (Vec<_>, Vec<_>) =
-        doomed_volumes(desired, live, &copies, &draft)
-            .into_iter()
-            .partition(|volume| {
-                let address = volume_address(&desired.scope, &volume.name);
-                narrow.removes_volume(&address, &volume.name)
-                    || (ownership::is_clone(&volume.tags) && goes_with_a_droplet(volume))
-            });
+    let (doomed_volumes, spared): (Vec<_>, Vec<_>) = doomed_volumes(desired, live, &copies, &draft)
+        .into_iter()
+        .partition(|volume| {
+            let address = volume_address(&desired.scope, &volume.name);
+            narrow.removes_volume(&address, &volume.name)
+                || (ownership::is_clone(&volume.tags) && goes_with_a_droplet(volume))
+        });
     bear_what_is_left(&census, &droplets, &spared, &mut draft);
     let doomed: BTreeSet<&str> = doomed_volumes
         .iter()
@@ -378,10 +378,12 @@ fn release_moved_volumes<'a>(
             .attached
             .to(live.id)
             .into_iter()
-            .filter(|volume| match (verdict.left_out, doomed.contains(volume.id.as_str())) {
-                (false, is_doomed) => is_doomed || !wanted.contains(volume.name.as_str()),
-                (true, is_doomed) => is_doomed && narrow.releases(),
-            })
+            .filter(
+                |volume| match (verdict.left_out, doomed.contains(volume.id.as_str())) {
+                    (false, is_doomed) => is_doomed || !wanted.contains(volume.name.as_str()),
+                    (true, is_doomed) => is_doomed && narrow.releases(),
+                },
+            )
             .collect();
         if verdict.left_out && !moved.is_empty() {
             draft.notices.push(format!(
@@ -441,8 +443,7 @@ fn check_holders<'a>(
     for holder in holders.cloned().into_iter().flatten() {
         let is_ours = || {
             let mut ours = droplets.iter().filter_map(|verdict| verdict.live);
-            ours.any(|live| live.id == holder)
-                || census.left.iter().any(|left| left.id == holder)
+            ours.any(|live| live.id == holder) || census.left.iter().any(|left| left.id == holder)
         };
         if removed.contains_key(&holder) || is_ours() {
             continue;
@@ -479,9 +480,9 @@ fn check_left_out<'a>(
     }
     let holders = draft.attached.droplets.get(volume.id.as_str());
     for holder in holders.cloned().into_iter().flatten() {
-        let bystander = droplets.iter().find(|verdict| {
-            verdict.left_out && verdict.live.is_some_and(|live| live.id == holder)
-        });
+        let bystander = droplets
+            .iter()
+            .find(|verdict| verdict.left_out && verdict.live.is_some_and(|live| live.id == holder));
         let stray = census.left.iter().find(|stray| stray.id == holder);
         let of_stray = || stray.map(|stray| census.address_of(draft.scope, stray));
         let holder = bystander.map(|verdict| verdict.droplet.address.clone());

@@ -83,18 +83,18 @@ fn a_plan_is_narrowed_and_things_are_made_anew() {
         .says("must be replaced: destroyed, then created")
         .says("`--replace` asks for it");
     let (now_droplets, now_volumes) = (ids(&workspace, "droplets"), ids(&workspace, "volumes"));
-    let moved = |before: &std::collections::BTreeMap<String, String>, now: &std::collections::BTreeMap<String, String>| {
-        let moved = now.iter().filter(|(name, id)| before.get(*name) != Some(id));
+    let moved = |before: &std::collections::BTreeMap<String, String>,
+                 now: &std::collections::BTreeMap<String, String>| {
+        let moved = now
+            .iter()
+            .filter(|(name, id)| before.get(*name) != Some(id));
         moved.map(|(name, _)| name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(moved(&droplets, &now_droplets), ["\"part-main-web\""]);
     assert_eq!(moved(&volumes, &now_volumes), ["\"part-main-scratch\""]);
 
     // What has left the manifest goes, and nothing new comes.
-    workspace.write(
-        "dewpoint.yaml",
-        &MANIFEST.replace("  web:", "  new:"),
-    );
+    workspace.write("dewpoint.yaml", &MANIFEST.replace("  web:", "  new:"));
     workspace
         .local(&["apply", "--yes", "--only-destroy"])
         .expect(0)
@@ -108,7 +108,13 @@ fn a_plan_is_narrowed_and_things_are_made_anew() {
         .says("it would be destroyed, and `protect` lists `droplet.kept`");
     assert_eq!(workspace.names("volumes").len(), 2);
     workspace
-        .local(&["destroy", "--yes", "--project", "--unprotect", "droplet.kept"])
+        .local(&[
+            "destroy",
+            "--yes",
+            "--project",
+            "--unprotect",
+            "droplet.kept",
+        ])
         .expect(0);
     workspace.assert_empty();
 }

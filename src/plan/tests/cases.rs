@@ -378,7 +378,7 @@ fn cases_come_out_as_expected() {
 }
 
 /// Every kind with every action it knows, and every refusal that a plan can meet.
-const MUST_BE_COVERED: [&str; 40] = [
+const MUST_BE_COVERED: [&str; 41] = [
     "ssh_key create",
     "ssh_key keep",
     "ssh_key delete",
@@ -407,6 +407,7 @@ const MUST_BE_COVERED: [&str; 40] = [
     "dewpoint::plan::filesystem",
     "dewpoint::plan::region",
     "dewpoint::plan::attached_elsewhere",
+    "dewpoint::plan::held",
     "dewpoint::plan::size",
     "dewpoint::plan::image",
     "dewpoint::plan::disk",

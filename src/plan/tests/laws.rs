@@ -219,15 +219,15 @@ fn names(live: &Live) -> Vec<String> {
         )
         .chain(live.images.iter().map(|image| image.name.clone()))
         .chain(live.firewalls.iter().map(|wall| wall.name.clone()))
-        // How often a volume's snapshot was taken anew is no matter.
-        .chain(
-            live.tags
-                .iter()
-                .filter(|tag| !tag.starts_with("dewpoint-snap:"))
-                .cloned(),
-        )
+        // Which number a snapshot of a volume bears, and how often one was taken, follows from how many
+        // there were just then.
+        .chain(live.tags.iter().map(|tag| match tag.rsplit_once('-') {
+            Some((of, _)) if tag.starts_with("dewpoint-snap:") => of.to_owned(),
+            _ => tag.clone(),
+        }))
         .collect();
     names.sort();
+    names.dedup();
     names
 }
 

@@ -93,7 +93,11 @@ fn a_target_takes_what_it_needs_with_it_and_says_what_it_leaves_out() {
     let plan = narrowed(SHOP, &nothing(), targets(&["volume.*", "firewall"])).expect("a plan");
     assert_eq!(told(&plan), "+ firewall, + volume.data, + volume.scratch");
     let all = narrowed(SHOP, &nothing(), targets(&["*"])).expect("a plan");
-    assert!(all.notices[0].ends_with("that leaves nothing out"), "{:?}", all.notices);
+    assert!(
+        all.notices[0].ends_with("that leaves nothing out"),
+        "{:?}",
+        all.notices
+    );
 }
 
 #[test]
@@ -101,7 +105,10 @@ fn what_is_left_out_stays_as_it_is_and_is_known_to_the_others() {
     let live = applied(SHOP, &nothing());
     let changed = SHOP
         .replace("echo 1", "echo 2")
-        .replace("  idle: { image: { snapshot: other }, size: s-1vcpu-1gb }\n", "")
+        .replace(
+            "  idle: { image: { snapshot: other }, size: s-1vcpu-1gb }\n",
+            "",
+        )
         .replace("2GiB", "3GiB");
     let plan = narrowed(&changed, &live, targets(&["droplet.db"])).expect("a plan");
     assert_eq!(told(&plan), "> droplet.db");
@@ -144,13 +151,21 @@ fn what_a_droplet_holds_that_is_left_out_is_not_taken_from_it() {
     ");
     let both = targets(&["droplet.idle", "droplet.web"]);
     let plan = narrowed(&moved, &live, both).expect("a plan");
-    assert_eq!(told(&plan), "~ droplet.idle, ~ droplet.web, > droplet.db, > droplet.web");
-    let gone = SHOP.replace("  scratch: { size: 2GiB, scope: environment }\n", "").replace(
-        "    volumes: [{ volume: scratch, mount: /mnt/scratch }]\n",
-        "",
+    assert_eq!(
+        told(&plan),
+        "~ droplet.idle, ~ droplet.web, > droplet.db, > droplet.web"
     );
+    let gone = SHOP
+        .replace("  scratch: { size: 2GiB, scope: environment }\n", "")
+        .replace(
+            "    volumes: [{ volume: scratch, mount: /mnt/scratch }]\n",
+            "",
+        );
     let said = refused(narrowed(&gone, &live, targets(&["volume.scratch"])));
-    assert!(said.contains("attached to droplet.web, which this plan leaves out"), "{said}");
+    assert!(
+        said.contains("attached to droplet.web, which this plan leaves out"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -172,7 +187,11 @@ fn a_test_of_some_droplets_empties_the_environment_all_the_same() {
         ..targets(&["droplet.db"])
     };
     let plan = narrowed(SHOP, &live, options).expect("a plan");
-    let runs: Vec<String> = plan.activities.iter().map(|a| a.address.to_string()).collect();
+    let runs: Vec<String> = plan
+        .activities
+        .iter()
+        .map(|a| a.address.to_string())
+        .collect();
     assert_eq!(runs, ["droplet.db"]);
     let after = World::execute(&plan, &live);
     assert!(after.droplets.is_empty() && after.firewalls.is_empty());
@@ -183,9 +202,15 @@ fn a_test_of_some_droplets_empties_the_environment_all_the_same() {
 fn only_what_should_not_be_there_is_destroyed() {
     let live = applied(SHOP, &nothing());
     let changed = SHOP
-        .replace("  idle: { image: { snapshot: other }, size: s-1vcpu-1gb }\n", "")
+        .replace(
+            "  idle: { image: { snapshot: other }, size: s-1vcpu-1gb }\n",
+            "",
+        )
         .replace("  scratch: { size: 2GiB, scope: environment }\n", "")
-        .replace("    volumes: [{ volume: scratch, mount: /mnt/scratch }]\n", "")
+        .replace(
+            "    volumes: [{ volume: scratch, mount: /mnt/scratch }]\n",
+            "",
+        )
         .replace("data: { size: 1GiB }", "data: { size: 5GiB }")
         + "  more: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb }\n";
     let plan = narrowed(&changed, &live, only_destroy()).expect("a plan");
@@ -196,7 +221,11 @@ fn only_what_should_not_be_there_is_destroyed() {
     ");
     let after = World::execute(&plan, &live);
     let again = narrowed(&changed, &after, only_destroy()).expect("a plan");
-    assert!(!again.has_changes() && !again.has_steps(), "{}", text(&again));
+    assert!(
+        !again.has_changes() && !again.has_steps(),
+        "{}",
+        text(&again)
+    );
     let options = Options {
         targets: vec!["droplet.*".to_owned()],
         ..only_destroy()
@@ -224,7 +253,10 @@ fn a_droplet_is_made_anew_because_the_command_asks_for_it() {
 #[test]
 fn a_snapshot_is_built_anew_with_all_that_is_made_from_it() {
     for keep in ["", ", keep: 3"] {
-        let yaml = SHOP.replace("size: s-1vcpu-1gb, provision", &format!("size: s-1vcpu-1gb{keep}, provision"));
+        let yaml = SHOP.replace(
+            "size: s-1vcpu-1gb, provision",
+            &format!("size: s-1vcpu-1gb{keep}, provision"),
+        );
         let live = applied(&yaml, &nothing());
         let plan = narrowed(&yaml, &live, replace(&["snapshot.base"])).expect("a plan");
         assert_eq!(
@@ -234,7 +266,11 @@ fn a_snapshot_is_built_anew_with_all_that_is_made_from_it() {
         let after = World::execute(&plan, &live);
         let newer = |before: &Live, after: &Live| {
             let old: BTreeSet<u64> = before.images.iter().map(|image| image.id).collect();
-            after.images.iter().filter(|image| !old.contains(&image.id)).count()
+            after
+                .images
+                .iter()
+                .filter(|image| !old.contains(&image.id))
+                .count()
         };
         assert_eq!((newer(&live, &after), after.images.len()), (2, 3));
         let again = super::plan(&desired(&yaml), &after, Goal::Apply).expect("a plan");
@@ -262,7 +298,10 @@ fn a_volume_is_made_anew_only_when_it_is_the_environments_and_not_protected() {
     let after = World::execute(&plan, &live);
     let again = super::plan(&desired(&yaml), &after, Goal::Apply).expect("a plan");
     assert!(!again.has_changes(), "{}", text(&again));
-    let size = after.volumes.iter().find(|volume| volume.name == "app-main-scratch");
+    let size = after
+        .volumes
+        .iter()
+        .find(|volume| volume.name == "app-main-scratch");
     assert_eq!(size.map(|volume| volume.size_gib), Some(1));
 
     let all = replace(&["volume.*", "firewall", "ssh_key"]);
@@ -274,7 +313,10 @@ fn a_volume_is_made_anew_only_when_it_is_the_environments_and_not_protected() {
     volume.data: it is the project's: other environments use what it holds, which would be lost [dewpoint::plan::not_replaced]
       help: give the volume a new name in the manifest and copy what is needed; only volumes with `scope: environment` are made anew
     ");
-    let protected = SHOP.replace("snapshots:", "protect: [volume.scratch, snapshot.base, droplet.db]\nsnapshots:");
+    let protected = SHOP.replace(
+        "snapshots:",
+        "protect: [volume.scratch, snapshot.base, droplet.db]\nsnapshots:",
+    );
     let all = replace(&["volume.scratch", "snapshot.base", "droplet.db"]);
     let said = refused(narrowed(&protected, &live, all.clone()));
     insta::assert_snapshot!(said, @r"
@@ -287,7 +329,9 @@ fn a_volume_is_made_anew_only_when_it_is_the_environments_and_not_protected() {
     ");
     let unprotect = ["volume.scratch", "snapshot.base", "droplet.db"];
     let lifted = Options {
-        unprotect: unprotect.map(|text| text.parse().expect("an address")).to_vec(),
+        unprotect: unprotect
+            .map(|text| text.parse().expect("an address"))
+            .to_vec(),
         ..all
     };
     let _ = narrowed(&protected, &live, lifted).expect("a plan");
@@ -295,15 +339,26 @@ fn a_volume_is_made_anew_only_when_it_is_the_environments_and_not_protected() {
     let recipe = protected.replace("echo 1", "echo 2");
     let _ = narrowed(&recipe, &live, Options::default()).expect("a plan");
     // Fewer instances, a goal that empties, what has left the manifest: all are refused.
-    let test = Options { goal: Goal::Test, ..Options::default() };
+    let test = Options {
+        goal: Goal::Test,
+        ..Options::default()
+    };
     let said = refused(narrowed(&protected, &live, test));
-    assert!(said.contains("volume.scratch: it would be destroyed, and `protect`"), "{said}");
-    let gone = protected.replace("  scratch: { size: 2GiB, scope: environment }\n", "").replace(
-        "    volumes: [{ volume: scratch, mount: /mnt/scratch }]\n",
-        "",
+    assert!(
+        said.contains("volume.scratch: it would be destroyed, and `protect`"),
+        "{said}"
     );
+    let gone = protected
+        .replace("  scratch: { size: 2GiB, scope: environment }\n", "")
+        .replace(
+            "    volumes: [{ volume: scratch, mount: /mnt/scratch }]\n",
+            "",
+        );
     let said = refused(narrowed(&gone, &live, Options::default()));
-    assert!(said.contains("volume.scratch: it would be destroyed, and `protect`"), "{said}");
+    assert!(
+        said.contains("volume.scratch: it would be destroyed, and `protect`"),
+        "{said}"
+    );
     // Not what is left out.
     let _ = narrowed(&gone, &live, targets(&["droplet.db"])).expect("a plan");
 }
@@ -339,24 +394,37 @@ fn every_change_tells_where_it_comes_from() {
     let plan = super::plan(&desired(SHOP), &robbed, Goal::Apply).expect("a plan");
     assert_eq!(of(&plan, "droplet.db"), only(Cause::Drift));
 
-    let fresh = SHOP.replace("size: s-1vcpu-1gb, provision", "size: s-1vcpu-1gb, refresh: 7d, provision");
+    let fresh = SHOP.replace(
+        "size: s-1vcpu-1gb, provision",
+        "size: s-1vcpu-1gb, refresh: 7d, provision",
+    );
     let options = Options::default();
     let later = NOW + 8 * 86_400;
     let mut dated = live.clone();
-    dated.images.iter_mut().for_each(|image| image.created_at = NOW);
+    dated
+        .images
+        .iter_mut()
+        .for_each(|image| image.created_at = NOW);
     let plan = crate::plan::plan(&desired(&fresh), &dated, &options, later).expect("a plan");
     assert_eq!(of(&plan, "snapshot.base"), only(Cause::Age));
     assert_eq!(of(&plan, "snapshot.top"), only(Cause::Upstream));
 
     let mut untagged = live.clone();
-    untagged.images.iter_mut().for_each(|image| image.tags.clear());
+    untagged
+        .images
+        .iter_mut()
+        .for_each(|image| image.tags.clear());
     let plan = super::plan(&desired(SHOP), &untagged, Goal::Apply).expect("a plan");
     assert_eq!(of(&plan, "snapshot.base"), only(Cause::Leftover));
 
     let plan = narrowed(SHOP, &live, replace(&["droplet.idle"])).expect("a plan");
     assert_eq!(of(&plan, "droplet.idle"), only(Cause::Command));
     let plan = crate::plan::destroy(&scope(SHOP), &live, true, &[]).expect("a plan");
-    assert!(causes(&plan).values().all(|causes| *causes == only(Cause::Command)));
+    assert!(
+        causes(&plan)
+            .values()
+            .all(|causes| *causes == only(Cause::Command))
+    );
 
     let account = super::sweep::account(&live, &BTreeMap::new());
     let late = NOW + 30 * 86_400;
