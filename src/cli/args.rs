@@ -221,7 +221,7 @@ pub struct Plan {
     #[arg(long)]
     pub detailed_exitcode: bool,
     /// Show the plan that `destroy` would carry out.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["targets", "replace"])]
     pub destroy: bool,
     /// With --destroy: also the project's volumes and snapshots, as `destroy --project` would.
     #[arg(long, requires = "destroy")]
@@ -229,6 +229,12 @@ pub struct Plan {
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
+    /// Only destroy what should not be there any more; make and run nothing.
+    #[arg(long, conflicts_with_all = ["destroy", "replace"])]
+    pub only_destroy: bool,
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,
@@ -242,6 +248,19 @@ pub struct Plan {
     /// Also save the plan in this file, for `dewpoint apply FILE` to carry out.
     #[arg(long, value_name = "FILE")]
     pub out: Option<Utf8PathBuf>,
+}
+
+/// What a plan is about.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Narrowing {
+    /// Only this address (`*` for any characters) and what it needs; all else stays as it is, which
+    /// the plan says loudly; can be given several times.
+    #[arg(long = "target", value_name = "ADDRESS")]
+    pub targets: Vec<String>,
+    /// Make this address anew although nothing is wrong with it, and what is made from it: a
+    /// droplet, a snapshot, a volume with `scope: environment`; can be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub replace: Vec<String>,
 }
 
 /// Options of `graph`.
@@ -384,6 +403,12 @@ pub struct Apply {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub holding: Holding,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
+    /// Only destroy what should not be there any more; make and run nothing.
+    #[arg(long, conflicts_with = "replace")]
+    pub only_destroy: bool,
     /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
     /// until `dewpoint destroy` removes it.
     #[arg(long)]
@@ -408,6 +433,9 @@ pub struct Test {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub holding: Holding,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
     /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
     /// until `dewpoint destroy` removes it.
     #[arg(long)]

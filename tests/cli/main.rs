@@ -18,6 +18,7 @@ mod interrupt;
 mod keys;
 mod live;
 mod local_cloud;
+mod narrow;
 mod policy;
 mod populate;
 mod quickstart;

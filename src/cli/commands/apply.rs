@@ -22,6 +22,8 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         plan,
         approval,
         holding,
+        narrowing,
+        only_destroy,
         keep_builder,
         max_cost,
     } = options;
@@ -34,6 +36,9 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &approval.unprotect,
             keep_builder: *keep_builder,
+            targets: &narrowing.targets,
+            replace: &narrowing.replace,
+            only_destroy: *only_destroy,
             hold_patience: holding.patience(),
         },
         *max_cost,
@@ -54,6 +59,9 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &options.unprotect,
             keep_builder: options.keep_builder,
+            targets: &options.narrowing.targets,
+            replace: &options.narrowing.replace,
+            only_destroy: false,
             hold_patience: options.holding.patience(),
         },
         options.max_cost,

@@ -5,6 +5,7 @@ mod cases;
 mod clones;
 mod golden;
 mod laws;
+mod narrow;
 mod needs;
 mod populate;
 mod refusals;
@@ -75,7 +76,7 @@ fn options(goal: Goal) -> Options {
     Options {
         goal,
         unprotect: Vec::new(),
-        keep_builder: false,
+        ..Options::default()
     }
 }
 
