@@ -20,11 +20,14 @@ mod live;
 mod local_cloud;
 mod policy;
 mod populate;
+#[path = "../support/python.rs"]
+mod python;
 mod quickstart;
 mod run;
 mod saved_plans;
 mod secrets;
 mod services;
+mod shared_lock;
 mod shared_volume;
 mod spec;
 mod sweep;
