@@ -137,6 +137,8 @@ pub enum Command {
     Init(Init),
     /// Check the manifest; no network.
     Validate,
+    /// Show what a change of the manifest means, between files or git revisions; no network.
+    Diff(Diff),
     /// Show what apply would do.
     Plan(Plan),
     /// Draw the steps of a plan: what waits for what, and the longest chain.
@@ -149,16 +151,6 @@ pub enum Command {
     Run(Run),
     /// Destroy the environment; what the project owns stays.
     Destroy(Destroy),
-    /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
-    Sweep(Sweep),
-    /// Show what a change of the manifest means, between files or git revisions; no network.
-    Diff(Diff),
-    /// Print the JSON Schema of manifests, or of what commands write as JSON.
-    Schema {
-        /// Of what.
-        #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
-        of: SchemaOf,
-    },
     /// Take an existing volume or snapshot into the project, by tagging it.
     Adopt(Adopt),
     /// Show what there is of the environment: age, cost, expiry, drift, last runs.
@@ -173,6 +165,14 @@ pub enum Command {
     Forward(Forward),
     /// Print what OpenSSH, and editors that use it, need to reach the droplets.
     SshConfig,
+    /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
+    Sweep(Sweep),
+    /// Print the JSON Schema of manifests, or of what commands write as JSON.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
+        of: SchemaOf,
+    },
     /// The local cloud as a background service.
     Local {
         /// What to do with it.

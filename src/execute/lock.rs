@@ -143,6 +143,8 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // A link in its place would have another file emptied.
+            .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .map_err(failed)?;
         let end = Instant::now() + patience;

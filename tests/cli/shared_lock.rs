@@ -98,14 +98,14 @@ impl Machines {
         self.workspace.finish(command)
     }
 
-    /// An apply that the cloud leaves without an answer when it has asked for the SSH key.
+    /// An apply in its midst: the cloud leaves it without an answer when it asks for the SSH key.
     fn held_apply(&self, options: &[&str], lock: &str) -> Running {
         self.workspace.fault(&json!({
             "method": "POST", "path": "/v2/account/keys", "fault": { "delay": { "ms": 600_000 } }
         }));
         let apply = Running::of(self.command(&[&["apply", "--yes"], options].concat(), lock));
         // Wait for the level, not for a time.
-        while self.workspace.names("ssh_keys").is_empty() {
+        while self.workspace.names("firewalls").is_empty() {
             std::thread::yield_now();
         }
         apply

@@ -13,7 +13,8 @@ use crate::execute::error::StepError;
 use crate::execute::event::{DONE_BEFORE, Failure, FailureClass};
 use crate::execute::feed::Reporter;
 use crate::execute::output::CommandOutput;
-use crate::guest::{self, Ended, GuestError, RemoteCommand};
+use crate::execute::sessions::Restarts;
+use crate::guest::{self, Ended, GuestError, RemoteCommand, Session};
 use crate::plan::step::{DropletRef, ProvisionStep, RunSpec};
 use crate::secret::Secret;
 use crate::units::Seconds;
@@ -176,6 +177,18 @@ impl Steps {
             // Connecting was tried for long enough.
             may_pass: false,
         })?;
+        let before = self.sessions.restarts(droplet.name()).await;
+        if let Err(error) = self
+            .refuse_unmounted(droplet, &session, &command.name)
+            .await
+        {
+            return Err(BadEnd {
+                how: How::NotRun(error),
+                tail: Vec::new(),
+                line: None,
+                may_pass: false,
+            });
+        }
         let mut output = CommandOutput::new(reporter);
         let ended = session.run(command, &mut output).await;
         let (tail, line) = output.finish();
@@ -184,10 +197,9 @@ impl Steps {
             Ok(Ended::Exit(status)) => (How::Exit(status), true),
             Ok(Ended::Signal(name)) => (How::Signal(name), true),
             Ok(Ended::TimedOut) => (How::TimedOut, true),
-            Err(error) if error.is_connection_lost() => match self.refuse_gone(droplet).await {
-                Ok(()) => (How::Lost(error), true),
-                Err(gone) => (How::NotRun(gone), false),
-            },
+            Err(error) if error.is_connection_lost() => {
+                self.why_lost(droplet, command, before, error).await
+            }
             Err(error) => (How::NotRun(error.into()), false),
         };
         Err(BadEnd {
@@ -196,6 +208,58 @@ impl Steps {
             line,
             may_pass,
         })
+    }
+}
+
+impl Steps {
+    /// Refuses to run something on a droplet that was restarted after its volumes had been mounted:
+    /// it would write beside the volume, where the volume should be.
+    pub(super) async fn refuse_unmounted(
+        &self,
+        droplet: &DropletRef,
+        session: &Session,
+        command: &str,
+    ) -> Result<(), StepError> {
+        if !self.sessions.restarts(droplet.name()).await.has_lost_mounts {
+            return Ok(());
+        }
+        Err(StepError::Unmounted {
+            label: session.label().to_owned(),
+            command: command.to_owned(),
+        })
+    }
+
+    /// Finds out what became of a droplet whose connection was lost under a command, and whether
+    /// another try could go better.
+    async fn why_lost(
+        &self,
+        droplet: &DropletRef,
+        command: &RemoteCommand,
+        before: Restarts,
+        error: GuestError,
+    ) -> (How, bool) {
+        if let Err(gone) = self.refuse_gone(droplet).await {
+            return (How::NotRun(gone), false);
+        }
+        let session = match self.session(droplet).await {
+            Ok(session) => session,
+            // Somebody else answers, or it is gone: that is what has to be told.
+            Err(
+                told @ (StepError::Guest(GuestError::WrongHostKey { .. })
+                | StepError::DropletGone { .. }),
+            ) => return (How::NotRun(told), false),
+            // It stays away.
+            Err(_) => return (How::Lost(error), false),
+        };
+        let now = self.sessions.restarts(droplet.name()).await;
+        if now.count == before.count {
+            return (How::Lost(error), true);
+        }
+        let restarted = StepError::Restarted {
+            label: session.label().to_owned(),
+            command: command.name.clone(),
+        };
+        (How::NotRun(restarted), !now.has_lost_mounts)
     }
 }
 

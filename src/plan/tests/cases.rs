@@ -367,7 +367,7 @@ fn cases_come_out_as_expected() {
 }
 
 /// Every kind with every action it knows, and every refusal that a plan can meet.
-const MUST_BE_COVERED: [&str; 38] = [
+const MUST_BE_COVERED: [&str; 39] = [
     "ssh_key create",
     "ssh_key keep",
     "ssh_key delete",
@@ -395,6 +395,7 @@ const MUST_BE_COVERED: [&str; 38] = [
     "dewpoint::plan::filesystem",
     "dewpoint::plan::region",
     "dewpoint::plan::attached_elsewhere",
+    "dewpoint::plan::held",
     "dewpoint::plan::size",
     "dewpoint::plan::image",
     "dewpoint::plan::disk",

@@ -356,7 +356,11 @@ proptest! {
                 .chain(live.volumes.iter().map(|volume| format!("{} {}", volume.name, volume.size_gib)))
                 .chain(live.images.iter().map(|image| image.name.clone()))
                 .chain(live.firewalls.iter().map(|wall| wall.name.clone()))
-                .chain(live.tags.iter().cloned())
+                // Which number a snapshot of a volume bears follows from how many there were just then.
+                .chain(live.tags.iter().map(|tag| match tag.rsplit_once('-') {
+                    Some((of, _)) if tag.starts_with("dewpoint-snap:") => of.to_owned(),
+                    _ => tag.clone(),
+                }))
                 .collect();
             names.sort();
             names

@@ -12,7 +12,7 @@ mod renames;
 mod saved;
 mod sweep;
 mod turns;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 
