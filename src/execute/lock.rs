@@ -77,7 +77,7 @@ pub enum LockError {
     #[diagnostic(
         code(dewpoint::execute::locked),
         help(
-            "wait until it has ended: `--lock-timeout 10m` waits for you; one that was killed is locked out when its lease has run out, a minute after its last sign of life"
+            "wait until it has ended: `--lock-timeout 10m` waits for you; the lease of one that was killed runs out by itself, within a minute unless it was given a longer one"
         )
     )]
     HeldInStore {

@@ -8,6 +8,9 @@ use crate::secret::Secret;
 /// The most of a server's own words that is shown.
 const MOST_SAID: usize = 400;
 
+const KEY: &str = "check the key: it must list, read, write and delete objects there";
+const BUCKET: &str = "does the bucket exist, in that region? AWS_ENDPOINT_URL and AWS_REGION say where it is looked for";
+
 /// An error of a store.
 #[derive(Debug, Error, Diagnostic)]
 pub enum StoreError {
@@ -100,19 +103,26 @@ impl StoreError {
         credentials: &[Secret<String>],
     ) -> Self {
         use object_store::Error;
+        let said = said(error, credentials);
+        // Listing tells of neither but in the server's own words.
+        let has = |codes: &[&str]| codes.iter().any(|code| said.contains(code));
         let help = match error {
-            Error::NotFound { .. } => {
-                "does the bucket exist, in that region? AWS_ENDPOINT_URL and AWS_REGION say where it is looked for"
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => KEY,
+            _ if has(&[
+                "AccessDenied",
+                "InvalidAccessKeyId",
+                "SignatureDoesNotMatch",
+            ]) =>
+            {
+                KEY
             }
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                "check the key: it must list, read, write and delete objects there"
-            }
+            _ if has(&["NoSuchBucket"]) => BUCKET,
             _ => "check the address, AWS_ENDPOINT_URL, AWS_REGION and the network, then try again",
         };
         Self::Request {
             address: address.to_owned(),
             doing,
-            said: said(error, credentials),
+            said,
             help,
         }
     }
