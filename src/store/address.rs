@@ -93,8 +93,8 @@ fn bucket(
         .filter(|_| url.port().is_none())
         .ok_or_else(|| bad("a bucket's name comes after the two slashes".to_owned()))?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()))?;
-    let (id, key, is_spaces) = key(address, &set)?;
-    let endpoint = endpoint(address, is_spaces, &set)?;
+    let (id, key, is_spaces) = key(address, set)?;
+    let endpoint = endpoint(address, is_spaces, set)?;
     let region = set("AWS_REGION")
         .or_else(|| set("AWS_DEFAULT_REGION"))
         .unwrap_or_else(|| "us-east-1".to_owned());
