@@ -501,9 +501,11 @@ fn bear_what_is_left(
     draft: &mut Draft<'_>,
 ) {
     let bystanders = droplets.iter().filter(|verdict| verdict.left_out);
-    let instances = bystanders
-        .filter_map(|verdict| census.instances.get(verdict.droplet.name.as_str()))
-        .flatten();
+    let instances = bystanders.flat_map(|verdict| {
+        let found = census.instances.get(verdict.droplet.name.as_str());
+        let goes = |live: &LiveDroplet| verdict.remove.iter().any(|(gone, _)| gone.id == live.id);
+        found.into_iter().flatten().filter(move |live| !goes(live))
+    });
     let tags = instances
         .chain(&census.left)
         .map(|droplet| &droplet.tags)

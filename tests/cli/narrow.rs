@@ -18,7 +18,7 @@ droplets:
 #[test]
 fn a_plan_is_narrowed_and_things_are_made_anew() {
     let workspace = Workspace::with(MANIFEST);
-    workspace.up(&["--no-guests"]);
+    workspace.up(&["--without-guests"]);
 
     // A part, said so loudly, and then the rest.
     workspace
