@@ -361,7 +361,8 @@ pub(super) fn tell(options: &Options, narrowed: &Draft<'_>, whole: &Draft<'_>) -
         .collect();
     left.sort_by(|a, b| (&a.address, a.action).cmp(&(&b.address, b.action)));
     let mut parts = Vec::new();
-    let kinds: [(&str, fn(Action) -> bool); 4] = [
+    type Kind = (&'static str, fn(Action) -> bool);
+    let kinds: [Kind; 4] = [
         ("to add", |action| action == Action::Create),
         ("to change", |action| action == Action::Update),
         ("to replace", |action| {

@@ -23,12 +23,9 @@ fn everything(error: &GuestError) -> String {
 }
 
 /// Somebody who takes connections and then does as `treat` says; the port.
-async fn somebody<F: Future<Output = ()> + Send>(
+async fn somebody<F: Future<Output = ()> + Send + 'static>(
     treat: impl Fn(TcpStream) -> F + Send + 'static,
-) -> u16
-where
-    F: 'static,
-{
+) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("bound");

@@ -100,6 +100,10 @@ pub(in crate::plan) struct Below {
 }
 
 /// Compares a snapshot at a time in seconds since 1970.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a verdict follows from all of them, and none belongs with another"
+)]
 pub(in crate::plan) fn compare<'a>(
     desired: &'a Desired,
     snapshot: &'a Snapshot,
