@@ -259,6 +259,84 @@ fn only_who_has_the_token_and_the_right_name_is_let_in() {
 }
 
 #[test]
+fn no_path_answers_a_page_in_a_browser_or_whoever_has_no_token() {
+    let cloud = Cloud::without_guests();
+    let status = |line: &str, host: &str, rest: &str| {
+        cloud
+            .raw(&format!("{line} HTTP/1.1\r\nHost: {host}\r\n{rest}"))
+            .status
+    };
+    for line in [
+        "GET /",
+        "GET /v2/account",
+        "GET /v2/droplets",
+        "POST /v2/droplets",
+        "DELETE /v2/droplets/1",
+        "PUT /v2/firewalls/1",
+        "OPTIONS /v2/account",
+        "GET /_local/status",
+        "GET /_local/requests",
+        "GET /_local/faults",
+        "POST /_local/faults",
+        "DELETE /_local/faults",
+        "GET /%5flocal/status",
+        "GET /nonsense",
+    ] {
+        // A name that a page's own server has let point here: the browser sends what the page likes.
+        for host in [
+            "evil.example",
+            "evil.example:{port}",
+            "127.0.0.1",
+            "127.0.0.1.evil.example:{port}",
+            "localhost.evil.example:{port}",
+            "[::1]:{port}",
+            "0.0.0.0:{port}",
+        ] {
+            let shown = status(line, host, "Authorization: Bearer {token}\r\n");
+            assert_eq!(shown, 403, "{line} as {host}");
+        }
+        for rest in [
+            "",
+            "Authorization: Bearer \r\n",
+            "Authorization: Bearer {token}x\r\n",
+            "Authorization: Basic {token}\r\n",
+            "Authorization: {token}\r\n",
+            "Cookie: token={token}\r\nX-Authorization: Bearer {token}\r\n",
+        ] {
+            assert_eq!(
+                status(line, "127.0.0.1:{port}", rest),
+                401,
+                "{line} with {rest:?}"
+            );
+        }
+    }
+    // Nothing of it was done, nor noted.
+    let shown = cloud.call("GET", "/_local/requests", None);
+    assert_eq!(shown.body.expect("a body")["requests"], json!([]));
+    // It listens on loopback alone.
+    let port: u16 = cloud
+        .endpoint
+        .url
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("read");
+    let wanted = format!(":{port:04X}");
+    let listening: Vec<&str> = table
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            (fields.len() > 3 && fields[1].ends_with(&wanted) && fields[3] == "0A")
+                .then(|| fields[1])
+        })
+        .collect();
+    assert_eq!(listening, [format!("0100007F{wanted}")]);
+    let wide = std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+    assert!(!wide.contains(&format!("{wanted} 0000")), "{wide}");
+}
+
+#[test]
 fn all_of_it_survives_a_kill() {
     let mut held = held();
     let id = held.droplet("web");

@@ -48,13 +48,22 @@ impl Loaded {
         let folder = self.base.join(FOLDER);
         private_folder(folder.as_std_path()).map_err(unmade(&folder))?;
         let ignore = folder.join(".gitignore");
-        if !ignore.exists() {
-            std::fs::write(&ignore, "*\n").map_err(|cause| CliError::Write {
-                path: ignore.to_string(),
-                cause,
-            })?;
+        // Whatever is there already stays, a link to nowhere too: nothing is written through it.
+        let made = std::fs::File::create_new(&ignore).and_then(|mut file| {
+            std::io::Write::write_all(&mut file, b"*\n").inspect_err(|_| {
+                // On a full disk: an empty one would show git the keys from then on.
+                let _ = std::fs::remove_file(&ignore);
+            })
+        });
+        match made {
+            Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(CliError::Write {
+                    path: ignore.to_string(),
+                    cause,
+                })
+            }
+            _ => Ok(folder),
         }
-        Ok(folder)
     }
 
     /// A folder in `.dewpoint`, made when it is not there.

@@ -67,6 +67,36 @@ pub enum StepError {
         name: String,
     },
 
+    /// A droplet was restarted while a command ran on it.
+    #[error("{label} was restarted while `{command}` ran")]
+    #[diagnostic(
+        code(dewpoint::execute::restarted),
+        help(
+            "apply again: that mounts its volumes and starts what runs in the background; find out who restarted it, or whether the command did"
+        )
+    )]
+    Restarted {
+        /// The droplet's address in the manifest.
+        label: String,
+        /// What ran.
+        command: String,
+    },
+
+    /// A droplet was restarted after its volumes had been mounted.
+    #[error(
+        "{label} was restarted, so its volumes are not mounted any more: `{command}` was not run"
+    )]
+    #[diagnostic(
+        code(dewpoint::execute::unmounted),
+        help("apply again: that mounts its volumes; nothing was written beside them")
+    )]
+    Unmounted {
+        /// The droplet's address in the manifest.
+        label: String,
+        /// What was not run.
+        command: String,
+    },
+
     /// A secret that a run step names has no value.
     #[error("the secret `{name}` has no value")]
     #[diagnostic(

@@ -12,9 +12,12 @@ use super::redact::Redactor;
 use crate::address::Address;
 use crate::plan::{Step, StepId};
 
-/// Messages the engine may be behind before steps are held up: a droplet that prints without end
-/// must not fill this machine's memory.
-const MOST_WAITING: usize = 4_096;
+/// How far, in bytes of messages, the engine may be behind before steps are held up: a droplet that
+/// prints without end must not fill this machine's memory. By bytes, for a line may be empty or
+/// 16 KiB long.
+const MOST_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// What a message takes besides its text.
+const MESSAGE_BYTES: usize = 384;
 
 /// A message of a step.
 #[derive(Debug)]
@@ -23,6 +26,17 @@ pub(super) enum Message {
     Event(EventKind),
     /// The step is over. Comes after all else of it.
     Ended(StepId, Result<String, Failure>),
+}
+
+impl Message {
+    /// About what it takes while it waits. Only output comes in masses.
+    fn bytes(&self) -> usize {
+        let text = match self {
+            Self::Event(EventKind::Output { line, .. }) => line.len(),
+            _ => 0,
+        };
+        MESSAGE_BYTES + text
+    }
 }
 
 /// The sending side. Clones share it.
@@ -36,7 +50,7 @@ pub struct Feed {
 
 #[derive(Debug, Default)]
 struct Backlog {
-    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
     room: Notify,
 }
 
@@ -65,7 +79,12 @@ impl Inbox {
     pub(super) async fn next(&mut self) -> Message {
         match self.receiver.recv().await {
             Some(message) => {
-                if self.backlog.waiting.fetch_sub(1, Ordering::AcqRel) <= MOST_WAITING / 2 {
+                let bytes = message.bytes();
+                let before = self
+                    .backlog
+                    .waiting_bytes
+                    .fetch_sub(bytes, Ordering::AcqRel);
+                if before - bytes <= MOST_WAITING_BYTES / 2 {
                     self.backlog.room.notify_waiters();
                 }
                 message
@@ -107,15 +126,19 @@ impl Feed {
     }
 
     fn send(&self, message: Message) {
-        self.backlog.waiting.fetch_add(1, Ordering::AcqRel);
+        let bytes = message.bytes();
+        self.backlog
+            .waiting_bytes
+            .fetch_add(bytes, Ordering::AcqRel);
         // The engine is gone only when the run is over, and then nobody listens any more.
         let _ = self.sender.send(message);
     }
 
-    /// Drives work that tells things, and holds it up while the engine is behind.
+    /// Drives work that tells things, and holds it up while the engine is behind. The work must
+    /// yield now and then: between two of its polls alone can it be held.
     pub(super) async fn hold_up<F: Future>(&self, work: F) -> F::Output {
         let mut work = std::pin::pin!(work);
-        let is_full = || self.backlog.waiting.load(Ordering::Acquire) >= MOST_WAITING;
+        let is_full = || self.backlog.waiting_bytes.load(Ordering::Acquire) >= MOST_WAITING_BYTES;
         loop {
             let mut room = std::pin::pin!(self.backlog.room.notified());
             // Listening before looking, so that no word of room is missed.
@@ -218,4 +241,52 @@ impl Reporter {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces as they come off the wire, cut into lines of every length.
+    const CHUNK_BYTES: usize = 32 * 1024;
+
+    #[tokio::test]
+    async fn whoever_talks_without_end_is_held_up_whatever_the_length_of_its_lines() {
+        for line_bytes in [0, 1, 80, 16 * 1024] {
+            let (feed, mut inbox) = feed(Redactor::new([]));
+            let backlog = Arc::clone(&feed.backlog);
+            let lines = CHUNK_BYTES / (line_bytes + 1);
+            let flood = async {
+                for _ in 0..2_000 {
+                    for _ in 0..lines {
+                        feed.send(Message::Event(EventKind::Output {
+                            step: StepId(0),
+                            address: Address::SshKey,
+                            stream: OutputStream::Out,
+                            line: "x".repeat(line_bytes),
+                        }));
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let mut flood = std::pin::pin!(feed.hold_up(flood));
+            let one_chunk = lines * (MESSAGE_BYTES + line_bytes);
+            let mut most = 0;
+            let mut heard = 0;
+            // Nobody listens until the flood stands still, then a little, then it goes on.
+            while heard < 20 * lines {
+                for _ in 0..3_000 {
+                    let polled = futures_util::poll!(flood.as_mut());
+                    assert!(polled.is_pending(), "it was not held up");
+                }
+                most = most.max(backlog.waiting_bytes.load(Ordering::Acquire));
+                for _ in 0..lines {
+                    inbox.next().await;
+                    heard += 1;
+                }
+            }
+            assert!(most >= MOST_WAITING_BYTES, "{most}");
+            assert!(most <= MOST_WAITING_BYTES + one_chunk, "{most}");
+        }
+    }
 }

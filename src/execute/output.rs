@@ -9,6 +9,8 @@ use crate::guest::{OutputSink, Stream};
 
 /// How many of the last lines a failure shows.
 const TAIL_LINES: usize = 20;
+/// How much of a line is kept for that: binary output has lines of 16 KiB, and many fail at once.
+const TAIL_LINE_CHARS: usize = 2_000;
 
 /// Takes a command's output: hides secrets, hands lines on, keeps the last ones.
 pub(super) struct CommandOutput<'a> {
@@ -47,7 +49,9 @@ impl<'a> CommandOutput<'a> {
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }
-        self.tail.push_back(line.clone());
+        let end = line.char_indices().nth(TAIL_LINE_CHARS);
+        let shown = &line[..end.map_or(line.len(), |(at, _)| at)];
+        self.tail.push_back(shown.to_owned());
         self.reporter.output(stream, line);
     }
 }

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::error::StepError;
 use super::settings::Settings;
-use crate::guest::{HostKeyPin, Session, Target};
+use crate::guest::{self, HostKeyPin, Session, Target};
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::{Plan, StepKind};
 
@@ -30,7 +32,36 @@ pub(super) struct Sessions {
 }
 
 /// Held while a connection is made, so that steps that start together make one.
-type Slot = tokio::sync::Mutex<Option<Session>>;
+type Slot = tokio::sync::Mutex<Option<Held>>;
+
+/// A connection, and what is known of the droplet at its end.
+struct Held {
+    session: Session,
+    /// Since when the droplet has been up at the least.
+    up_since: Instant,
+    restarts: u32,
+    /// Whether it is of no use any more, though it looks open.
+    is_given_up: bool,
+    /// Whether a volume was mounted over this connection or one before.
+    has_mounted: bool,
+    /// Whether a restart took that away.
+    has_lost_mounts: bool,
+}
+
+impl Held {
+    fn is_lost(&self) -> bool {
+        self.is_given_up || self.session.is_closed()
+    }
+}
+
+/// What became of a droplet between connections to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Restarts {
+    /// How often it was found to have been restarted.
+    pub(super) count: u32,
+    /// Whether volumes were mounted before, and now are not.
+    pub(super) has_lost_mounts: bool,
+}
 
 impl Sessions {
     /// For the droplets that the plan logs in to.
@@ -84,7 +115,36 @@ impl Sessions {
     pub(super) async fn is_lost(&self, droplet: &str) -> bool {
         let slot = self.slot(droplet);
         let held = slot.lock().await;
-        held.as_ref().is_some_and(Session::is_closed)
+        held.as_ref().is_some_and(Held::is_lost)
+    }
+
+    /// What has become of a droplet so far, as far as its connections tell.
+    pub(super) async fn restarts(&self, droplet: &str) -> Restarts {
+        let slot = self.slot(droplet);
+        let held = slot.lock().await;
+        held.as_ref()
+            .map_or_else(Restarts::default, |held| Restarts {
+                count: held.restarts,
+                has_lost_mounts: held.has_lost_mounts,
+            })
+    }
+
+    /// Ends a connection over which nothing can be done any more: the next one who asks gets a new
+    /// one. If it was replaced meanwhile, that one stays.
+    pub(super) async fn give_up(&self, droplet: &str, session: &Session) {
+        if let Some(held) = self.slot(droplet).lock().await.as_mut()
+            && held.session.is(session)
+        {
+            held.is_given_up = true;
+        }
+        session.close().await;
+    }
+
+    /// Notes that a volume is mounted on a droplet: a restart takes it away.
+    pub(super) async fn note_mounted(&self, droplet: &str) {
+        if let Some(held) = self.slot(droplet).lock().await.as_mut() {
+            held.has_mounted = true;
+        }
     }
 
     /// The connection to a droplet: the one that is there, or a new one when there is none or it
@@ -108,13 +168,16 @@ impl Sessions {
         };
         let slot = self.slot(droplet);
         let mut held = slot.lock().await;
-        let patience = if held.is_some() {
-            patience.min(RECONNECT)
-        } else {
-            patience
+        // Whoever was there first is whoever must answer again, also where any key would do at first.
+        let (pin, patience) = match &*held {
+            Some(held) => (
+                HostKeyPin::Pinned(held.session.host_key().to_owned()),
+                patience.min(RECONNECT),
+            ),
+            None => (pin, patience),
         };
-        if let Some(session) = held.as_ref().filter(|session| !session.is_closed()) {
-            return Ok(session.clone());
+        if let Some(held) = held.as_ref().filter(|held| !held.is_lost()) {
+            return Ok(held.session.clone());
         }
         let target = Target {
             address: IpAddr::V4(address),
@@ -123,7 +186,30 @@ impl Sessions {
             label: login.label.clone(),
         };
         let session = Session::connect(&target, identity, &pin, patience).await?;
-        *held = Some(session.clone());
+        match held.as_mut() {
+            None => {
+                *held = Some(Held {
+                    session: session.clone(),
+                    up_since: Instant::now(),
+                    restarts: 0,
+                    is_given_up: false,
+                    has_mounted: false,
+                    has_lost_mounts: false,
+                });
+            }
+            Some(held) => {
+                // Measured before asking: a droplet that was not restarted is older than that.
+                let known = held.up_since.elapsed();
+                let age = guest::time_since_boot(&session).await?;
+                if age.is_some_and(|age| age < known) {
+                    held.restarts += 1;
+                    held.up_since = Instant::now();
+                    held.has_lost_mounts |= held.has_mounted;
+                }
+                held.session = session.clone();
+                held.is_given_up = false;
+            }
+        }
         Ok(session)
     }
 
@@ -136,9 +222,9 @@ impl Sessions {
         if let Some(slot) = slot {
             // Whoever is connecting just now is let be: the droplet goes away beneath it.
             if let Ok(mut held) = slot.try_lock()
-                && let Some(session) = held.take()
+                && let Some(held) = held.take()
             {
-                session.close().await;
+                held.session.close().await;
             }
         }
     }

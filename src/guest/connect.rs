@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +84,17 @@ impl client::Handler for Guard {
     }
 }
 
+/// Why a try came to nothing, where the other side did not say so itself.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    /// No packet came back: nobody is there, or a firewall drops what is sent.
+    #[error("nothing answered at all")]
+    NoAnswer,
+    /// The connection was taken, and then came nothing that SSH begins with.
+    #[error("the connection was taken, but no SSH server has spoken on it")]
+    NoSsh,
+}
+
 /// How one try ended.
 enum Try {
     /// Worth another.
@@ -120,6 +132,12 @@ impl Session {
     #[must_use]
     pub fn host_key(&self) -> &str {
         &self.0.host_key
+    }
+
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether the connection has ended.
@@ -167,9 +185,16 @@ pub(super) async fn connect_with(
     let end = began + deadline;
     let mut refused_since = None;
     let mut pause = FIRST_PAUSE;
-    let mut met: Cause = "no try was made".into();
+    let mut met: Cause = Silence::NoAnswer.into();
     loop {
-        let attempt = attempt(target, identity, pinned.as_ref(), Arc::clone(&config));
+        let is_taken = AtomicBool::new(false);
+        let attempt = attempt(
+            target,
+            identity,
+            pinned.as_ref(),
+            Arc::clone(&config),
+            &is_taken,
+        );
         match tokio::time::timeout_at(end, attempt).await {
             Ok(Ok(session)) => return Ok(session),
             Ok(Err(Try::Never(error))) => return Err(error),
@@ -189,11 +214,9 @@ pub(super) async fn connect_with(
                 // Servers that count failures punish haste.
                 pause = LONGEST_PAUSE;
             }
-            Err(elapsed) => {
-                if began.elapsed() < TCP_LIMIT {
-                    met = elapsed.into();
-                }
-            }
+            // Cut short by the deadline: what an earlier try met may say more.
+            Err(_elapsed) if is_taken.load(Ordering::Relaxed) => met = Silence::NoSsh.into(),
+            Err(_elapsed) => {}
         }
         if Instant::now() + pause >= end {
             return Err(GuestError::Unreachable {
@@ -233,12 +256,14 @@ async fn attempt(
     identity: &Identity,
     pinned: Option<&PublicKey>,
     config: Arc<client::Config>,
+    is_taken: &AtomicBool,
 ) -> Result<Session, Try> {
     let at = SocketAddr::new(target.address, target.port);
     let stream = timeout(TCP_LIMIT, TcpStream::connect(at))
         .await
-        .map_err(|elapsed| Try::Again(elapsed.into()))?
+        .map_err(|_elapsed| Try::Again(Silence::NoAnswer.into()))?
         .map_err(|cause| Try::Again(cause.into()))?;
+    is_taken.store(true, Ordering::Relaxed);
     stream
         .set_nodelay(true)
         .map_err(|cause| Try::Again(cause.into()))?;
@@ -247,7 +272,7 @@ async fn attempt(
         log_in(stream, target, identity, pinned, config),
     )
     .await
-    .map_err(|elapsed| Try::Again(elapsed.into()))?
+    .map_err(|_elapsed| Try::Again(Silence::NoSsh.into()))?
 }
 
 async fn log_in(

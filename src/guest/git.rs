@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -289,7 +290,14 @@ async fn fetch(
 
 /// Waits for a lock file and holds it. Waiting is given up with the future, not with the lock.
 async fn lock(address: &Address, path: &Utf8Path) -> Result<File, GuestError> {
-    let file = File::create(path).map_err(|cause| write_error(path, cause))?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|cause| write_error(path, cause))?;
     let began = Instant::now();
     loop {
         match file.try_lock() {

@@ -55,7 +55,8 @@ pub use keys::{Identity, KeyPair, UserKey, generate_key_file, open_key};
 pub use output::{OutputSink, Stream};
 pub use run::{Ended, RemoteCommand};
 pub use setup::{
-    FirstBoot, Mounted, has_run_once, mark_run_once, mount_volume, seal, unmount, wait_first_boot,
+    FirstBoot, Mounted, has_run_once, mark_run_once, mount_volume, seal, time_since_boot, unmount,
+    wait_first_boot,
 };
 pub use shell::quote;
 pub use sync::{SourceFiles, SyncReport, sync_path, sync_path_as};

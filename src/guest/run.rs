@@ -97,7 +97,11 @@ impl Session {
                 biased;
                 () = &mut send, if is_sending => is_sending = false,
                 chunk = exec.next() => match chunk? {
-                    Some((stream, bytes)) => streams.feed(stream, &bytes),
+                    Some((stream, bytes)) => {
+                        streams.feed(stream, &bytes);
+                        // Whoever drives this may have to hold it up: a piece can be 32,000 lines.
+                        tokio::task::yield_now().await;
+                    }
                     None => break exec.finish()?,
                 },
                 // A script that has ended is past its limit: only its output is still coming.

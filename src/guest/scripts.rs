@@ -49,6 +49,15 @@ impl Places<'static> {
     };
 }
 
+/// Tells how long the system is up, in seconds; when its first process began, in clock ticks since
+/// then; and how many ticks a second has. Fields of `/proc/1/stat` are counted after the name, which
+/// may hold blanks.
+pub(super) fn time_since_boot() -> String {
+    "read -r up rest </proc/uptime && stat=$(cat /proc/1/stat) && set -- ${stat##*) } && \
+     echo \"$up ${20} $(getconf CLK_TCK 2>/dev/null || echo 100)\""
+        .to_owned()
+}
+
 /// Wraps a text so that root runs it: directly, or through sudo without a password.
 pub(super) fn as_root(script: &str) -> String {
     format!(

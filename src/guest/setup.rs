@@ -45,6 +45,25 @@ pub struct Mounted {
     pub already: bool,
 }
 
+/// How long ago a droplet booted: the age of its first process. `None` where that cannot be told.
+///
+/// # Errors
+/// When the connection is lost.
+pub async fn time_since_boot(session: &Session) -> Result<Option<Duration>, GuestError> {
+    let said = session.exec_capture(&scripts::time_since_boot()).await?;
+    let (0, text) = said else { return Ok(None) };
+    let numbers: Vec<f64> = text
+        .split_whitespace()
+        .map_while(|word| word.parse().ok())
+        .collect();
+    let [up_seconds, started_ticks, ticks_a_second] = numbers[..] else {
+        return Ok(None);
+    };
+    // Below zero where a container is told another up-time than its processes.
+    let age = up_seconds - started_ticks / ticks_a_second;
+    Ok(Duration::try_from_secs_f64(age).ok())
+}
+
 /// Waits until the first boot is over.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::Utf8Path;
 use flate2::read::MultiGzDecoder;
@@ -12,6 +13,9 @@ use rustix::io::Errno;
 use tar::{Archive, EntryType};
 
 use super::error::GuestError;
+
+/// The longest name or set of attributes that is read: a path has 4 KiB at most.
+const LONGEST_HEADER_BYTES: u64 = 64 * 1024;
 
 /// Writes the files of an archive below `dest`. `wanted` are the paths that were asked for; any
 /// other name, kind or size beyond `limit_bytes` ends it. Gives paths and sizes of what was
@@ -23,15 +27,22 @@ pub(super) fn unpack(
     limit_bytes: u64,
     label: &str,
 ) -> Result<BTreeMap<String, u64>, GuestError> {
-    // Twice through: nothing is written until every name is known to be harmless.
+    // Several times through: nothing is written until every name is known to be harmless.
     let rewind = |mut archive: &File| {
         io::Seek::rewind(&mut archive).map_err(|cause| bad_archive(label, cause))
     };
     rewind(&archive)?;
+    refuse_long_headers(&archive, limit_bytes, wanted.len(), label)?;
+    rewind(&archive)?;
     each(&archive, wanted, limit_bytes, label, |_, _, _| Ok(()))?;
     rewind(&archive)?;
     let mut written = BTreeMap::new();
-    std::fs::create_dir_all(dest).map_err(|cause| write_error(dest, cause))?;
+    // What a command writes into an artifact may be a secret: for their owner alone.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dest)
+        .map_err(|cause| write_error(dest, cause))?;
     each(
         &archive,
         wanted,
@@ -44,6 +55,49 @@ pub(super) fn unpack(
         },
     )?;
     Ok(written)
+}
+
+/// What is in a packed archive, up to what it may be. Headers and padding count as well: an archive
+/// of a million empty files is too large too.
+fn plain(archive: &File, limit_bytes: u64, files: usize) -> Archive<impl Read> {
+    let slack = limit_bytes / 4 + 16 * 1024 * 1024 + files as u64 * 4096;
+    Archive::new(MultiGzDecoder::new(io::BufReader::new(archive)).take(limit_bytes + slack))
+}
+
+/// Refuses names and attributes that would fill this side's memory: they are read whole.
+fn refuse_long_headers(
+    archive: &File,
+    limit_bytes: u64,
+    files: usize,
+    label: &str,
+) -> Result<(), GuestError> {
+    let bad = |cause| bad_archive(label, cause);
+    let mut archive = plain(archive, limit_bytes, files);
+    let mut total = 0_u64;
+    for entry in archive.entries().map_err(bad)?.raw(true) {
+        let entry = entry.map_err(bad)?;
+        // Told here, for what goes beyond it is not unpacked to be looked at.
+        total = total.saturating_add(entry.size());
+        if total > limit_bytes.saturating_add(files as u64 * LONGEST_HEADER_BYTES) {
+            return Err(GuestError::ArtifactsTooLarge {
+                label: label.to_owned(),
+                limit_bytes,
+            });
+        }
+        let kind = entry.header().entry_type();
+        let is_extension = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_global_extensions()
+            || kind.is_pax_local_extensions();
+        if is_extension && entry.size() > LONGEST_HEADER_BYTES {
+            return Err(GuestError::UnsafeArchive {
+                label: label.to_owned(),
+                path: "a name".to_owned(),
+                problem: "it is longer than any name can be",
+            });
+        }
+    }
+    Ok(())
 }
 
 fn each(
@@ -59,10 +113,7 @@ fn each(
         path: super::exec::printable(path).replace('\n', " "),
         problem,
     };
-    // Headers and padding count as well: an archive of a million empty files is too large too.
-    let slack = limit_bytes / 4 + 16 * 1024 * 1024 + wanted.len() as u64 * 4096;
-    let plain = MultiGzDecoder::new(io::BufReader::new(archive)).take(limit_bytes + slack);
-    let mut archive = Archive::new(plain);
+    let mut archive = plain(archive, limit_bytes, wanted.len());
     let mut total = 0;
     for entry in archive.entries().map_err(bad)? {
         let mut entry = entry.map_err(bad)?;
@@ -140,7 +191,7 @@ fn create(dest: &Utf8Path, path: &str, mode: u32) -> Result<OwnedFd, Errno> {
     let mut parts: Vec<&str> = path.split('/').collect();
     let name = parts.pop().unwrap_or_default();
     for part in parts {
-        match mkdirat(folder.as_fd(), part, Mode::from_raw_mode(0o755)) {
+        match mkdirat(folder.as_fd(), part, Mode::from_raw_mode(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
@@ -155,7 +206,7 @@ fn create(dest: &Utf8Path, path: &str, mode: u32) -> Result<OwnedFd, Errno> {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno),
     }
-    let mode = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
+    let mode = if mode & 0o100 == 0 { 0o600 } else { 0o700 };
     openat(
         folder.as_fd(),
         name,

@@ -72,9 +72,19 @@ impl Folder {
             use std::os::unix::fs::PermissionsExt as _;
             fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700)).map_err(failed())?;
         }
-        fs::write(
-            self.path.join(MARK),
-            "The state of a local cloud. `dewpoint local reset` removes it.\n",
+        use std::os::unix::fs::OpenOptionsExt as _;
+        // Not by way of another name: a process that comes at the same time would see that alone.
+        let mut mark = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.path.join(MARK))
+            .map_err(failed())?;
+        io::Write::write_all(
+            &mut mark,
+            b"The state of a local cloud. `dewpoint local reset` removes it.\n",
         )
         .map_err(failed())
     }
@@ -157,10 +167,13 @@ impl Folder {
     fn open_lock(&self, name: &str) -> Result<File, LocalError> {
         let path = self.path.join(name);
         let open = || {
+            use std::os::unix::fs::OpenOptionsExt as _;
             File::options()
                 .create(true)
                 .truncate(false)
                 .write(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
                 .open(&path)
         };
         match open() {

@@ -94,7 +94,11 @@ pub fn adopt(
             // What stood in the way before, elsewhere, is no reason against this.
             let new = after.refusals.into_iter().filter(|refusal| {
                 let its_own = refusal.address.as_ref() == Some(wanted.address);
-                let meant = wanted.attached && refusal.kind == RefusalKind::AttachedElsewhere;
+                let is_attached = matches!(
+                    refusal.kind,
+                    RefusalKind::AttachedElsewhere | RefusalKind::Held
+                );
+                let meant = wanted.attached && is_attached;
                 (its_own || !before.contains(refusal)) && !meant
             });
             Refusals::or(new.collect(), ())?;

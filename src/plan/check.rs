@@ -539,11 +539,9 @@ impl<'a> Checker<'a> {
                 }
                 StepKind::SnapshotVolume {
                     volume_name, tags, ..
-                } => {
-                    if !volume_name.starts_with(&in_project) || !self.owner.in_project(tags) {
-                        let text = format!("the snapshot of `{volume_name}` would not be ours");
-                        self.wrong(step.id, text);
-                    }
+                } if !volume_name.starts_with(&in_project) || !self.owner.in_project(tags) => {
+                    let text = format!("the snapshot of `{volume_name}` would not be ours");
+                    self.wrong(step.id, text);
                 }
                 StepKind::TagVolume { add, remove, .. }
                     if !add.iter().chain(remove).all(|tag| {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ pub fn volume_monthly(size: Gib) -> Money {
 }
 
 /// Of an hour of volumes of so many GiB.
-fn volume_hourly(gib: u64) -> Money {
+pub(crate) fn volume_hourly(gib: u64) -> Money {
     Money(prices::VOLUME_GIB_MONTH * Decimal::from(gib) / prices::VOLUME_MONTH_HOURS)
 }
 
@@ -282,7 +282,12 @@ impl<'a> Lives<'a> {
             ))
         });
         let clones = volume_hourly(self.clones).0 / Decimal::from(3_600);
-        prices.chain([Money(clones)]).sum()
+        let sum: Money = prices.chain([Money(clones)]).sum();
+        // Nobody is billed less than a millionth of a dollar; 28 digits read badly.
+        Money(
+            sum.0
+                .round_dp_with_strategy(6, RoundingStrategy::AwayFromZero),
+        )
     }
 }
 

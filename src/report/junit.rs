@@ -7,6 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::outcome::{RunResult, run_results};
 use crate::execute::{Event, EventKind, Listener};
+use crate::guest::openssh::write_private;
 use crate::plan::Plan;
 
 /// Writes `junit.xml` when a run has finished, if the plan has run steps.
@@ -39,7 +40,7 @@ impl Listener for JUnit {
                 let name = format!("{} / {}", plan.project, plan.environment);
                 let written = render(&name, &results)
                     .map_err(std::io::Error::other)
-                    .and_then(|xml| std::fs::write(&path, xml));
+                    .and_then(|xml| write_private(&path, &xml));
                 if let Err(error) = written {
                     tracing::warn!(%error, %path, "the JUnit report could not be written");
                 }

@@ -108,17 +108,19 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
                 palette.strong(&who(*step)),
                 what(*step),
                 duration(*took_ms),
-                failure.message,
+                clean_text(&failure.message),
             );
             for cause in &failure.causes {
                 text.push_str("\n  caused by: ");
-                text.push_str(cause);
+                text.push_str(&clean_text(cause));
             }
             text
         }
         // What stopped it is told once; what did not run because of that is told in the end.
         EventKind::Skipped { .. } => return None,
-        EventKind::Notice { text } => format!("{} {text}", palette.changed("note:")),
+        EventKind::Notice { text } => {
+            format!("{} {}", palette.changed("note:"), clean_text(text))
+        }
         EventKind::Interrupted { signal, times } => palette.bad(&if *times == 1 {
             format!(
                 "{signal}: no new steps; removing what is ephemeral (once more to stop at once)"
@@ -145,6 +147,13 @@ pub fn clean(line: &str) -> String {
             }
         })
         .collect()
+}
+
+/// The same for a text of several lines: names of files on a droplet stand in messages, too.
+#[must_use]
+pub fn clean_text(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(clean).collect();
+    lines.join("\n")
 }
 
 /// Writes one timestamped line per event worth it, and a heartbeat while nothing else happens.

@@ -229,6 +229,7 @@ fn write_notices(out: &mut String, events: &[Event], palette: Palette) {
     }
     out.push('\n');
     for notice in notices.iter().take(SHOWN) {
+        let notice = super::lines::clean_text(notice);
         let _ = writeln!(out, "{} {notice}", palette.changed("note:"));
     }
     if let more @ 1.. = notices.len().saturating_sub(SHOWN) {
@@ -441,8 +442,10 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
             palette.strong(&heading),
             failure.code
         );
-        let _ = writeln!(out, "  {}", failure.message);
+        let message = super::lines::clean_text(&failure.message);
+        let _ = writeln!(out, "  {message}");
         for cause in &failure.causes {
+            let cause = super::lines::clean_text(cause);
             let _ = writeln!(out, "  caused by: {cause}");
         }
         for line in &failure.script {

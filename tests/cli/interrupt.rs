@@ -6,8 +6,10 @@ use std::os::fd::FromRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
+use serde_json::{Value, json};
+
 use crate::guests;
-use crate::workspace::Workspace;
+use crate::workspace::{Running, Workspace};
 
 #[test]
 fn an_interrupted_test_leaves_no_droplet() {
@@ -218,4 +220,69 @@ droplets:
     drop(shown);
     assert_eq!(test.wait().expect("ended").code(), Some(129));
     workspace.assert_empty();
+}
+
+#[test]
+fn twenty_half_made_droplets_are_gone_after_an_interrupt() {
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: twenty
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: 1 }
+"#,
+    );
+    workspace.up(&["--without-guests"]);
+    // One is there before: then the key is known, and no create waits for another.
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let before = workspace.requests().len();
+    let text = workspace.read("dewpoint.yaml");
+    workspace.write("dewpoint.yaml", &text.replace("count: 1", "count: 20"));
+    // Ten more exist and are not up for long; the answer for the other nine is out for a while.
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "contains": "\"twenty-main-box-2\"", "times": 0,
+        "fault": { "action": { "delay_ms": 60_000 } }
+    }));
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "contains": "\"twenty-main-box-20\"", "times": 0,
+        "fault": { "delay": { "ms": 5_000 } }
+    }));
+    let test = Running::start(&workspace, &["test"]);
+    let are_half_made = || {
+        let (_, faults) = workspace.call("GET", "/_local/faults", None);
+        faults["faults"][1]["seen"] != 0 && workspace.names("droplets").len() == 11
+    };
+    while !are_half_made() {
+        std::thread::yield_now();
+    }
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(test.pid(), libc::SIGINT) }, 0);
+    let (code, text) = test.end();
+    assert_eq!(code, Some(130), "{text}");
+    workspace.assert_empty();
+
+    // In the order in which the API had done with them: nothing was made after the signal, and what
+    // was known then went before the answer for the others was there.
+    let is = |request: &Value, method: &str, status: u64| {
+        let path = request["path"].as_str().unwrap_or_default();
+        request["method"] == method
+            && path.starts_with("/v2/droplets")
+            && request["status"] == status
+    };
+    let told: Vec<&str> = workspace
+        .requests()
+        .iter()
+        .skip(before)
+        .filter_map(|request| match () {
+            () if is(request, "POST", 202) => Some("made"),
+            () if is(request, "DELETE", 204) => Some("deleted"),
+            () => None,
+        })
+        .collect();
+    let mut expected = vec!["made"];
+    expected.extend(["deleted"; 11]);
+    expected.push("made");
+    expected.extend(["deleted"; 9]);
+    assert_eq!(told, expected, "{text}");
 }

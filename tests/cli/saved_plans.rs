@@ -364,7 +364,7 @@ fn what_runs_is_what_the_plan_saw_and_no_secret_is_anywhere() {
         return;
     }
     let workspace = Workspace::with(SEEN);
-    workspace.write(".gitignore", "cloud/\nrepository/\n");
+    workspace.write(".gitignore", "cache/\ncloud/\nrepository/\n");
     workspace.write("app/word.txt", "from the path\n");
     workspace.write("repository/word.txt", "first word\n");
     let repository = workspace.path("repository");

@@ -403,6 +403,61 @@ fn a_full_disk_there_or_here_is_named_and_room_mends_it() {
 }
 
 #[test]
+fn a_full_disk_for_the_journal_begins_nothing_more_and_cleans_up() {
+    if !guests() {
+        return;
+    }
+    let boxes = plain("").replace("    run:\n", "    count: 20\n");
+    let workspace = Workspace::with(&boxes);
+    let small = Mount::new(&workspace, "512k");
+    workspace.up(&["--without-guests"]);
+    let writes = || {
+        let is_write = |request: &&serde_json::Value| request["method"] != "GET";
+        workspace.requests().iter().filter(is_write).count()
+    };
+    // Full from the beginning: nothing is made.
+    let filler = workspace.path(".dewpoint/filler");
+    let fill = || {
+        use std::io::Write as _;
+        let mut file = fs::File::create(&filler).expect("made");
+        while file.write_all(&[0; 4096]).is_ok() {}
+    };
+    fill();
+    workspace
+        .local(&["test"])
+        .expect(1)
+        .says("No space left on device");
+    assert_eq!(writes(), 0);
+    fs::remove_file(&filler).expect("removed");
+
+    // Full while the droplets are being made.
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "times": 0, "fault": { "delay": { "ms": 2000 } }
+    }));
+    let test = Running::start(&workspace, &["test"]);
+    let is_met = || {
+        let (_, faults) = workspace.call("GET", "/_local/faults", None);
+        faults["faults"][0]["seen"] != 0
+    };
+    while !is_met() {
+        std::thread::yield_now();
+    }
+    fill();
+    let (code, text) = test.end();
+    assert_eq!(code, Some(1), "{text}");
+    for says in [
+        "cannot write",
+        "journal.jsonl",
+        "No space left on device",
+        "no new steps, but clean-up",
+    ] {
+        assert!(text.contains(says), "`{says}` is missing:\n{text}");
+    }
+    workspace.assert_empty();
+    drop(small);
+}
+
+#[test]
 fn a_link_out_of_the_folder_is_no_artifact() {
     if !guests() {
         return;

@@ -1,5 +1,6 @@
 //! Run steps in the background: started, waited for until they are ready, looked after, stopped.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -39,6 +40,8 @@ impl Steps {
         reporter: &Reporter,
     ) -> Result<String, BadStart> {
         let session = self.session(droplet).await?;
+        self.refuse_unmounted(droplet, &session, &command.name)
+            .await?;
         let start = Start {
             command,
             definition: &background.definition,
@@ -218,11 +221,14 @@ impl Steps {
             .redactor()
             .redact(&String::from_utf8_lossy(&standing.log));
         let size = text.len() as u64;
-        let write = async {
-            tokio::fs::create_dir_all(&folder).await?;
-            tokio::fs::write(&path, text).await
+        let write = || {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)?;
+            crate::guest::openssh::write_private(&path, &text)
         };
-        write.await.map_err(|cause| StepError::WriteLog {
+        write().map_err(|cause| StepError::WriteLog {
             path: path.clone(),
             cause,
         })?;

@@ -91,6 +91,7 @@ impl Steps {
             }
         };
         for (path, names) in exposed {
+            let path = on_one_line(&[path]);
             let names: Vec<String> = names.into_iter().collect();
             reporter.notice(&format!(
                 "the artifact `{path}` of {} holds the value of the secret {} in plain text: take care whom you give it to",
@@ -136,7 +137,7 @@ impl Steps {
             reporter.notice(&format!(
                 "not brought back from {}: {}",
                 droplet.name(),
-                report.skipped.join(", ")
+                on_one_line(&report.skipped)
             ));
         }
         self.tell_exposed(droplet, folder, &report.files, reporter)
@@ -147,6 +148,13 @@ impl Steps {
             files => format!("{files} files, {}", bytesize::ByteSize(report.bytes)),
         }))
     }
+}
+
+/// Names that a droplet gave to its files: no line break of theirs may begin a line of ours.
+fn on_one_line(names: &[String]) -> String {
+    names
+        .join(", ")
+        .replace(|c: char| c.is_control(), "\u{fffd}")
 }
 
 /// What a sync did, such as `12 files, 3 sent`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Steps;
 use super::background::BadStart;
@@ -13,7 +13,8 @@ use crate::execute::error::StepError;
 use crate::execute::event::{DONE_BEFORE, Failure, FailureClass};
 use crate::execute::feed::Reporter;
 use crate::execute::output::CommandOutput;
-use crate::guest::{self, Ended, GuestError, RemoteCommand};
+use crate::execute::sessions::Restarts;
+use crate::guest::{self, Ended, GuestError, RemoteCommand, Session};
 use crate::plan::step::{DropletRef, ProvisionStep, RunSpec};
 use crate::secret::Secret;
 use crate::units::Seconds;
@@ -21,6 +22,8 @@ use crate::units::Seconds;
 /// Before a command is tried again: long enough for what it left to end, short enough not to be
 /// felt.
 const BEFORE_RETRY: Duration = Duration::from_secs(1);
+/// A droplet that takes longer to say nothing is going down.
+const TO_ANSWER_STILL: Duration = Duration::from_secs(10);
 
 impl Steps {
     /// Runs a run step, again as often as it says.
@@ -176,18 +179,41 @@ impl Steps {
             // Connecting was tried for long enough.
             may_pass: false,
         })?;
+        let before = self.sessions.restarts(droplet.name()).await;
+        if let Err(error) = self
+            .refuse_unmounted(droplet, &session, &command.name)
+            .await
+        {
+            return Err(BadEnd {
+                how: How::NotRun(error),
+                tail: Vec::new(),
+                line: None,
+                may_pass: false,
+            });
+        }
         let mut output = CommandOutput::new(reporter);
-        let ended = session.run(command, &mut output).await;
+        let ended = match session.run(command, &mut output).await {
+            // A machine that goes down ends what runs on it first, and only then the connection.
+            Ok(Ended::Signal(name))
+                if matches!(name.as_str(), "TERM" | "KILL" | "HUP") && !answers(&session).await =>
+            {
+                Err(GuestError::ConnectionLost {
+                    label: session.label().to_owned(),
+                    doing: format!("running `{}`", command.name),
+                })
+            }
+            ended => ended,
+        };
         let (tail, line) = output.finish();
         let (how, may_pass) = match ended {
             Ok(Ended::Exit(0)) => return Ok(()),
             Ok(Ended::Exit(status)) => (How::Exit(status), true),
             Ok(Ended::Signal(name)) => (How::Signal(name), true),
             Ok(Ended::TimedOut) => (How::TimedOut, true),
-            Err(error) if error.is_connection_lost() => match self.refuse_gone(droplet).await {
-                Ok(()) => (How::Lost(error), true),
-                Err(gone) => (How::NotRun(gone), false),
-            },
+            Err(error) if error.is_connection_lost() => {
+                self.sessions.give_up(droplet.name(), &session).await;
+                self.why_lost(droplet, command, before, error).await
+            }
             Err(error) => (How::NotRun(error.into()), false),
         };
         Err(BadEnd {
@@ -197,6 +223,66 @@ impl Steps {
             may_pass,
         })
     }
+}
+
+impl Steps {
+    /// Refuses to run something on a droplet that was restarted after its volumes had been mounted:
+    /// it would write beside the volume, where the volume should be.
+    pub(super) async fn refuse_unmounted(
+        &self,
+        droplet: &DropletRef,
+        session: &Session,
+        command: &str,
+    ) -> Result<(), StepError> {
+        if !self.sessions.restarts(droplet.name()).await.has_lost_mounts {
+            return Ok(());
+        }
+        Err(StepError::Unmounted {
+            label: session.label().to_owned(),
+            command: command.to_owned(),
+        })
+    }
+
+    /// Finds out what became of a droplet whose connection was lost under a command, and whether
+    /// another try could go better.
+    async fn why_lost(
+        &self,
+        droplet: &DropletRef,
+        command: &RemoteCommand,
+        before: Restarts,
+        error: GuestError,
+    ) -> (How, bool) {
+        if let Err(gone) = self.refuse_gone(droplet).await {
+            return (How::NotRun(gone), false);
+        }
+        let session = match self.session(droplet).await {
+            Ok(session) => session,
+            // Somebody else answers, or it is gone: that is what has to be told.
+            Err(
+                told @ (StepError::Guest(GuestError::WrongHostKey { .. })
+                | StepError::DropletGone { .. }),
+            ) => return (How::NotRun(told), false),
+            // It stays away.
+            Err(_) => return (How::Lost(error), false),
+        };
+        let now = self.sessions.restarts(droplet.name()).await;
+        if now.count == before.count {
+            return (How::Lost(error), true);
+        }
+        let restarted = StepError::Restarted {
+            label: session.label().to_owned(),
+            command: command.name.clone(),
+        };
+        (How::NotRun(restarted), !now.has_lost_mounts)
+    }
+}
+
+/// Whether commands can still be run over a connection, a moment after a signal has ended one.
+async fn answers(session: &Session) -> bool {
+    sleep(BEFORE_RETRY).await;
+    timeout(TO_ANSWER_STILL, session.exec_capture("exit 0"))
+        .await
+        .is_ok_and(|answer| answer.is_ok())
 }
 
 /// How a command ended, other than well.

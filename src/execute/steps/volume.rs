@@ -190,6 +190,7 @@ impl Steps {
                 })
             })
             .await?;
+        self.sessions.note_mounted(droplet.name()).await;
         let mut did = Vec::new();
         if mounted.formatted {
             did.push("formatted");

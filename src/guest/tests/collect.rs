@@ -202,6 +202,44 @@ async fn a_hostile_archive_leaves_nothing() {
             "{bad:?}: {error:?}"
         );
     }
+    // Names that cannot be, and that would steer a terminal if they were shown as they are.
+    let mut long = tar::Builder::new(flate2::write::GzEncoder::new(
+        Vec::new(),
+        flate2::Compression::fast(),
+    ));
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(8 * 1024 * 1024);
+    header.set_cksum();
+    long.append(&header, &vec![b'a'; 8 * 1024 * 1024][..])
+        .expect("appended");
+    let long = long
+        .into_inner()
+        .and_then(flate2::write::GzEncoder::finish)
+        .expect("built");
+    fs::write(&evil, long).expect("written");
+    let error = rig.collect(&["a"]).await.expect_err("refused");
+    assert!(
+        error.to_string().contains("longer than any name can be"),
+        "{error}"
+    );
+    let steering = ("./\u{1b}]0;owned\u{7}\n", EntryType::Regular, &b"x"[..]);
+    fs::write(&evil, archive(&[good, steering])).expect("written");
+    let error = rig.collect(&["a"]).await.expect_err("refused");
+    assert!(
+        !error.to_string().contains(char::is_control),
+        "{:?}",
+        error.to_string()
+    );
+    // A link, and then something written through it.
+    let link = ("./way", EntryType::Symlink, &b""[..]);
+    let through = ("./way/evil", EntryType::Regular, &b"x"[..]);
+    fs::write(&evil, archive(&[good, link, through])).expect("written");
+    let error = rig.collect(&["a"]).await.expect_err("refused");
+    assert!(
+        matches!(error, GuestError::UnsafeArchive { .. }),
+        "{error:?}"
+    );
     fs::write(&evil, "no archive").expect("written");
     let error = rig.collect(&["a"]).await.expect_err("refused");
     assert!(matches!(error, GuestError::BadArchive { .. }), "{error:?}");
@@ -228,5 +266,11 @@ async fn a_hostile_archive_leaves_nothing() {
         .expect("there")
         .permissions()
         .mode();
-    assert_eq!(mode & 0o7777 & !0o755, 0, "no set-user-id");
+    assert_eq!(
+        mode & 0o7777,
+        0o700,
+        "no set-user-id, and for its owner alone"
+    );
+    let folder = fs::metadata(&dest).expect("there").permissions().mode();
+    assert_eq!(folder & 0o7777, 0o700);
 }

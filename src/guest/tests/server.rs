@@ -40,6 +40,7 @@ pub(crate) struct Server {
     pub(crate) path: Arc<Mutex<Option<String>>>,
     /// Cuts every connection.
     pub(crate) cut: CancellationToken,
+    frozen: CancellationToken,
     listening: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -89,6 +90,7 @@ impl Server {
             commands: Arc::default(),
             path: Arc::default(),
             cut: CancellationToken::new(),
+            frozen: CancellationToken::new(),
             listening: CancellationToken::new(),
             identity,
             _folder: folder,
@@ -103,17 +105,19 @@ impl Server {
             inputs: HashMap::new(),
         };
         let (cut, listening) = (server.cut.clone(), server.listening.clone());
+        let frozen = server.frozen.clone();
         tokio::spawn(async move {
             loop {
                 let stream = tokio::select! {
                     () = listening.cancelled() => return,
                     accepted = listener.accept() => accepted.expect("accepts").0,
                 };
-                let (client, config, cut, listening) = (
+                let (client, config, cut, listening, frozen) = (
                     client.anew(),
                     Arc::clone(&config),
                     cut.clone(),
                     listening.clone(),
+                    frozen.clone(),
                 );
                 // The session is a task of its own that outlives its handle: only its stream can
                 // be cut.
@@ -128,12 +132,21 @@ impl Server {
                     tokio::select! {
                         () = cut.cancelled() => {}
                         () = listening.cancelled() => {}
+                        () = frozen.cancelled() => tokio::select! {
+                            () = cut.cancelled() => {}
+                            () = listening.cancelled() => {}
+                        },
                         _ = tokio::io::copy_bidirectional(&mut stream, &mut far) => {}
                     }
                 });
             }
         });
         server
+    }
+
+    /// From here on nothing comes through a connection, and none is closed.
+    pub(crate) fn freeze(&self) {
+        self.frozen.cancel();
     }
 
     pub(crate) fn target(&self) -> Target {

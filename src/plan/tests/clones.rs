@@ -96,7 +96,7 @@ fn clones_are_made_of_what_is_left_and_go_with_their_droplets() {
       31  environment                                   delete tags  after ~13, ~21, ~22, ~29, ~30
 
     Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 31 steps; about 4 min; $0.0298/h
-        while up, $1.00/month kept, about $0.0301 for this run.
+        while up, $1.00/month kept, about $0.0301 for this run (at most $0.1698).
     ");
 }
 
