@@ -251,7 +251,7 @@ fn destroy_volume_snapshots<'a>(
 
 /// Whether a run took a snapshot and could not tag it any more: its name alone tells whose it is.
 pub(in crate::plan) fn is_untagged(scope: &Scope, image: &LiveImage) -> bool {
-    image.tags.is_empty()
+    ownership::is_unclaimed(&image.tags)
         && names::snapshot_of(&scope.project, &image.name)
             .is_some_and(|name| scope.snapshots.contains(name))
 }

@@ -14,6 +14,9 @@ use crate::matrix::{begin, settles, succeed};
 use crate::observed::everything;
 use crate::worlds::{WORLDS, World};
 
+/// How long requests of a run that was given up may still be on their way.
+const ON_THE_WAY: Duration = Duration::from_millis(50);
+
 /// Stops a run for good at its `at`th record: when the record was written, before what it announces
 /// is done; or, told late, some calls later.
 struct Stop {
@@ -55,6 +58,8 @@ async fn given_up(lab: &Lab, world: &World, at: usize, later: Duration) -> bool 
         } => {}
         ran = run => drop(ran.expect("can be planned")),
     }
+    // What was sent arrives before anybody else asks.
+    tokio::time::sleep(ON_THE_WAY).await;
     was_reached.load(Ordering::SeqCst)
 }
 

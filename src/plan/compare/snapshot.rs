@@ -160,7 +160,7 @@ pub(in crate::plan) fn compare<'a>(
                 (true, false) => unfinished = true,
                 (false, _) => older.push(image),
             }
-        } else if exact && tags.is_empty() {
+        } else if exact && ownership::is_unclaimed(tags) {
             if available && regions.contains(region) {
                 taken.push(image);
             } else {
