@@ -361,8 +361,7 @@ pub(super) fn tell(options: &Options, narrowed: &Draft<'_>, whole: &Draft<'_>) -
         .collect();
     left.sort_by(|a, b| (&a.address, a.action).cmp(&(&b.address, b.action)));
     let mut parts = Vec::new();
-    type Kind = (&'static str, fn(Action) -> bool);
-    let kinds: [Kind; 4] = [
+    let kinds: [(&str, IsMeant); 4] = [
         ("to add", |action| action == Action::Create),
         ("to change", |action| action == Action::Update),
         ("to replace", |action| {
@@ -398,6 +397,9 @@ pub(super) fn tell(options: &Options, narrowed: &Draft<'_>, whole: &Draft<'_>) -
     };
     format!("NOT THE WHOLE PLAN: it is narrowed {to}{among}; {left_out}")
 }
+
+/// Whether an action is of some kind.
+type IsMeant = fn(Action) -> bool;
 
 fn list(addresses: &[&Address]) -> String {
     let told: Vec<String> = addresses

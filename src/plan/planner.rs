@@ -92,16 +92,17 @@ pub(super) fn draw<'a>(
     let mut below: BTreeMap<&str, snapshot::Below> = BTreeMap::new();
     for wanted in &desired.snapshots {
         let mut refusals = Vec::new();
+        let mut beneath = match &wanted.from {
+            Image::Snapshot(parent) => below.get(parent.as_str()).copied().unwrap_or_default(),
+            Image::Slug(_) | Image::Id(_) => snapshot::Below::default(),
+        };
+        beneath.asked = narrow.replaces(&wanted.address);
         let verdict = snapshot::compare(
             desired,
             wanted,
             &draft.owner,
             &images_by_name,
-            match &wanted.from {
-                Image::Snapshot(parent) => below.get(parent.as_str()).copied().unwrap_or_default(),
-                Image::Slug(_) | Image::Id(_) => snapshot::Below::default(),
-            },
-            narrow.replaces(&wanted.address),
+            beneath,
             now,
             &mut refusals,
         );
@@ -137,8 +138,10 @@ pub(super) fn draw<'a>(
     for verdict in volumes {
         let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
         if stays {
-            let now = verdict.live.filter(|_| verdict.grow.is_none());
-            let size = now.map(|live| crate::units::Gib(live.size_gib));
+            // What is left out costs on as it is.
+            let makes = narrow.makes(&verdict.volume.address);
+            let left = verdict.live.filter(|_| !makes);
+            let size = left.map(|live| crate::units::Gib(live.size_gib));
             let wanted = verdict.volume.size;
             kept.volumes
                 .extend(wanted.map(|wanted| size.unwrap_or(wanted)));

@@ -63,6 +63,7 @@ impl Verdict<'_> {
         Below {
             built,
             forced: built && (self.forced || parent.forced),
+            asked: false,
             made_at: is_renewed.then_some(made_at),
         }
     }
@@ -94,23 +95,20 @@ pub(in crate::plan) struct Below {
     /// Whether that is because the command asks for it: then what is made from it is built anew too,
     /// although its recipe is the same.
     pub forced: bool,
+    /// Whether the command asks for this one itself to be built anew.
+    pub asked: bool,
     /// When the one it is made from was made, if that or one below it is made anew from time to
     /// time: what is older than it is outdated. Later than any time when it is built.
     pub made_at: Option<i64>,
 }
 
 /// Compares a snapshot at a time in seconds since 1970.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a verdict follows from all of them, and none belongs with another"
-)]
 pub(in crate::plan) fn compare<'a>(
     desired: &'a Desired,
     snapshot: &'a Snapshot,
     owner: &Owner,
     by_name: &ByName<'a>,
     below: Below,
-    asked: bool,
     now: i64,
     refusals: &mut Vec<Refusal>,
 ) -> Verdict<'a> {
@@ -208,7 +206,7 @@ pub(in crate::plan) fn compare<'a>(
     let outdated = newest
         .zip(below.made_at)
         .is_some_and(|(image, made_at)| made_at > image.created_at);
-    let forced = asked || below.forced;
+    let forced = below.asked || below.forced;
     let state = match newest {
         Some(image) if !aged && !outdated && !forced => {
             if good.iter().any(|good| good.id == image.id) {
@@ -269,7 +267,7 @@ pub(in crate::plan) fn compare<'a>(
         before,
         upstream: below.built || (outdated && !aged),
         aged,
-        forced: asked,
+        forced: below.asked,
         transfers,
         prune,
         same,
