@@ -23,11 +23,9 @@ fn everything(error: &GuestError) -> String {
 }
 
 /// Somebody who takes connections and then does as `treat` says; the port.
-async fn somebody<F: Future<Output = ()> + Send>(
-    treat: impl Fn(TcpStream) -> F + Send + 'static,
-) -> u16
+async fn somebody<F>(treat: impl Fn(TcpStream) -> F + Send + 'static) -> u16
 where
-    F: 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
