@@ -20,6 +20,7 @@
 //! | [`live`] | what [`cloud`] has read | what exists, as values; whose it is |
 //! | [`plan`] | desired, live, now | changes with reasons, steps with edges, cost; or refusals |
 //! | [`cloud`] | one call per intent | live values; safe under lost answers, races and limits |
+//! | [`store`] | an address of a bucket or a shared folder | objects, created only once |
 //! | [`guest`] | an address, a key, a pinned host key | output, exit codes, files |
 //! | [`diff`] | two manifests, what their recipes copy | what the step from one to the other would do |
 //! | [`execute`] | a plan | events, and what stands in the end |
@@ -65,4 +66,5 @@ pub mod manifest;
 pub mod plan;
 pub mod report;
 pub mod secret;
+pub mod store;
 pub mod units;

@@ -3,60 +3,17 @@
 
 #[path = "support/local_cloud.rs"]
 mod local_cloud;
+#[path = "support/python.rs"]
+mod python;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use local_cloud::Cloud;
 
-/// A Python with the client in it, made once below `target/`; or why there is none.
-fn python() -> Result<PathBuf, String> {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pydo/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements).expect("the requirements");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pydo");
-    let python = folder.join("bin/python");
-    let mark = folder.join("installed.txt");
-    if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    let run = |program: &Path, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .output()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.trim().lines().last().unwrap_or("no reason given");
-        Err(format!(
-            "{} {}: {last}",
-            program.display(),
-            arguments.join(" ")
-        ))
-    };
-    let folder = folder.to_str().ok_or("the target folder is not UTF-8")?;
-    let list = requirements.to_str().ok_or("the repository is not UTF-8")?;
-    run(Path::new("python3"), &["-m", "venv", "--clear", folder])?;
-    run(
-        &python,
-        &[
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-r",
-            list,
-        ],
-    )?;
-    std::fs::write(&mark, wanted).map_err(|error| error.to_string())?;
-    Ok(python)
-}
-
 #[test]
 fn the_official_client_drives_the_local_cloud() {
-    let python = match python() {
+    let python = match python::python("pydo") {
         Ok(python) => python,
         Err(reason) => {
             assert!(

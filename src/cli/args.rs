@@ -221,7 +221,7 @@ pub struct Plan {
     #[arg(long)]
     pub detailed_exitcode: bool,
     /// Show the plan that `destroy` would carry out.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["targets", "replace"])]
     pub destroy: bool,
     /// With --destroy: also the project's volumes and snapshots, as `destroy --project` would.
     #[arg(long, requires = "destroy")]
@@ -229,6 +229,12 @@ pub struct Plan {
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
+    /// Only destroy what should not be there any more; make and run nothing.
+    #[arg(long, conflicts_with_all = ["destroy", "replace"])]
+    pub only_destroy: bool,
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,
@@ -242,6 +248,19 @@ pub struct Plan {
     /// Also save the plan in this file, for `dewpoint apply FILE` to carry out.
     #[arg(long, value_name = "FILE")]
     pub out: Option<Utf8PathBuf>,
+}
+
+/// What a plan is about.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Narrowing {
+    /// Only this address (`*` for any characters) and what it needs; all else stays as it is, which
+    /// the plan says loudly; can be given several times.
+    #[arg(long = "target", value_name = "ADDRESS")]
+    pub targets: Vec<String>,
+    /// Make this address anew although nothing is wrong with it, and what is made from it: a
+    /// droplet, a snapshot, a volume with `scope: environment`; can be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub replace: Vec<String>,
 }
 
 /// Options of `graph`.
@@ -340,9 +359,70 @@ pub struct Approval {
     /// Destroy or replace this protected address all the same; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub locking: Locking,
+}
+
+/// How other dewpoints are kept from changing the environment meanwhile.
+#[derive(Debug, Clone, Args)]
+pub struct Locking {
     /// How long to wait for another dewpoint that works on this environment.
     #[arg(long, value_name = "DURATION")]
     pub lock_timeout: Option<Seconds>,
+    /// Also lock the environment for all machines that give the same place: s3://BUCKET/PREFIX, or
+    /// file:///FOLDER for a folder they share.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DEWPOINT_LOCK",
+        hide_env_values = true
+    )]
+    pub lock: Option<String>,
+    /// How long that lock outlives a dewpoint that was killed, 12s to 1h [default: 60s].
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = lease,
+        env = "DEWPOINT_LOCK_LEASE",
+        hide_env_values = true
+    )]
+    pub lock_lease: Option<Seconds>,
+}
+
+/// Unless another one is given.
+const LEASE: Seconds = Seconds(60);
+/// Stores cut times to whole seconds, and a holder renews its lease four times in it.
+const SHORTEST_LEASE: Seconds = Seconds(12);
+const LONGEST_LEASE: Seconds = Seconds(3_600);
+
+impl Locking {
+    /// How long is waited.
+    #[must_use]
+    pub fn patience(&self) -> std::time::Duration {
+        self.lock_timeout
+            .map_or(std::time::Duration::ZERO, Seconds::to_std)
+    }
+
+    /// How long a lock is good for that is not renewed.
+    #[must_use]
+    pub fn lease(&self) -> std::time::Duration {
+        self.lock_lease.unwrap_or(LEASE).to_std()
+    }
+
+    /// The place that is shared, if one is given.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.lock.as_deref().filter(|place| !place.is_empty())
+    }
+}
+
+fn lease(text: &str) -> Result<Seconds, String> {
+    let lease: Seconds = text.parse().map_err(|error| format!("{error}"))?;
+    match (SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+        true => Ok(lease),
+        false => Err("a lease lasts 12s at least and 1h at most".to_owned()),
+    }
 }
 
 /// What becomes of volumes that other environments hold.
@@ -384,6 +464,12 @@ pub struct Apply {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub holding: Holding,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
+    /// Only destroy what should not be there any more; make and run nothing.
+    #[arg(long, conflicts_with = "replace")]
+    pub only_destroy: bool,
     /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
     /// until `dewpoint destroy` removes it.
     #[arg(long)]
@@ -402,12 +488,15 @@ pub struct Test {
     /// Destroy or replace this protected address all the same; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,
-    /// How long to wait for another dewpoint that works on this environment.
-    #[arg(long, value_name = "DURATION")]
-    pub lock_timeout: Option<Seconds>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub locking: Locking,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub holding: Holding,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
     /// Keep the builder of a snapshot when something goes wrong on it, to log in to; it costs money
     /// until `dewpoint destroy` removes it.
     #[arg(long)]
@@ -426,9 +515,9 @@ pub struct Run {
     /// The one run step to run, also when it runs only once and has [default: all of them].
     #[arg(value_name = "STEP")]
     pub step: Option<String>,
-    /// How long to wait for another dewpoint that works on this environment.
-    #[arg(long, value_name = "DURATION")]
-    pub lock_timeout: Option<Seconds>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub locking: Locking,
 }
 
 /// Options of `destroy`.
@@ -487,9 +576,9 @@ pub struct Adopt {
     /// Do not ask.
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
-    /// How long to wait for another dewpoint that works on this environment.
-    #[arg(long, value_name = "DURATION")]
-    pub lock_timeout: Option<Seconds>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub locking: Locking,
 }
 
 /// Options of `status`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::args::LogFormat;
-use super::context::{Context, Loaded};
+use super::context::Context;
 use super::durations;
 use super::error::CliError;
 use super::exit::Exit;
@@ -12,7 +12,7 @@ use super::plan_file::{self, FromFile};
 use super::planning::{Planned, generated_key, is_generated};
 use crate::address::Address;
 use crate::desired;
-use crate::execute::lock::Lock;
+use crate::execute::shared_lock::Lease;
 use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
 use crate::guest;
 use crate::manifest::Manifest;
@@ -24,7 +24,6 @@ use crate::report::lines::Lines;
 use crate::report::outcome;
 use crate::report::progress::Progress;
 use crate::secret::Secret;
-use crate::units::Seconds;
 
 /// How an execution ended.
 #[derive(Debug)]
@@ -105,29 +104,6 @@ pub fn secrets(
     }
 }
 
-/// Keeps other dewpoints of this folder from changing the environment meanwhile.
-///
-/// # Errors
-/// When another one holds it for longer than `patience`.
-pub async fn lock(loaded: &Loaded, goal: Goal, patience: Option<Seconds>) -> miette::Result<Lock> {
-    let state = loaded.state()?;
-    let Manifest {
-        project,
-        environment,
-        ..
-    } = &loaded.manifest;
-    let command = match goal {
-        Goal::Apply => "apply",
-        Goal::Test => "test",
-        Goal::Run => "run",
-        Goal::Destroy => "destroy",
-        Goal::DestroyProject => "destroy --project",
-        Goal::Sweep => "sweep",
-    };
-    let patience = patience.map_or(std::time::Duration::ZERO, Seconds::to_std);
-    Ok(Lock::acquire(&state, project, environment, command, patience).await?)
-}
-
 /// Executes an approved plan. A volume that another environment has got hold of since it was made is
 /// waited for as long as `hold_patience`.
 ///
@@ -138,8 +114,9 @@ pub async fn execute(
     planned: Planned,
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
+    lease: Option<Lease>,
 ) -> miette::Result<Ended> {
-    execute_from(context, planned, secrets, hold_patience, None).await
+    execute_from(context, planned, secrets, hold_patience, lease, None).await
 }
 
 /// Executes an approved plan that may come out of a file: then the history says so.
@@ -151,8 +128,13 @@ pub async fn execute_from(
     planned: Planned,
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
+    lease: Option<Lease>,
     from: Option<FromFile>,
 ) -> miette::Result<Ended> {
+    if let Some(lease) = &lease {
+        // It may have been a long time until the plan was approved.
+        lease.check()?;
+    }
     let Planned {
         loaded,
         cloud,
@@ -196,6 +178,7 @@ pub async fn execute_from(
         run_folder: run_folder.clone(),
         cache: loaded.folder("cache")?,
         secrets,
+        lease,
         hold_patience,
         parallelism: usize::from(context.global.parallelism),
         live,

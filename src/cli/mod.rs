@@ -14,6 +14,7 @@ pub mod execution;
 pub mod exit;
 mod hold;
 pub mod local_files;
+mod locks;
 pub mod max_cost;
 pub mod plan_file;
 pub mod planning;

@@ -47,6 +47,12 @@ pub struct Wishes<'a> {
     pub unprotect: &'a [String],
     /// Whether builders of snapshots stay when something goes wrong on them.
     pub keep_builder: bool,
+    /// Addresses that alone are changed and worked on, with what they need; all when there are none.
+    pub targets: &'a [String],
+    /// Addresses of what is made anew although nothing is wrong with it.
+    pub replace: &'a [String],
+    /// Whether only what should not be there is removed.
+    pub only_destroy: bool,
     /// How long to wait for volumes that other environments hold.
     pub hold_patience: Duration,
 }
@@ -129,6 +135,9 @@ async fn make_now(
                 goal,
                 unprotect,
                 keep_builder: wishes.keep_builder,
+                targets: wishes.targets.to_vec(),
+                replace: wishes.replace.to_vec(),
+                only_destroy: wishes.only_destroy,
             };
             let mut planned = plan::plan(&desired, &live, &options, now);
             // What would be made twice, for somebody took its tag away: for a test everything is

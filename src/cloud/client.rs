@@ -73,6 +73,8 @@ pub(super) struct Inner {
     /// Whether the API has ever answered: one that never has is more likely a wrong address.
     answered: AtomicBool,
     observer: RwLock<Option<Observer>>,
+    /// What has to be open for anything to be changed.
+    pub fence: RwLock<Option<Arc<dyn super::fence::Fence>>>,
     /// Polls of droplets by tag, shared by everything that waits for one to be ready.
     pub by_tag: Mutex<HashMap<String, Arc<SharedPoll<Vec<Droplet>>>>>,
     /// The poll of all droplets, shared by everything that waits for one to be gone.
@@ -129,6 +131,7 @@ impl Client {
                 calls: AtomicU64::new(0),
                 answered: AtomicBool::new(false),
                 observer: RwLock::default(),
+                fence: RwLock::default(),
                 by_tag: Mutex::default(),
                 all_droplets: SharedPoll::default(),
                 actions: SharedPoll::default(),
@@ -240,7 +243,11 @@ impl Client {
         let mut throttles = super::timing::throttles(timing);
         let mut attempt = 1;
         loop {
+            let permit = self.admit(request).await;
+            // After all waiting: nothing stands between this and the request.
+            self.check_fence(request)?;
             let outcome = self.send_once(request).await;
+            drop(permit);
             let verdict = judge(request, &outcome);
             let asked = outcome.as_ref().ok().and_then(come_back);
             match verdict {
@@ -300,8 +307,9 @@ impl Client {
         }
     }
 
-    async fn send_once(&self, request: &Request) -> Result<Answer, super::transport::Fault> {
-        let _permit = if request.method == Method::Get {
+    /// Waits until a request may be sent: for room among the writes, and for the rate limit.
+    async fn admit(&self, request: &Request) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let permit = if request.method == Method::Get {
             None
         } else {
             self.inner.writes.acquire().await.ok()
@@ -322,6 +330,10 @@ impl Client {
             }
             sleep_until(until).await;
         }
+        permit
+    }
+
+    async fn send_once(&self, request: &Request) -> Result<Answer, super::transport::Fault> {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let outcome = self.inner.transport.send(request).await;

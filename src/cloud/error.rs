@@ -91,6 +91,21 @@ pub enum CloudError {
         cause: Box<CloudError>,
     },
 
+    /// The right to change anything was lost before this was sent.
+    #[error("{call} was not sent: {why}")]
+    #[diagnostic(
+        code(dewpoint::cloud::fenced),
+        help(
+            "run the command again when nobody else works on the environment: it goes on from what exists"
+        )
+    )]
+    Fenced {
+        /// Method and path.
+        call: String,
+        /// In words.
+        why: String,
+    },
+
     /// The API said no, in its own words.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -388,6 +403,8 @@ impl CloudError {
             | Self::Client { .. } => true,
             Self::Broken { .. }
             | Self::OutcomeUnknown { .. }
+            // Not this time: an earlier try may have been.
+            | Self::Fenced { .. }
             | Self::Unreadable { .. }
             | Self::HiddenTags { .. }
             | Self::ActionFailed { .. }

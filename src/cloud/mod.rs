@@ -8,6 +8,7 @@
 //! - The token stands in one header of the transport, marked sensitive, and in no error or output.
 //! - A create whose answer was lost is looked up before it is tried again; each method may be
 //!   called again after any failure.
+//! - Behind a [`Fence`], nothing that changes the account is sent once it has closed.
 //! - Nothing here knows which cloud answers: no fixed waits, only polls that begin fast and slow
 //!   down ([`timing::Timing`]).
 //! - Wire types stay inside; statuses, slugs and actions are open sets and stay strings.
@@ -19,6 +20,7 @@ mod droplet_create;
 mod droplet_life;
 pub mod droplets;
 pub mod error;
+mod fence;
 mod firewalls;
 mod hold;
 mod images;
@@ -43,7 +45,9 @@ mod tests;
 pub use client::{Client, ClientNotice, Config};
 pub use droplets::{DropletImage, NewDroplets};
 pub use error::{CloudError, Refusal};
+pub use fence::Fence;
 pub use hold::HoldPolls;
 pub use observe::{Query, droplets_of, observe};
 pub use observe_account::observe_account;
 pub use timing::Timing;
+pub(crate) use transport::install_crypto;

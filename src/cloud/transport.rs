@@ -45,6 +45,16 @@ pub(super) enum Fault {
     Broken(reqwest::Error),
 }
 
+/// Installs what TLS computes with: reqwest without a provider of its own panics unless one is there,
+/// also for plain HTTP.
+pub(crate) fn install_crypto() {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // An error means that one is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
 impl Transport {
     pub fn new(
         endpoint: &str,
@@ -52,12 +62,7 @@ impl Transport {
         timing: &Timing,
     ) -> Result<Self, CloudError> {
         let base = checked_endpoint(endpoint)?;
-        // reqwest without a provider of its own panics unless one is there, also for plain HTTP.
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            // An error means that one is installed already, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
+        install_crypto();
         let token = checked_token(token)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, authorization(&token)?);

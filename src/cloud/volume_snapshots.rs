@@ -97,6 +97,7 @@ impl Client {
             tags: tags.to_vec(),
         };
         let mut patience = Patience::new(self, self.timing().fault_deadline);
+        let mut lost = false;
         loop {
             let error = match self.read::<Snapshot>(&call, "snapshot").await {
                 Ok(mut taken) => {
@@ -111,9 +112,18 @@ impl Client {
             if !may_be_taken {
                 return Err(error);
             }
-            let found = self.snapshots_of_volume(volume).await?;
-            if let Some(taken) = found.into_iter().find(|taken| taken.name == name) {
-                return Ok(taken);
+            // What a lost answer told of is met by the next try before lists show it.
+            let is_met = lost && !is_in_doubt(&error);
+            lost |= is_in_doubt(&error);
+            let mut lag = Patience::new(self, self.timing().lookup_window);
+            loop {
+                let found = self.snapshots_of_volume(volume).await?;
+                if let Some(taken) = found.into_iter().find(|taken| taken.name == name) {
+                    return Ok(taken);
+                }
+                if !is_met || !lag.wait().await {
+                    break;
+                }
             }
             if error.is_too_soon() {
                 return Err(CloudError::TooSoon {

@@ -8,7 +8,7 @@ use crate::live::{
     Account, Catalog, DropletStatus, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey,
     LiveVolume,
 };
-use crate::manifest::schema::{AfterRun, AfterRunWord};
+use crate::manifest::schema::{AfterRun, AfterRunWord, Scope};
 use crate::units::Seconds;
 
 /// When everything happens: a difference has no time, only an order.
@@ -22,7 +22,7 @@ pub(super) fn stands(droplet: &Droplet) -> bool {
     droplet.after_run == AfterRun::Word(AfterRunWord::Keep)
 }
 
-/// What would stand. Leases are taken for renewed: `ttl` is that of the manifest that comes.
+/// What would stand but for snapshots of volumes, which nobody's manifest asks for. Leases are taken for renewed: `ttl` is that of the manifest that comes.
 pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>) -> Live {
     let scope = &desired.scope;
     let mut ids = FIRST_ID..;
@@ -44,8 +44,18 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
             created_at: NOW + position,
         });
     }
+    let lease = i64::try_from(ttl.0).unwrap_or(i64::MAX);
+    let expiry = ownership::expires_tag(NOW.saturating_add(lease));
     let mut volumes: BTreeMap<&str, LiveVolume> = BTreeMap::new();
     for volume in &desired.volumes {
+        let mut tags = volume.tags.clone();
+        if let Some(populate) = &volume.populate {
+            tags.push(populate.tag.clone());
+        }
+        if volume.scope == Scope::Environment && volume.size.is_some() {
+            tags.push(expiry.clone());
+        }
+        tags.sort();
         volumes.insert(
             &volume.name,
             LiveVolume {
@@ -55,7 +65,7 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
                 // Nobody compares the size of someone's own.
                 size_gib: volume.size.map_or(1, |size| size.0),
                 droplet_ids: Vec::new(),
-                tags: volume.tags.clone(),
+                tags,
                 created_at: NOW,
             },
         );
@@ -65,8 +75,7 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
         .iter()
         .map(|volume| (volume.address.to_string(), volume.name.as_str()))
         .collect();
-    let lease = i64::try_from(ttl.0).unwrap_or(i64::MAX);
-    let expiry = ownership::expires_tag(NOW.saturating_add(lease));
+    let mut copies: Vec<LiveVolume> = Vec::new();
     let mut droplets = Vec::new();
     for droplet in desired.droplets.iter().filter(|droplet| stands(droplet)) {
         let number = id();
@@ -76,6 +85,23 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
             let Some(volume) = name.and_then(|name| volumes.get_mut(name)) else {
                 continue;
             };
+            if let Some(copy) = &mount.copy {
+                let mut tags = copy.tags.clone();
+                tags.push(expiry.clone());
+                tags.sort();
+                let copy = LiveVolume {
+                    id: format!("{}", id()),
+                    name: copy.name.clone(),
+                    region: scope.region.clone(),
+                    size_gib: volume.size_gib,
+                    droplet_ids: vec![number],
+                    tags,
+                    created_at: NOW,
+                };
+                volume_ids.push(copy.id.clone());
+                copies.push(copy);
+                continue;
+            }
             // Of several that have it in turn, one has it; which one is no change.
             if volume.droplet_ids.is_empty() {
                 volume.droplet_ids.push(number);
@@ -126,7 +152,7 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
     Live {
         account: Account::default(),
         droplets,
-        volumes: volumes.into_values().collect(),
+        volumes: volumes.into_values().chain(copies).collect(),
         images,
         firewalls,
         ssh_keys: vec![LiveSshKey {

@@ -129,11 +129,11 @@ pub struct ResourceChange {
     pub effects: Vec<Effect>,
     /// What differs, in declared order. Of a resource that is new: what it will be.
     pub fields: Vec<FieldChange>,
-    /// Steps of a recipe or runs that differ, in their new order.
+    /// Steps of a recipe or of `populate`, or runs, that differ, in their new order.
     pub steps: Vec<StepChange>,
 }
 
-/// What becomes of a step of a recipe, or of a run.
+/// What becomes of a step of a recipe, of a run, or of what fills a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepAction {
@@ -147,7 +147,7 @@ pub enum StepAction {
     Moved,
 }
 
-/// How a step of a recipe, or a run, differs.
+/// How a step of a recipe, a run, or a step that fills a volume, differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepChange {
@@ -159,7 +159,7 @@ pub struct StepChange {
     pub old: Option<u32>,
     /// Its position after, from 1; absent when it is no longer there.
     pub new: Option<u32>,
-    /// Whether the snapshot must be built anew for that alone. Never of a run.
+    /// Whether the snapshot must be built anew for that alone. Never of a run, nor of what fills a volume.
     pub forces_rebuild: bool,
     /// What differs; scripts whole, before and after.
     pub fields: Vec<FieldChange>,
@@ -201,6 +201,8 @@ pub struct FileChange {
 pub enum RiskKind {
     /// A volume is destroyed with all it holds.
     Destroyed,
+    /// A volume that holds something is filled again: what fills it runs over what is there.
+    FilledAgain,
     /// A volume stays, and what used it finds another one, or none.
     LeftBehind,
     /// What is asked for would lose data, and is refused.
@@ -243,8 +245,10 @@ pub struct Finding {
 pub struct Amounts {
     /// Before; nothing when there was no manifest.
     pub old: Money,
-    /// After.
+    /// After: as before when `apply` refuses the change, for then nothing happens.
     pub new: Money,
+    /// After, were the change not refused; absent when it is not.
+    pub if_not_refused: Option<Money>,
 }
 
 /// What it costs before and after.
@@ -257,8 +261,26 @@ pub struct CostChange {
     pub hourly_while_up: Option<Amounts>,
     /// Of a month of the droplets that stay, of the same hours; absent when no prices are known.
     pub monthly_droplets: Option<Amounts>,
-    /// Of a month of volumes, those that are left behind among them.
+    /// Of a month of volumes, those that are left behind among them, and copies that stay with their droplets.
     pub monthly_volumes: Amounts,
+    /// What stays of the old environment when another one is meant; amounts after have it in them.
+    pub left_behind: Option<LeftBehind>,
     /// Sizes that have no price.
     pub unpriced: Vec<String>,
+}
+
+/// What stays of an environment of which nothing is changed or destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeftBehind {
+    /// How many droplets.
+    pub droplets: u32,
+    /// How many volumes, copies among them.
+    pub volumes: u32,
+    /// Of an hour of droplets and copies of volumes; absent when no prices are known.
+    pub hourly: Option<Money>,
+    /// Of a month of droplets; absent when no prices are known.
+    pub monthly_droplets: Option<Money>,
+    /// Of a month of volumes.
+    pub monthly_volumes: Money,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::manifest::Manifest;
 use crate::manifest::schema::{
     Access, AfterRun, AfterRunWord, Droplet, Filesystem, HostKeyPolicy, ImageSource, Limits,
-    Populate, PopulateStep, Scope, Snapshot, Source, Ssh, Variable, Volume, VolumeMount,
+    Populate, Scope, Snapshot, Source, Ssh, Variable, Volume, VolumeMount,
 };
 use crate::plan::FieldChange;
 use crate::units::Money;
@@ -85,7 +85,7 @@ pub(super) fn image(image: &ImageSource) -> String {
     }
 }
 
-/// The fields of a volume.
+/// The fields of a volume but for the steps that fill it.
 pub(super) fn volume(volume: &Volume) -> Fields {
     let Volume {
         size,
@@ -112,25 +112,12 @@ pub(super) fn volume(volume: &Volume) -> Fields {
     if let Some(Populate {
         image: of,
         size,
-        run,
+        // Steps are compared as such.
+        run: _,
     }) = populate
     {
         fields.add("populate.image", image(of));
         fields.add("populate.size", size);
-        for (number, step) in (1..).zip(run) {
-            let PopulateStep {
-                name,
-                command,
-                timeout,
-            } = step;
-            let step = format!("populate.run[{number}]");
-            fields.some(&format!("{step}.name"), name.as_ref());
-            fields.add(format!("{step}.command"), command);
-            fields.some(
-                &format!("{step}.timeout"),
-                timeout.map(|timeout| timeout.to_string()),
-            );
-        }
     }
     fields.0
 }
@@ -206,7 +193,7 @@ pub(super) fn droplet(droplet: &Droplet) -> Fields {
         } = mount;
         let access = match access {
             Access::Exclusive => "",
-            Access::Clone => ", a throw-away copy",
+            Access::Clone => ", access: clone (a throw-away copy)",
         };
         fields.add(format!("volume {volume}"), format!("at {mount}{access}"));
     }

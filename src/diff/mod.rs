@@ -10,6 +10,7 @@
 //! means nothing (order of keys, comments, layout) is no difference.
 
 mod applied;
+mod cost;
 pub mod difference;
 mod effects;
 mod fields;
@@ -21,7 +22,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use difference::{
-    Amounts, CostChange, Difference, Effect, FileAction, FileChange, Finding, Outcome,
+    Amounts, CostChange, Difference, Effect, FileAction, FileChange, Finding, LeftBehind, Outcome,
     ResourceChange, Risk, RiskKind, SideName, StepAction, StepChange,
 };
 
@@ -30,8 +31,7 @@ use crate::digest::Digest;
 use crate::guest::Entry;
 use crate::live::Catalog;
 use crate::manifest::Manifest;
-use crate::plan::{self, Cost, FieldChange, Options, Outlook, Refusal};
-use crate::units::Money;
+use crate::plan::{self, FieldChange, Options, Outlook, Refusal};
 
 /// What recipes copy, by path as it is written in the manifest.
 pub type CopiedFiles = BTreeMap<String, CopiedFile>;
@@ -153,6 +153,9 @@ pub fn compare(
     let after = plan::outlook(&new.desired, &live, &options, applied::NOW);
     let refused = refused(before.as_ref(), &after);
     let resources = effects::resources(old.as_ref(), &new, &live, &after);
+    let left_behind = old
+        .as_ref()
+        .and_then(|old| cost::left_behind(old, &new, &live, prices));
     let mut difference = Difference {
         version: 1,
         old: old.as_ref().map(Known::name),
@@ -161,17 +164,19 @@ pub fn compare(
         refused: refused.iter().map(|refusal| finding(refusal)).collect(),
         resources,
         settings: settings(old.as_ref(), &new),
-        cost: cost(
+        cost: cost::change(
             before.as_ref().map(|before| &before.cost),
             &after.cost,
+            left_behind,
+            !refused.is_empty(),
             prices,
         ),
         notices: Vec::new(),
     };
     if let Some(old) = &old {
-        difference.data_at_risk = risks::risks(old, &new, &difference.resources, &refused);
-        if let Some(notice) = identity(old, &new) {
-            difference.notices.push(notice);
+        difference.data_at_risk = risks::risks(old, &new, &difference.resources, &after, &refused);
+        if let Some(left) = &left_behind {
+            difference.notices.push(cost::stays(old, &new, left));
         }
     }
     Ok(difference)
@@ -204,46 +209,6 @@ fn settings(old: Option<&Known<'_>>, new: &Known<'_>) -> Vec<FieldChange> {
         &fields::settings(&new.side.manifest),
         |_| false,
     )
-}
-
-fn cost(before: Option<&Cost>, after: &Cost, prices: Option<Prices<'_>>) -> CostChange {
-    let nothing = Cost::default();
-    let before = before.unwrap_or(&nothing);
-    let amounts = |of: fn(&Cost) -> Money| Amounts {
-        old: of(before),
-        new: of(after),
-    };
-    let mut unpriced: Vec<String> = before
-        .unpriced
-        .iter()
-        .chain(&after.unpriced)
-        .filter(|what| prices.is_some() && !what.starts_with("snapshot."))
-        .cloned()
-        .collect();
-    unpriced.sort();
-    unpriced.dedup();
-    CostChange {
-        prices_at: prices.map(|prices| prices.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        hourly_while_up: prices.map(|_| amounts(|cost| cost.hourly_while_up)),
-        monthly_droplets: prices.map(|_| amounts(|cost| cost.monthly_droplets)),
-        monthly_volumes: amounts(|cost| Money(cost.monthly_kept.0 - cost.monthly_droplets.0)),
-        unpriced,
-    }
-}
-
-/// What a change of project or environment means.
-fn identity(old: &Known<'_>, new: &Known<'_>) -> Option<String> {
-    let whose = |known: &Known<'_>| {
-        let manifest = &known.side.manifest;
-        (manifest.project.clone(), manifest.environment.clone())
-    };
-    let ((project, environment), other) = (whose(old), whose(new));
-    if (&project, &environment) == (&other.0, &other.1) {
-        return None;
-    }
-    Some(format!(
-        "another environment is meant: nothing of {project} / {environment} is changed or destroyed, and it costs on until `dewpoint destroy` with the old manifest"
-    ))
 }
 
 /// The JSON Schema of differences: what `schemas/diff.schema.json` holds.

@@ -1,19 +1,24 @@
 //! Data that is at risk: told first, and loudly.
 
+use std::collections::BTreeMap;
+
 use super::Known;
 use super::difference::{Outcome, ResourceChange, Risk, RiskKind};
+use super::effects::volumes::is_filled_again;
+use super::effects::{entry, renames};
 use crate::address::Address;
 use crate::manifest::schema::Volume;
-use crate::plan::{Refusal, RefusalKind, cost};
+use crate::plan::{Outlook, Refusal, RefusalKind, cost};
 
 /// Everything that is lost, left behind or no longer protected, the worst first.
 pub(super) fn risks(
     old: &Known<'_>,
     new: &Known<'_>,
     resources: &[ResourceChange],
+    after: &Outlook,
     refused: &[&Refusal],
 ) -> Vec<Risk> {
-    let mut risks = Vec::new();
+    let mut risks = filled_again(old, new, after);
     for change in resources {
         let Address::Volume(name) = &change.address else {
             continue;
@@ -37,7 +42,7 @@ pub(super) fn risks(
             advice: refusal.help.clone(),
         });
     }
-    risks.extend(unprotected(old, new));
+    risks.extend(unprotected(old, new, resources));
     risks.sort();
     risks.dedup();
     risks
@@ -63,6 +68,11 @@ fn volume(
     let called = desired.map_or(name, |of| of.name.as_str());
     let goes_on = new.side.manifest.volumes.contains_key(name);
     let successor = before.and_then(|before| successor(before, new, resources));
+    let shrinks = |successor: &String| {
+        let size = before.and_then(|before| before.size);
+        let new = new.side.manifest.volumes.get(successor);
+        size.filter(|size| new.is_some_and(|new| new.size < Some(*size)))
+    };
     let (kind, text) = match outcome {
         Outcome::Destroyed => (
             RiskKind::Destroyed,
@@ -82,9 +92,17 @@ fn volume(
         _ => return None,
     };
     let advice = match successor {
-        Some(successor) => format!(
-            "if `volume.{successor}` is to be the same volume under another name, write `was: {name}` there: then its data is kept"
-        ),
+        Some(successor) => {
+            let mut advice = format!(
+                "if `volume.{successor}` is to be the same volume under another name, write `was: {name}` there: then its data is kept"
+            );
+            if let Some(size) = shrinks(&successor) {
+                advice.push_str(&format!(
+                    "; its size stays `{size}` then, for a volume cannot shrink"
+                ));
+            }
+            advice
+        }
         None if goes_on => {
             "if that is not meant, leave its name, `scope` and `existing` as they were".to_owned()
         }
@@ -109,7 +127,6 @@ fn successor(lost: &Volume, new: &Known<'_>, resources: &[ResourceChange]) -> Op
             && volume.was.is_none()
             && volume.filesystem == lost.filesystem
             && volume.scope == lost.scope
-            && volume.size >= lost.size
     };
     let mut created = resources
         .iter()
@@ -128,35 +145,79 @@ fn successor(lost: &Volume, new: &Known<'_>, resources: &[ResourceChange]) -> Op
     }
 }
 
-/// What the old manifest protects and the new one does not.
-fn unprotected(old: &Known<'_>, new: &Known<'_>) -> Vec<Risk> {
-    let (before, after) = (&old.side.manifest.protect, &new.side.manifest.protect);
-    let addresses = old
-        .desired
-        .volumes
+/// Volumes that hold something, and are filled again.
+fn filled_again(old: &Known<'_>, new: &Known<'_>, after: &Outlook) -> Vec<Risk> {
+    let filled = after
+        .changes
         .iter()
-        .map(|volume| &volume.address)
-        .chain(
-            old.desired
-                .snapshots
-                .iter()
-                .map(|snapshot| &snapshot.address),
-        )
-        .chain(old.desired.droplets.iter().map(|droplet| &droplet.address));
-    addresses
-        .filter_map(|address| {
-            let pattern = before.iter().find(|pattern| address.matches(pattern))?;
-            if after.iter().any(|pattern| address.matches(pattern)) {
-                return None;
-            }
-            Some(Risk {
-                kind: RiskKind::Unprotected,
-                address: address.clone(),
+        .filter(|change| is_filled_again(change));
+    filled
+        .map(|change| {
+            let Address::Volume(name) = &change.address else {
+                unreachable!("only volumes are filled");
+            };
+            let was = renames(Some(old), new).remove(name);
+            let before = old.side.manifest.volumes.get(was.as_ref().unwrap_or(name));
+            let runs = match before.and_then(|before| before.populate.as_ref()) {
+                Some(_) => "its `populate` runs again, over",
+                None => "its new `populate` runs over",
+            };
+            Risk {
+                kind: RiskKind::FilledAgain,
+                address: change.address.clone(),
                 text: format!(
-                    "`protect` no longer lists `{pattern}`: it may be destroyed or replaced"
+                    "{runs} what `{}` holds: the script may overwrite or delete it",
+                    change.name
                 ),
-                advice: format!("keep `{pattern}` under `protect`"),
-            })
+                advice: "write the script so that it is right on a full volume, too; or fill a volume of another name, and keep this one meanwhile".to_owned(),
+            }
         })
         .collect()
+}
+
+/// What the old manifest protects and the new one does not; instances of a droplet are told once.
+fn unprotected(old: &Known<'_>, new: &Known<'_>, resources: &[ResourceChange]) -> Vec<Risk> {
+    let (before, after) = (&old.side.manifest.protect, &new.side.manifest.protect);
+    let renamed: BTreeMap<Address, Address> = renames(Some(old), new)
+        .into_iter()
+        .map(|(now, was)| (Address::Volume(was), Address::Volume(now)))
+        .collect();
+    let desired = &old.desired;
+    let volumes = desired.volumes.iter().map(|volume| &volume.address);
+    let snapshots = desired.snapshots.iter().map(|snapshot| &snapshot.address);
+    let droplets = desired.droplets.iter().map(|droplet| &droplet.address);
+    let risks: BTreeMap<(Address, &String), Risk> = volumes
+        .chain(snapshots)
+        .chain(droplets)
+        .filter_map(|address| {
+            let pattern = before.iter().find(|pattern| address.matches(pattern))?;
+            let now = renamed.get(address).unwrap_or(address);
+            if after.iter().any(|pattern| now.matches(pattern)) {
+                return None;
+            }
+            let address = entry(now);
+            let mut effects = resources
+                .iter()
+                .filter(|change| change.address == address)
+                .flat_map(|change| &change.effects);
+            let goes = effects.any(|effect| {
+                matches!(
+                    effect.outcome,
+                    Outcome::Destroyed | Outcome::Replaced | Outcome::Rebuilt
+                )
+            });
+            let risk = Risk {
+                kind: RiskKind::Unprotected,
+                address: address.clone(),
+                text: if goes {
+                    format!("`protect` no longer lists `{pattern}`, and this very change destroys or replaces it")
+                } else {
+                    format!("`protect` no longer lists `{pattern}`: it may be destroyed or replaced")
+                },
+                advice: format!("keep `{pattern}` under `protect`"),
+            };
+            Some(((address, pattern), risk))
+        })
+        .collect();
+    risks.into_values().collect()
 }

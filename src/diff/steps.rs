@@ -8,7 +8,9 @@ use super::CopiedFiles;
 use super::difference::{FileAction, FileChange, StepAction, StepChange};
 use super::fields::{Collected, Fields, differences};
 use crate::guest::Entry;
-use crate::manifest::schema::{Copy, Droplet, Provision, Ready, RunStep, Snapshot, When};
+use crate::manifest::schema::{
+    Copy, Droplet, PopulateStep, Provision, Ready, RunStep, Snapshot, Volume, When,
+};
 use crate::plan::FieldChange;
 
 /// A step as it is compared.
@@ -62,6 +64,35 @@ pub(super) fn runs(old: Option<&Droplet>, new: Option<&Droplet>) -> Vec<StepChan
         steps.iter().map(run).collect()
     };
     compare(&steps(old), &steps(new), &|_| false, &|_, _| Vec::new())
+}
+
+/// How what fills a volume differs.
+pub(super) fn populate(old: Option<&Volume>, new: Option<&Volume>) -> Vec<StepChange> {
+    let steps = |volume: Option<&Volume>| -> Vec<Step> {
+        let populate = volume.and_then(|volume| volume.populate.as_ref());
+        let steps = populate.map_or(&[][..], |populate| &populate.run);
+        steps.iter().map(filling).collect()
+    };
+    compare(&steps(old), &steps(new), &|_| false, &|_, _| Vec::new())
+}
+
+fn filling(step: &PopulateStep) -> Step {
+    let PopulateStep {
+        name,
+        command,
+        timeout,
+    } = step;
+    let mut fields = Collected::default();
+    fields.some("name", name.as_ref());
+    fields.add("command", command);
+    fields.some("timeout", timeout.map(|timeout| timeout.to_string()));
+    Step {
+        name: name.clone(),
+        called: beginning(command),
+        kind: "run",
+        fields: fields.0,
+        copies: None,
+    }
 }
 
 fn provision(step: &Provision, copies: &CopiedFiles) -> Step {

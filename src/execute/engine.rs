@@ -3,6 +3,10 @@
 //! It tells that a step starts, with the journal written, and only then spawns it; it waits for a
 //! message of a step, an interrupt or the end of its patience; it tells what came of it, and starts
 //! what became ready.
+//!
+//! Where the right to change the environment can be lost (see [`super::shared_lock`]), each step asks
+//! for it first, and its loss ends everything at once, clean-up included: it is left to whoever has
+//! that right now.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +28,7 @@ use super::order::{End, Next, Order};
 use super::outcome::{Ending, Outcome};
 use super::perform::Perform;
 use super::run_state::StepState;
+use super::shared_lock::{Lease, LeaseLost};
 use super::stream::Stream;
 use crate::plan::{Plan, Step, StepId, StepKind};
 
@@ -50,6 +55,8 @@ enum Stop {
     Journal,
     /// A signal came in.
     Signal(Signal),
+    /// The lock was lost.
+    Lock,
 }
 
 pub(super) struct Engine<'a, P> {
@@ -62,6 +69,8 @@ pub(super) struct Engine<'a, P> {
     running: BTreeMap<StepId, Running>,
     tasks: JoinSet<()>,
     journal_failure: Option<Failure>,
+    lease: Option<Lease>,
+    lock_failure: Option<Failure>,
     signal: Option<Signal>,
     patience_ends: Option<Instant>,
     /// Until when artifacts may still begin to be brought back, after an interrupt.
@@ -75,6 +84,7 @@ impl<'a, P: Perform> Engine<'a, P> {
         stream: Stream<'a>,
         feed: Feed,
         limits: Limits,
+        lease: Option<Lease>,
     ) -> Self {
         Self {
             plan,
@@ -86,6 +96,8 @@ impl<'a, P: Perform> Engine<'a, P> {
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
             journal_failure: None,
+            lease,
+            lock_failure: None,
             signal: None,
             patience_ends: None,
             artifacts_until: None,
@@ -110,6 +122,7 @@ impl<'a, P: Perform> Engine<'a, P> {
         let first = self.order.first().into_iter().map(Next::Ready);
         self.advance(first.collect());
         let mut signals = 0;
+        let lease = self.lease.clone();
         while self.launch() {
             tokio::select! {
                 biased;
@@ -125,6 +138,9 @@ impl<'a, P: Perform> Engine<'a, P> {
                     self.patience_ends = None;
                     self.abort(|_| true);
                 }
+                lost = lost(lease.as_ref()), if self.lock_failure.is_none() => {
+                    self.lock_lost(&lost);
+                }
                 message = inbox.next() => self.take(message),
             }
         }
@@ -139,6 +155,12 @@ impl<'a, P: Perform> Engine<'a, P> {
     fn launch(&mut self) -> bool {
         while let Some(id) = self.queue.pop() {
             let plan = self.plan;
+            // Asked each time: a machine that was paused starts here, before any timer has gone off.
+            if self.lock_failure.is_none()
+                && let Some(Err(lost)) = self.lease.as_ref().map(Lease::check)
+            {
+                self.lock_lost(&lost);
+            }
             let Some(step) = plan.step(id) else { continue };
             match self.reason_not_to_start(step) {
                 Some(reason) => {
@@ -151,13 +173,14 @@ impl<'a, P: Perform> Engine<'a, P> {
         !self.running.is_empty()
     }
 
-    /// Why a step must not start now. Clean-up always may.
+    /// Why a step must not start now. Clean-up always may, as long as the lock is ours.
     fn reason_not_to_start(&self, step: &Step) -> Option<String> {
         match self.stop() {
+            Some(Stop::Lock) => Some("the lock was lost".to_owned()),
             Some(Stop::Signal(_)) if self.is_last_look(step) => None,
             Some(stop) if !step.cleanup => Some(match stop {
-                Stop::Journal => "the journal of this run cannot be written".to_owned(),
                 Stop::Signal(signal) => format!("interrupted by {}", signal.name()),
+                _ => "the journal of this run cannot be written".to_owned(),
             }),
             _ => None,
         }
@@ -180,6 +203,9 @@ impl<'a, P: Perform> Engine<'a, P> {
     }
 
     fn stop(&self) -> Option<Stop> {
+        if self.lock_failure.is_some() {
+            return Some(Stop::Lock);
+        }
         let signal = self.signal.map(Stop::Signal);
         signal.or_else(|| self.journal_failure.as_ref().map(|_| Stop::Journal))
     }
@@ -237,8 +263,15 @@ impl<'a, P: Perform> Engine<'a, P> {
         }
     }
 
-    fn ended(&mut self, id: StepId, result: Result<String, Failure>) {
+    fn ended(&mut self, id: StepId, mut result: Result<String, Failure>) {
         let plan = self.plan;
+        if let Err(failure) = &mut result
+            && failure.code == INTERRUPTED
+            && self.signal.is_none()
+            && self.lock_failure.is_some()
+        {
+            "stopped, for the lock was lost".clone_into(&mut failure.message);
+        }
         let (Some(running), Some(step)) = (self.running.remove(&id), plan.step(id)) else {
             return;
         };
@@ -337,6 +370,21 @@ impl<'a, P: Perform> Engine<'a, P> {
         }
     }
 
+    /// Ends everything: what is started or cleaned up from here on is for whoever has the lock now.
+    fn lock_lost(&mut self, lost: &LeaseLost) {
+        let failure = Failure::from_error(lost);
+        let text = format!(
+            "{}: nothing more is started or sent; clean-up is left to whoever has the lock now",
+            failure.message
+        );
+        self.lock_failure = Some(failure);
+        self.feed.hurry();
+        self.tell(EventKind::Notice { text });
+        for running in self.running.values() {
+            running.abort.cancel();
+        }
+    }
+
     /// Ends running steps of these kinds, clean-up excepted.
     fn abort(&self, kinds: fn(&StepKind) -> bool) {
         for (id, running) in &self.running {
@@ -363,6 +411,7 @@ impl<'a, P: Perform> Engine<'a, P> {
         }
         let reason = match self.stop() {
             Some(Stop::Signal(signal)) => format!("interrupted by {}", signal.name()),
+            Some(Stop::Lock) => "the lock was lost".to_owned(),
             _ => "it waits for itself: the plan is at fault".to_owned(),
         };
         for step in &self.plan.steps {
@@ -414,6 +463,7 @@ impl<'a, P: Perform> Engine<'a, P> {
             .iter()
             .map(|(step, failure)| (Some(*step), failure.clone()))
             .chain(self.journal_failure.map(|failure| (None, failure)))
+            .chain(self.lock_failure.map(|failure| (None, failure)))
             .collect();
         let skipped = state.count(&[StepState::Skipped]);
         Outcome {
@@ -423,5 +473,13 @@ impl<'a, P: Perform> Engine<'a, P> {
             runs_failed: state.runs_failed(),
             standing,
         }
+    }
+}
+
+/// Waits until the lock is lost: for ever, where there is none to lose.
+async fn lost(lease: Option<&Lease>) -> LeaseLost {
+    match lease {
+        Some(lease) => lease.lost().await,
+        None => std::future::pending().await,
     }
 }

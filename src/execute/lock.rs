@@ -29,6 +29,21 @@ pub struct Holder {
     pub since: jiff::Timestamp,
 }
 
+impl Holder {
+    /// This process, from now on.
+    pub(super) fn this(command: &str) -> Self {
+        Self {
+            pid: std::process::id(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            command: command.to_owned(),
+            since: jiff::Timestamp::now(),
+        }
+    }
+}
+
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -57,6 +72,26 @@ pub enum LockError {
         /// Who has it, as far as it says.
         holder: String,
     },
+    /// Another run has it, wherever it is.
+    #[error("{environment} is locked by {holder}, in {address}")]
+    #[diagnostic(
+        code(dewpoint::execute::locked),
+        help(
+            "wait until it has ended: `--lock-timeout 10m` waits for you; the lease of one that was killed runs out by itself, within a minute unless it was given a longer one"
+        )
+    )]
+    HeldInStore {
+        /// Which environment.
+        environment: String,
+        /// Who has it.
+        holder: String,
+        /// Which store the lock lies in.
+        address: String,
+    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// The lock's file cannot be used.
     #[error("cannot lock {path}")]
     #[diagnostic(
@@ -126,15 +161,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => sleep(PAUSE).await,
             }
         }
-        let holder = Holder {
-            pid: std::process::id(),
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            command: command.to_owned(),
-            since: jiff::Timestamp::now(),
-        };
+        let holder = Holder::this(command);
         let text = serde_json::to_string(&holder).expect("a holder is plain data");
         file.set_len(0)
             .and_then(|()| file.rewind())

@@ -26,6 +26,7 @@ mod redact;
 mod run_state;
 mod sessions;
 mod settings;
+pub mod shared_lock;
 pub mod standing;
 mod start;
 mod steps;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
+use super::shared_lock::Lease;
 use crate::cloud::Client;
 use crate::guest::{HostKey, Identity, SourceFiles};
 use crate::live::Live;
@@ -32,6 +33,9 @@ pub struct Settings {
     pub cache: Utf8PathBuf,
     /// Values of the secrets that run steps name.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// The right to change the environment, where it can be lost: once it is, nothing is started any
+    /// more.
+    pub lease: Option<Lease>,
     /// How long a volume is waited for that another environment has got hold of.
     pub hold_patience: Duration,
     /// What the folders of sources must hold, by their path in the plan: for a plan from a file.

@@ -47,8 +47,12 @@ pub async fn execute(
     let tariff = Tariff::of(&settings.live);
     let stream = Stream::new(plan, tariff, journal, listeners);
     let client = settings.client.clone();
+    let lease = settings.lease.clone();
+    if let Some(lease) = &lease {
+        client.set_fence(Arc::new(lease.clone()));
+    }
     let steps = Arc::new(Steps::new(plan, settings));
-    let engine = Engine::new(plan, steps, stream, feed, limits);
+    let engine = Engine::new(plan, steps, stream, feed, limits, lease);
     let outcome = engine.run(run, inbox, interrupts).await;
     // The stream is over: whatever the client still says belongs to no run.
     client.set_observer(Arc::new(|_| {}));

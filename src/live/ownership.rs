@@ -215,6 +215,14 @@ pub fn owner_tags(tags: &[String]) -> impl Iterator<Item = &String> {
         .filter(|tag| *tag == TAG || tag.starts_with("dewpoint:"))
 }
 
+/// Whether tags say of nothing whose it is: there are none, or a run that was giving them was cut off
+/// before the one that says so, which comes last.
+#[must_use]
+pub fn is_unclaimed(tags: &[String]) -> bool {
+    tags.iter()
+        .all(|tag| tag.starts_with(TAG) && !tag.starts_with("dewpoint:"))
+}
+
 /// Whether a tag names an environment of some project: `dewpoint:<project>:<env>`.
 #[must_use]
 pub fn is_environment_tag(tag: &str) -> bool {

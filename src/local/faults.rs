@@ -49,6 +49,13 @@ pub enum Fault {
         #[serde(default)]
         processed: bool,
     },
+    /// The head of the answer comes whole, its body only half: then the connection ends.
+    Truncated,
+    /// The body of the answer comes in drops.
+    Slow {
+        /// How many milliseconds all of it takes.
+        ms: u64,
+    },
     /// The answer comes late.
     Delay {
         /// By how many milliseconds.
@@ -62,7 +69,70 @@ pub enum Fault {
         /// How many milliseconds longer it takes.
         #[serde(default)]
         delay_ms: u64,
+        /// Whether it never ends, until faults are taken away.
+        #[serde(default)]
+        never: bool,
     },
+    /// What is read is what there was a while ago, if the fault was in force then.
+    Lag {
+        /// How many milliseconds ago.
+        ms: u64,
+    },
+    /// Somebody else's request is carried out, too.
+    Meanwhile {
+        /// Its method.
+        method: String,
+        /// Its path. `{1}` stands for what the first `*` of the rule's path was, and so on; `{id}`
+        /// for the id of what the call itself has made.
+        path: String,
+        /// Its body, in whose texts the same stands for the same.
+        #[serde(default)]
+        body: Option<Value>,
+        /// Whether it comes after the call was carried out, but before it is answered.
+        #[serde(default)]
+        after: bool,
+    },
+}
+
+impl Fault {
+    /// Puts what the call was about in place of `{1}` and so on.
+    fn about(&self, met: &[&str]) -> Self {
+        let mut about = self.clone();
+        if let Self::Meanwhile { path, body, .. } = &mut about {
+            for (number, segment) in (1..).zip(met) {
+                stand_in(path, body.as_mut(), &format!("{{{number}}}"), segment);
+            }
+        }
+        about
+    }
+}
+
+/// Puts a text in place of its placeholder.
+pub(super) fn stand_in(path: &mut String, body: Option<&mut Value>, placeholder: &str, text: &str) {
+    *path = path.replace(placeholder, text);
+    match body {
+        Some(Value::String(found)) => *found = found.replace(placeholder, text),
+        Some(Value::Array(items)) => {
+            for item in items {
+                stand_in(&mut String::new(), Some(item), placeholder, text);
+            }
+        }
+        Some(Value::Object(fields)) => {
+            for (_, field) in fields {
+                stand_in(&mut String::new(), Some(field), placeholder, text);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What each `*` of a pattern is in a path that fits it, segment by segment.
+fn captured<'a>(pattern: &str, path: &'a str) -> Vec<&'a str> {
+    let segments = pattern.split('/').zip(path.split('/'));
+    segments
+        .filter(|(pattern, _)| *pattern == "*")
+        .map(|(_, segment)| segment)
+        .collect()
 }
 
 /// A pattern that cannot be read.
@@ -103,6 +173,13 @@ impl Faults {
         self.rules.clear();
     }
 
+    /// Whether what was is needed to answer what lags.
+    #[must_use]
+    pub fn has_lag(&self) -> bool {
+        let lags = |(rule, _, _): &(Rule, _, _)| matches!(rule.fault, Fault::Lag { .. });
+        self.rules.iter().any(lags)
+    }
+
     /// The faults in force, with how many calls fitted each.
     pub fn list(&self) -> impl Iterator<Item = (&Rule, u64)> {
         self.rules.iter().map(|(rule, _, seen)| (rule, *seen))
@@ -129,7 +206,7 @@ impl Faults {
             let is_due = *seen >= rule.nth
                 && (rule.times == 0 || *seen < rule.nth.saturating_add(rule.times));
             if is_due && met.is_none() {
-                met = Some(rule.fault.clone());
+                met = Some(rule.fault.about(&captured(&rule.path, path)));
             }
         }
         met
@@ -174,6 +251,7 @@ mod tests {
         let fault = Fault::Action {
             errored: true,
             delay_ms: 0,
+            never: false,
         };
         let path = "/v2/droplets/1/actions";
         assert_eq!(faults.meet("POST", path, Some(&snapshot)), Some(fault));
@@ -182,5 +260,26 @@ mod tests {
         let deeper = "/v2/droplets/1/actions/2";
         assert_eq!(faults.meet("GET", deeper, Some(&snapshot)), None);
         assert!(serde_json::from_value::<Rule>(json!({ "path": "/", "fualt": 1 })).is_err());
+    }
+
+    #[test]
+    fn what_others_do_meanwhile_may_be_about_what_the_call_is_about() {
+        let mut faults = Faults::default();
+        faults
+            .add(rule(json!({
+                "path": "/v2/tags/*/resources/*",
+                "fault": { "meanwhile": {
+                    "method": "DELETE", "path": "/v2/{2}/{1}/{id}",
+                    "body": { "resources": [{ "resource_id": "{2}" }] },
+                } },
+            })))
+            .expect("a pattern");
+        let met = faults.meet("POST", "/v2/tags/a:b/resources/7", None);
+        let Some(Fault::Meanwhile { path, body, .. }) = met else {
+            panic!("{met:?}");
+        };
+        assert_eq!(path, "/v2/7/a:b/{id}");
+        let body = body.expect("a body");
+        assert_eq!(body, json!({ "resources": [{ "resource_id": "7" }] }));
     }
 }

@@ -14,9 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::account::Account;
 use super::connection::{CuttableListener, Scissors};
 use super::exchange::{Answer, Millis, Refusal, Request, Verb};
-use super::faults::{Fault, Faults, Rule};
+use super::faults::{Fault, Faults, Rule, stand_in};
 use super::latency::{Latency, Wait};
 use super::request_log::{Entry, RequestLog};
 use super::work::{Worker, lock, now};
@@ -43,6 +44,8 @@ pub(super) struct Api {
     faults: Mutex<Faults>,
     log: Mutex<RequestLog>,
     recent: Mutex<VecDeque<Millis>>,
+    /// What the account was before each of the latest writes, while something lags.
+    past: Mutex<VecDeque<(Millis, Account)>>,
     open: AtomicUsize,
     last: AtomicI64,
 }
@@ -59,6 +62,7 @@ impl Api {
             faults: Mutex::default(),
             log: Mutex::default(),
             recent: Mutex::default(),
+            past: Mutex::default(),
             open: AtomicUsize::new(0),
             last: AtomicI64::new(now()),
         }
@@ -167,7 +171,7 @@ async fn handle(
             Err(Refusal::server_error())
         }
     };
-    let was_cut = matches!(fault, Some(Fault::ResetBefore | Fault::ResetAfter));
+    let mut was_cut = matches!(fault, Some(Fault::ResetBefore | Fault::ResetAfter));
     let mut budget = budget;
     let response = match &fault {
         Some(Fault::Status {
@@ -187,6 +191,8 @@ async fn handle(
             Err(refusal) => refuse(refusal),
         },
     };
+    // What has no body is cut in its head.
+    was_cut |= fault == Some(Fault::Truncated) && response.status() == StatusCode::NO_CONTENT;
     let status = response.status().as_u16();
     let answer = match (&fault, result) {
         (Some(Fault::Status { .. } | Fault::ResetBefore | Fault::ResetAfter), _) => None,
@@ -212,7 +218,42 @@ async fn handle(
     if was_cut {
         scissors.cut();
     }
+    let response = match fault {
+        Some(Fault::Truncated) => in_drops(response, Duration::ZERO, true).await,
+        Some(Fault::Slow { ms }) => in_drops(response, Duration::from_millis(ms), false).await,
+        _ => response,
+    };
     with_budget(response, budget)
+}
+
+/// The same answer, its body in drops over a time; only half of them when it ends too early.
+async fn in_drops(response: Response, over: Duration, ends_early: bool) -> Response {
+    const DROPS: usize = 8;
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let pause = over / DROPS as u32;
+    let size = bytes.len().div_ceil(DROPS).max(1);
+    let end = if ends_early {
+        bytes.len() / 2
+    } else {
+        bytes.len()
+    };
+    let drops = futures_util::stream::unfold(0, move |at| {
+        let bytes = bytes.clone();
+        async move {
+            // Each in a packet of its own.
+            tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+            if at < end {
+                let next = (at + size).min(end);
+                return Some((Ok(bytes.slice(at..next)), next));
+            }
+            (at < bytes.len()).then(|| {
+                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+                (Err(error), bytes.len())
+            })
+        }
+    });
+    Response::from_parts(parts, Body::from_stream(drops))
 }
 
 /// Does what a request asks for, unless a fault comes before.
@@ -234,11 +275,30 @@ async fn process(api: &Api, request: &Request, fault: Option<&Fault>) -> Result<
     }
     tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
     let worker = &api.worker;
+    let lags = lock(&api.faults).has_lag();
     let (result, jobs) = {
         let mut account = lock(&worker.account);
-        let result = account.handle(request, now());
-        if let Some(Fault::Action { errored, delay_ms }) = fault {
-            account.doom_fresh(*errored, Millis::try_from(*delay_ms).unwrap_or(0));
+        if lags && request.verb != Verb::Get {
+            remember(api, &account);
+        }
+        if let Some(fault @ Fault::Meanwhile { after: false, .. }) = fault {
+            meddle(&mut account, fault, request, None);
+        }
+        let result = match fault {
+            Some(Fault::Lag { ms }) => seen_late(api, &mut account, request, *ms),
+            _ => account.handle(request, now()),
+        };
+        if let Some(Fault::Action {
+            errored,
+            delay_ms,
+            never,
+        }) = fault
+        {
+            let delay = Millis::try_from(*delay_ms).unwrap_or(0);
+            account.doom_fresh(*errored, delay, *never);
+        }
+        if let Some(fault @ Fault::Meanwhile { after: true, .. }) = fault {
+            meddle(&mut account, fault, request, result.as_ref().ok());
         }
         (result, account.take_fresh())
     };
@@ -256,6 +316,69 @@ async fn process(api: &Api, request: &Request, fault: Option<&Fault>) -> Result<
         return Err(Refusal::server_error());
     }
     result
+}
+
+/// Keeps what the account is now, before it changes, for reads that lag.
+fn remember(api: &Api, account: &Account) {
+    const MOST: usize = 200;
+    let mut past = lock(&api.past);
+    past.push_back((now(), account.clone()));
+    while past.len() > MOST {
+        past.pop_front();
+    }
+}
+
+/// The answer of a while ago.
+fn seen_late(
+    api: &Api,
+    account: &mut Account,
+    request: &Request,
+    ms: u64,
+) -> Result<Answer, Refusal> {
+    let at = now();
+    let then = at - Millis::try_from(ms).unwrap_or(0);
+    let mut past = lock(&api.past);
+    // What it was before the first write since is what it was then.
+    match past.iter_mut().find(|(time, _)| *time > then) {
+        Some((_, before)) => before.handle(request, at),
+        None => account.handle(request, at),
+    }
+}
+
+/// Carries out what somebody else asks for meanwhile. That it may be refused is part of it.
+fn meddle(account: &mut Account, fault: &Fault, call: &Request, answer: Option<&Answer>) {
+    let Fault::Meanwhile {
+        method, path, body, ..
+    } = fault
+    else {
+        return;
+    };
+    let (mut path, mut body) = (path.clone(), body.clone());
+    let made = answer.and_then(|answer| made_id(answer.body.as_ref()?));
+    if let Some(id) = made {
+        stand_in(&mut path, body.as_mut(), "{id}", &id);
+    }
+    let request = Request {
+        verb: verb(&Method::from_bytes(method.as_bytes()).unwrap_or_default()),
+        path: path.trim_start_matches("/v2/").to_owned(),
+        query: Vec::new(),
+        body,
+        origin: call.origin.clone(),
+    };
+    if let Err(refusal) = account.handle(&request, now()) {
+        tracing::info!(path, refusal.message, "what others ask for is refused");
+    }
+}
+
+/// The id of what an answer says was made.
+fn made_id(answer: &Value) -> Option<String> {
+    let made = |value: &Value| match &value["id"] {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    };
+    let mut values = answer.as_object()?.values();
+    values.find_map(|value| made(value).or_else(|| value.as_array()?.iter().find_map(made)))
 }
 
 fn verb(method: &Method) -> Verb {
@@ -447,11 +570,37 @@ fn control(
         }
         ("faults", &Method::DELETE) => {
             lock(&api.faults).clear();
+            lock(&api.past).clear();
+            api.worker.free_stuck();
             StatusCode::NO_CONTENT.into_response()
         }
-        ("status" | "requests" | "faults", _) => refuse(&Refusal::method_not_allowed()),
+        ("account", &Method::GET) => {
+            let account = serde_json::to_value(&*lock(&api.worker.account));
+            with_json(StatusCode::OK, &account.unwrap_or_default())
+        }
+        ("account", &Method::PUT) => replace_account(api, body.unwrap_or_default()),
+        ("status" | "requests" | "faults" | "account", _) => refuse(&Refusal::method_not_allowed()),
         _ => refuse(&Refusal::not_found()),
     }
+}
+
+/// Takes another account in place of what there is: tests begin where another left off. Not with
+/// guests, whose files would not fit it.
+fn replace_account(api: &Api, account: Value) -> Response {
+    if api.worker.has_guests() {
+        return refuse(&Refusal::conflict("droplets are guests here"));
+    }
+    let other = match serde_json::from_value::<Account>(account) {
+        Ok(other) => other,
+        Err(error) => return refuse(&Refusal::bad_request(error.to_string())),
+    };
+    let jobs = {
+        let mut account = lock(&api.worker.account);
+        account.become_other(other, now());
+        account.take_fresh()
+    };
+    api.worker.start(jobs);
+    StatusCode::NO_CONTENT.into_response()
 }
 
 /// A path with its `%..` replaced; what is no such thing stays.

@@ -29,6 +29,8 @@ pub(super) struct Worker {
     slots: Semaphore,
     /// Told whenever a guest has ended by itself.
     went_off: Notify,
+    /// Told whenever jobs may end that were kept from it.
+    freed: Notify,
     turns: Mutex<HashMap<u64, Arc<Turn<()>>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
 }
@@ -57,6 +59,7 @@ impl Worker {
             volumes,
             slots: Semaphore::new(AT_ONCE),
             went_off: Notify::new(),
+            freed: Notify::new(),
             turns: Mutex::default(),
             waiting: Mutex::default(),
         }
@@ -89,16 +92,42 @@ impl Worker {
                 self.perform_job(job).await
             }
         };
-        let due = lock(&self.account).job(job).map_or(0, |job| job.due);
-        let left = u64::try_from(due - now()).unwrap_or(0);
-        if left > 0 {
-            tokio::time::sleep(Duration::from_millis(left)).await;
-        }
+        self.until_due(job).await;
         let succeeded = lock(&self.account).finish(job, outcome, now());
         self.store.ask();
         if let Some(waiting) = lock(&self.waiting).remove(&job) {
             let _ = waiting.send(succeeded);
         }
+    }
+
+    /// Waits until a job may end.
+    async fn until_due(&self, job: u64) {
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // From here on no word of it is missed.
+            freed.as_mut().enable();
+            let (due, stuck) = lock(&self.account)
+                .job(job)
+                .map_or((0, false), |job| (job.due, job.stuck));
+            if stuck {
+                freed.await;
+                continue;
+            }
+            let left = u64::try_from(due - now()).unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(left)).await;
+            return;
+        }
+    }
+
+    /// Lets jobs end that a fault has kept from it.
+    pub(super) fn free_stuck(&self) {
+        lock(&self.account).free_stuck();
+        self.freed.notify_waiters();
+    }
+
+    /// Whether droplets are guests.
+    pub(super) const fn has_guests(&self) -> bool {
+        self.volumes.is_some()
     }
 
     async fn perform_job(&self, job: u64) -> Option<Done> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::{Draft, because};
 use super::change::{Action, Cause};
+use super::narrow::Narrow;
 use crate::address::Address;
 use crate::desired::{Desired, Scope, names};
 use crate::live::ownership::Whose;
@@ -16,6 +17,8 @@ pub(super) struct Census<'a> {
     /// Droplets of ours that the manifest does not know: builders of earlier runs, instances
     /// beyond `count`, and what was taken out of the manifest.
     pub strays: Vec<&'a LiveDroplet>,
+    /// Of those, the ones that a narrowed plan leaves out.
+    pub left: Vec<&'a LiveDroplet>,
     /// Droplets that bear one of our names and no tags.
     pub ghosts: Vec<&'a LiveDroplet>,
     /// Droplets that bear one of our names and are someone else's.
@@ -42,6 +45,7 @@ impl<'a> Census<'a> {
         let mut census = Self {
             instances: BTreeMap::new(),
             strays: Vec::new(),
+            left: Vec::new(),
             ghosts: Vec::new(),
             namesakes: Vec::new(),
             builders,
@@ -65,6 +69,16 @@ impl<'a> Census<'a> {
             .strays
             .sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         census
+    }
+
+    /// Leaves out what a plan is not about.
+    pub fn narrow(&mut self, scope: &Scope, narrow: &Narrow<'_>) {
+        let strays = std::mem::take(&mut self.strays);
+        let (in_it, left) = strays
+            .into_iter()
+            .partition(|stray| narrow.removes(&self.address_of(scope, stray)));
+        self.strays = in_it;
+        self.left = left;
     }
 
     pub fn address_of(&self, scope: &Scope, stray: &LiveDroplet) -> Address {

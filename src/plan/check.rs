@@ -474,7 +474,8 @@ impl<'a> Checker<'a> {
             if let Some(id) = image {
                 let ours = images.get(&id).is_some_and(|image| {
                     let our_name = names::snapshot_of(&self.plan.project, &image.name).is_some();
-                    self.owner.in_project(&image.tags) || (our_name && image.tags.is_empty())
+                    self.owner.in_project(&image.tags)
+                        || (our_name && ownership::is_unclaimed(&image.tags))
                 });
                 if !ours {
                     self.wrong(step.id, format!("image {id} is not ours"));
@@ -538,11 +539,9 @@ impl<'a> Checker<'a> {
                 }
                 StepKind::SnapshotVolume {
                     volume_name, tags, ..
-                } => {
-                    if !volume_name.starts_with(&in_project) || !self.owner.in_project(tags) {
-                        let text = format!("the snapshot of `{volume_name}` would not be ours");
-                        self.wrong(step.id, text);
-                    }
+                } if !volume_name.starts_with(&in_project) || !self.owner.in_project(tags) => {
+                    let text = format!("the snapshot of `{volume_name}` would not be ours");
+                    self.wrong(step.id, text);
                 }
                 StepKind::TagVolume { add, remove, .. }
                     if !add.iter().chain(remove).all(|tag| {

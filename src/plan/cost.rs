@@ -80,7 +80,7 @@ pub fn volume_monthly(size: Gib) -> Money {
 }
 
 /// Of an hour of volumes of so many GiB.
-fn volume_hourly(gib: u64) -> Money {
+pub(crate) fn volume_hourly(gib: u64) -> Money {
     Money(prices::VOLUME_GIB_MONTH * Decimal::from(gib) / prices::VOLUME_MONTH_HOURS)
 }
 

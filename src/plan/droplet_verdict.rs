@@ -7,6 +7,7 @@ use super::census::Census;
 use super::change::{Action, Cause, FieldChange, Reason};
 use super::compare::{self, droplet, snapshot};
 use super::error::{Refusal, RefusalKind};
+use super::narrow::Narrow;
 use super::{Goal, planner::TEST};
 use crate::desired::{Desired, Droplet, Image};
 use crate::live::{DropletStatus, Live, LiveDroplet};
@@ -23,6 +24,8 @@ pub(super) struct DropletVerdict<'a> {
     pub differences: droplet::Differences,
     /// Whether the one that exists is replaced by one that stays.
     pub replaced: bool,
+    /// Whether what is there stays as it is, and nothing is made or done.
+    pub left_out: bool,
 }
 
 /// Judges every instance.
@@ -32,6 +35,7 @@ pub(super) fn droplet_verdicts<'a>(
     census: &Census<'a>,
     snapshots: &[snapshot::Verdict<'a>],
     draft: &Draft<'_>,
+    narrow: &Narrow<'_>,
     now: i64,
 ) -> Vec<DropletVerdict<'a>> {
     let snapshots: BTreeMap<&str, &snapshot::Verdict<'a>> = snapshots
@@ -60,6 +64,7 @@ pub(super) fn droplet_verdicts<'a>(
                 end,
                 differences: droplet::Differences::default(),
                 replaced: false,
+                left_out: !narrow.makes(&wanted.address),
             };
             let found = census
                 .instances
@@ -68,6 +73,10 @@ pub(super) fn droplet_verdicts<'a>(
             let Some((&first, more)) = found.split_first() else {
                 return verdict;
             };
+            if verdict.left_out && !narrow.removes(&wanted.address) {
+                verdict.live = Some(first);
+                return verdict;
+            }
             for &twin in more {
                 let reasons = because(
                     Cause::Leftover,
@@ -82,6 +91,16 @@ pub(super) fn droplet_verdicts<'a>(
                     "it is still there, and `after_run: destroy` leaves none after its runs",
                 );
                 verdict.remove.insert(0, (first, reasons));
+                return verdict;
+            }
+            if verdict.left_out && narrow.empties() {
+                verdict
+                    .remove
+                    .insert(0, (first, because(Cause::Command, TEST)));
+                return verdict;
+            }
+            if verdict.left_out {
+                verdict.live = Some(first);
                 return verdict;
             }
             let name;
@@ -101,7 +120,7 @@ pub(super) fn droplet_verdicts<'a>(
                     None => droplet::Wanted::Built(snapshot, snapshot),
                 },
             };
-            let differences = droplet::compare(
+            let mut differences = droplet::compare(
                 wanted,
                 &desired.scope.region,
                 &image,
@@ -110,6 +129,9 @@ pub(super) fn droplet_verdicts<'a>(
                 desired.ttl,
                 now,
             );
+            if narrow.replaces(&wanted.address) {
+                differences.asked_for(first.id);
+            }
             if differences.replace {
                 verdict
                     .remove
@@ -159,7 +181,11 @@ impl<'a> DropletVerdict<'a> {
             );
         }
         match self.live {
-            None if self.replaced => {}
+            None if self.replaced || self.left_out => {}
+            Some(live) if self.left_out => {
+                let id = Some(live.id.to_string());
+                draft.change(address, name, id, Action::Keep, Vec::new(), Vec::new());
+            }
             None if self.end == End::Stays => {
                 let fields = described(desired, self.droplet);
                 draft.change(address, name, None, Action::Create, Vec::new(), fields);
@@ -170,7 +196,7 @@ impl<'a> DropletVerdict<'a> {
                 let id = Some(live.id.to_string());
                 let mut fields = fields.clone();
                 let mut reasons = self.differences.reasons.clone();
-                self.compare_mounts(live, draft, &mut fields, &mut reasons);
+                self.compare_mounts(desired, live, draft, &mut fields, &mut reasons);
                 let gets_volume = fields
                     .iter()
                     .any(|field| field.field == "volume" && field.new.is_some());
@@ -203,6 +229,7 @@ impl<'a> DropletVerdict<'a> {
     /// Volumes that are to be attached to or detached from a droplet that stays.
     fn compare_mounts(
         &self,
+        desired: &Desired,
         live: &LiveDroplet,
         draft: &Draft<'a>,
         fields: &mut Vec<FieldChange>,
@@ -221,8 +248,15 @@ impl<'a> DropletVerdict<'a> {
             wanted.insert(name);
             let is_attached = attached.iter().any(|attached| attached.name == name);
             // What it has only for its turn is part of what every apply does.
-            let takes_turns = mount.copy.is_none() && draft.turns.is_shared(&mount.volume);
-            if !is_attached && !takes_turns {
+            let takes_turns = mount.copy.is_none() && is_shared(desired, &mount.volume);
+            if is_attached && mount.copy.is_none() && draft.renewed.contains(mount.volume.as_str())
+            {
+                fields.push(compare::made("volume", mount_text(mount)));
+                reasons.extend(because(
+                    Cause::Upstream,
+                    format!("volume.{} is made anew", mount.volume),
+                ));
+            } else if !is_attached && !takes_turns {
                 fields.push(compare::made("volume", mount_text(mount)));
                 reasons.extend(because(
                     Cause::Manifest,
@@ -268,4 +302,14 @@ impl<'a> DropletVerdict<'a> {
             help: "power it on, or delete it so that it is made anew".to_owned(),
         });
     }
+}
+
+/// Whether several droplets of the manifest mount a volume itself, also when only some of them are
+/// worked on.
+fn is_shared(desired: &Desired, volume: &str) -> bool {
+    let has = |droplet: &&Droplet| {
+        let mut mounts = droplet.mounts.iter();
+        mounts.any(|mount| mount.copy.is_none() && mount.volume == volume)
+    };
+    desired.droplets.iter().filter(has).nth(1).is_some()
 }

@@ -70,6 +70,8 @@ pub enum RefusalKind {
     NoSuchAddress,
     /// A run step that no droplet has.
     NoSuchStep,
+    /// Something that is not made anew.
+    NotReplaced,
     /// The planner contradicted itself.
     Internal,
 }
@@ -98,6 +100,7 @@ impl RefusalKind {
             Self::InUse => "dewpoint::plan::in_use",
             Self::NoSuchAddress => "dewpoint::plan::no_such_address",
             Self::NoSuchStep => "dewpoint::plan::no_such_step",
+            Self::NotReplaced => "dewpoint::plan::not_replaced",
             Self::Internal => "dewpoint::plan::internal",
         }
     }

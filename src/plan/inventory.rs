@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::compare::firewall;
 use super::compare::volume::is_ours;
 use super::renames::Renames;
-use super::teardown::volume_address;
+use super::teardown::{is_untagged, volume_address};
 use crate::address::Address;
 use crate::desired::{Scope, names};
 use crate::live::ownership::{self, Owner, Whose};
@@ -18,7 +18,7 @@ pub struct Inventory<'a> {
     pub droplets: Vec<(Address, &'a LiveDroplet)>,
     /// The environment's and the project's volumes.
     pub volumes: Vec<(Address, &'a LiveVolume)>,
-    /// The project's snapshots.
+    /// The project's snapshots; those too that were taken and not tagged any more.
     pub snapshots: Vec<(Address, &'a LiveImage)>,
     /// The environment's firewall.
     pub firewall: Option<&'a LiveFirewall>,
@@ -41,7 +41,7 @@ impl<'a> Inventory<'a> {
             snapshots: live
                 .images
                 .iter()
-                .filter(|image| owner.in_project(&image.tags))
+                .filter(|image| owner.in_project(&image.tags) || is_untagged(scope, image))
                 .map(|image| {
                     let called = ownership::called(&image.name, &image.tags);
                     let name = names::snapshot_of(&scope.project, called).unwrap_or(&image.name);

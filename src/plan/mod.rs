@@ -20,6 +20,7 @@ mod graph;
 mod holder;
 pub mod inventory;
 mod json_schema;
+mod narrow;
 mod outlook;
 mod planner;
 mod preflight;
@@ -63,6 +64,30 @@ pub struct Options {
     pub unprotect: Vec<Address>,
     /// Whether builders of snapshots stay when something went wrong on them.
     pub keep_builder: bool,
+    /// Addresses, in which `*` stands for any characters: only these, and what they need, are changed
+    /// and worked on. All of them when there are none.
+    pub targets: Vec<String>,
+    /// Addresses, likewise, of what is made anew although nothing is wrong with it.
+    pub replace: Vec<String>,
+    /// Whether only what should not be there is removed, and nothing else done.
+    pub only_destroy: bool,
+}
+
+impl Options {
+    /// Whether something of the plan is left out.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        self.only_destroy || !self.targets.is_empty()
+    }
+
+    /// The same without leaving anything out.
+    fn whole(&self) -> Self {
+        Self {
+            targets: Vec::new(),
+            only_destroy: false,
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for Options {
@@ -71,6 +96,9 @@ impl Default for Options {
             goal: Goal::Apply,
             unprotect: Vec::new(),
             keep_builder: false,
+            targets: Vec::new(),
+            replace: Vec::new(),
+            only_destroy: false,
         }
     }
 }

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::{Draft, End, PlannedDroplet, Taker, empty_tags, streamed};
 use super::census::Census;
-use super::change::Cause;
+use super::change::{Action, Cause};
 use super::compare::{firewall, snapshot, ssh_key, volume};
 use super::cost::{Kept, Up};
 use super::droplet_verdict::{DropletVerdict, droplet_verdicts};
 use super::error::{Refusal, RefusalKind, Refusals};
+use super::narrow::{self, Narrow};
 use super::step::{FirewallRef, StepId};
 use super::teardown::volume_address;
 use super::{Goal, Options, Plan, preflight, protect};
 use crate::address::Address;
-use crate::desired::{Desired, Image, names};
+use crate::desired::{Desired, Image, Snapshot, names};
 use crate::live::ownership;
-use crate::live::{Live, LiveDroplet, LiveVolume};
+use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume};
 use crate::manifest::schema::Scope as VolumeScope;
 
 /// Why something goes at the end of a test.
@@ -28,7 +29,13 @@ pub(super) fn plan(
     now: i64,
 ) -> Result<Plan, Refusals> {
     let (draft, up, kept) = draw(desired, live, options, now);
-    draft.finish(streamed(desired), &up, &kept)
+    let notice = options.narrows().then(|| {
+        let (whole, _, _) = draw(desired, live, &options.whole(), now);
+        narrow::tell(options, &draft, &whole)
+    });
+    let mut plan = draft.finish(streamed(desired), &up, &kept)?;
+    plan.notices.splice(0..0, notice);
+    Ok(plan)
 }
 
 /// Draws a plan to its end, whatever is refused.
@@ -48,28 +55,43 @@ pub(super) fn draw<'a>(
     let lease = i64::try_from(desired.ttl.0).unwrap_or(i64::MAX);
     let expiry = ownership::expires_tag(now.saturating_add(lease));
 
+    let empties = draft.empties();
+    let narrow = Narrow::of(desired, live, options, empties, &mut draft.refusals);
+
     // Verdicts.
-    let key = ssh_key::compare(desired, live);
+    let mut key = ssh_key::compare(desired, live);
+    key.wanted = narrow.makes(&Address::SshKey);
+    if !narrow.removes(&Address::SshKey) {
+        key.older.clear();
+    }
     let wall = firewall::compare(desired, &draft.owner.environment_tag, live);
+    let wall = narrow.firewall(wall);
     let volumes_by_name = volume::by_name(live);
     let volumes: Vec<volume::Verdict<'_>> = desired
         .volumes
         .iter()
-        .map(|volume| {
-            volume::compare(
+        .filter_map(|volume| {
+            let mut refusals = Vec::new();
+            let verdict = volume::compare(
                 desired,
                 volume,
                 &draft.owner,
                 &volumes_by_name,
-                &mut draft.refusals,
+                narrow.replaces(&volume.address),
+                &mut refusals,
             )
-            .leased(desired.ttl, now, !draft.empties())
+            .leased(desired.ttl, now, !empties);
+            if narrow.makes(&volume.address) {
+                draft.refusals.append(&mut refusals);
+            }
+            narrow.volume(verdict)
         })
         .collect();
     let images_by_name = snapshot::by_name(&desired.scope.project, live);
     let mut snapshots: Vec<snapshot::Verdict<'_>> = Vec::new();
     let mut below: BTreeMap<&str, snapshot::Below> = BTreeMap::new();
     for wanted in &desired.snapshots {
+        let mut refusals = Vec::new();
         let verdict = snapshot::compare(
             desired,
             wanted,
@@ -79,14 +101,29 @@ pub(super) fn draw<'a>(
                 Image::Snapshot(parent) => below.get(parent.as_str()).copied().unwrap_or_default(),
                 Image::Slug(_) | Image::Id(_) => snapshot::Below::default(),
             },
+            narrow.replaces(&wanted.address),
             now,
-            &mut draft.refusals,
+            &mut refusals,
         );
+        if narrow.makes(&wanted.address) {
+            draft.refusals.append(&mut refusals);
+        }
         below.insert(&wanted.name, verdict.for_those_above(&below));
-        snapshots.push(verdict);
+        let newest = verdict.before;
+        match narrow.snapshot(verdict) {
+            Some(verdict) => snapshots.push(verdict),
+            None => stays_outdated(wanted, newest, &mut draft),
+        }
     }
-    let census = Census::of(desired, live, &draft);
-    let droplets = droplet_verdicts(desired, live, &census, &snapshots, &draft, now);
+    let mut census = Census::of(desired, live, &draft);
+    census.narrow(&desired.scope, &narrow);
+    let census = census;
+    let droplets = droplet_verdicts(desired, live, &census, &snapshots, &draft, &narrow, now);
+    for verdict in droplets.iter().filter(|verdict| verdict.left_out) {
+        draft
+            .bystanders
+            .extend(verdict.live.map(|live| (verdict.droplet, live)));
+    }
 
     // Steps.
     draft.draw_key(desired, &key);
@@ -96,18 +133,52 @@ pub(super) fn draw<'a>(
     census.tell(&mut draft);
 
     let mut kept = Kept::default();
+    let mut renewed: Vec<(volume::Verdict<'a>, &LiveVolume)> = Vec::new();
     for verdict in volumes {
         let stays = !(draft.empties() && verdict.volume.scope == VolumeScope::Environment);
         if stays {
-            kept.volumes.extend(verdict.volume.size);
+            let now = verdict.live.filter(|_| verdict.grow.is_none());
+            let size = now.map(|live| crate::units::Gib(live.size_gib));
+            let wanted = verdict.volume.size;
+            kept.volumes
+                .extend(wanted.map(|wanted| size.unwrap_or(wanted)));
         }
-        draft.draw_volume(verdict);
+        match verdict.replaces {
+            None => draft.draw_volume(verdict, None),
+            Some(old) => {
+                draft.expect_volume(&verdict, old);
+                renewed.push((verdict, old));
+            }
+        }
     }
     let mut removed: BTreeMap<u64, StepId> = BTreeMap::new();
     let copies = copies_in_use(&droplets, &draft);
-    let doomed_volumes = doomed_volumes(desired, live, &copies, &draft);
+    // A copy goes with the droplet that has it.
+    let going: BTreeSet<u64> = census
+        .strays
+        .iter()
+        .copied()
+        .chain(droplets.iter().flat_map(|verdict| {
+            let removed = verdict.remove.iter();
+            removed.map(|(live, _)| *live)
+        }))
+        .map(|live| live.id)
+        .collect();
+    let goes_with_a_droplet = |volume: &LiveVolume| {
+        let holders = draft.attached.droplets.get(volume.id.as_str());
+        holders.is_some_and(|holders| holders.iter().any(|holder| going.contains(holder)))
+    };
+    let (doomed_volumes, spared): (Vec<_>, Vec<_>) = doomed_volumes(desired, live, &copies, &draft)
+        .into_iter()
+        .partition(|volume| {
+            let address = volume_address(&desired.scope, &volume.name);
+            narrow.removes_volume(&address, &volume.name)
+                || (ownership::is_clone(&volume.tags) && goes_with_a_droplet(volume))
+        });
+    bear_what_is_left(&census, &droplets, &spared, &mut draft);
     let doomed: BTreeSet<&str> = doomed_volumes
         .iter()
+        .chain(renewed.iter().map(|(_, old)| old))
         .map(|volume| volume.id.as_str())
         .collect();
     let is_doomed = |volume: &LiveVolume| doomed.contains(volume.id.as_str());
@@ -148,6 +219,7 @@ pub(super) fn draw<'a>(
     };
     let takers: Vec<Taker<'_>> = droplets
         .iter()
+        .filter(|verdict| !verdict.left_out)
         .map(|verdict| Taker {
             droplet: verdict.droplet,
             live: verdict.live.map(|live| live.id),
@@ -155,17 +227,25 @@ pub(super) fn draw<'a>(
         })
         .collect();
     draft.decide_turns(&takers);
-    release_moved_volumes(desired, &droplets, &mut draft);
+    release_moved_volumes(desired, &droplets, &doomed, &narrow, &mut draft);
+    let holders = |volume: &LiveVolume, draft: &Draft<'_>| -> Vec<StepId> {
+        let holders = draft.attached.droplets.get(volume.id.as_str());
+        let holders = holders.into_iter().flatten();
+        holders
+            .filter_map(|droplet| removed.get(droplet).copied())
+            .collect()
+    };
+    for (verdict, old) in renewed {
+        let address = &verdict.volume.address;
+        check_holders(address, old, &droplets, &removed, &census, &mut draft);
+        let holders = holders(old, &draft);
+        let gone = draft.draw_volume_removal(old, address, &holders);
+        draft.draw_volume(verdict, Some(gone));
+    }
     for volume in &doomed_volumes {
         let address = volume_address(&desired.scope, &volume.name);
-        let holders: Vec<StepId> = draft
-            .attached
-            .droplets
-            .get(volume.id.as_str())
-            .into_iter()
-            .flatten()
-            .filter_map(|droplet| removed.get(droplet).copied())
-            .collect();
+        check_left_out(&address, volume, &droplets, &census, &mut draft);
+        let holders = holders(volume, &draft);
         draft.draw_volume_removal(volume, &address, &holders);
         let (cause, reason) = if ownership::is_clone(&volume.tags) {
             let reason =
@@ -188,8 +268,12 @@ pub(super) fn draw<'a>(
         verdict.note(desired, &mut draft);
     }
     let mut up = Up::default();
+    for (_, live) in &draft.bystanders {
+        up.add(&live.size, true);
+    }
     let planned: Vec<PlannedDroplet<'_>> = droplets
         .into_iter()
+        .filter(|verdict| !verdict.left_out)
         .map(|verdict| {
             let stays = verdict.end == End::Stays;
             up.add(&verdict.droplet.size, stays);
@@ -263,6 +347,8 @@ fn doomed_volumes<'a>(
 fn release_moved_volumes<'a>(
     desired: &'a Desired,
     droplets: &[DropletVerdict<'a>],
+    doomed: &BTreeSet<&str>,
+    narrow: &Narrow<'_>,
     draft: &mut Draft<'a>,
 ) {
     let names: BTreeMap<&Address, &str> = desired
@@ -292,8 +378,19 @@ fn release_moved_volumes<'a>(
             .attached
             .to(live.id)
             .into_iter()
-            .filter(|volume| !wanted.contains(volume.name.as_str()))
+            .filter(
+                |volume| match (verdict.left_out, doomed.contains(volume.id.as_str())) {
+                    (false, is_doomed) => is_doomed || !wanted.contains(volume.name.as_str()),
+                    (true, is_doomed) => is_doomed && narrow.releases(),
+                },
+            )
             .collect();
+        if verdict.left_out && !moved.is_empty() {
+            draft.notices.push(format!(
+                "{} lets go of what is destroyed: what runs there in the background stops until the next apply",
+                verdict.droplet.address
+            ));
+        }
         if !moved.is_empty() {
             let steps = draft.draw_release(live, &verdict.droplet.address, &moved, true);
             draft.releases.insert(live.id, steps);
@@ -311,6 +408,7 @@ fn check_attachments<'a>(
 ) {
     let mounted: BTreeSet<&str> = droplets
         .iter()
+        .filter(|verdict| !verdict.left_out)
         .flat_map(|verdict| {
             let mounts = verdict.droplet.mounts.iter();
             mounts.filter(|mount| match (&mount.copy, verdict.live) {
@@ -320,43 +418,112 @@ fn check_attachments<'a>(
         })
         .map(|mount| mount.volume.as_str())
         .collect();
-    let ours: BTreeSet<u64> = droplets
+    let used: Vec<(&Address, &LiveVolume)> = draft
+        .volumes
         .iter()
-        .filter_map(|verdict| verdict.live.map(|live| live.id))
+        .filter(|(name, planned)| mounted.contains(*name) || planned.populate.is_some())
+        .filter_map(|(_, planned)| Some((&planned.volume.address, planned.live?)))
         .collect();
-    for (name, planned) in &draft.volumes {
-        let is_used = mounted.contains(name) || planned.populate.is_some();
-        let Some(live) = planned.live.filter(|_| is_used) else {
-            continue;
+    for (address, live) in used {
+        check_holders(address, live, droplets, removed, census, draft);
+    }
+}
+
+/// Refuses what would wait for a volume that a droplet has which this plan does not take it from.
+fn check_holders<'a>(
+    address: &Address,
+    volume: &LiveVolume,
+    droplets: &[DropletVerdict<'a>],
+    removed: &BTreeMap<u64, StepId>,
+    census: &Census<'a>,
+    draft: &mut Draft<'a>,
+) {
+    check_left_out(address, volume, droplets, census, draft);
+    let holders = draft.attached.droplets.get(volume.id.as_str());
+    for holder in holders.cloned().into_iter().flatten() {
+        let is_ours = || {
+            let mut ours = droplets.iter().filter_map(|verdict| verdict.live);
+            ours.any(|live| live.id == holder) || census.left.iter().any(|left| left.id == holder)
         };
-        for &holder in draft
-            .attached
-            .droplets
-            .get(live.id.as_str())
-            .into_iter()
-            .flatten()
-        {
-            if removed.contains_key(&holder) || ours.contains(&holder) {
-                continue;
-            }
-            if census.ghosts.iter().any(|ghost| ghost.id == holder) {
-                draft.notices.push(format!(
-                    "volume.{name} is still attached to a droplet that is being destroyed"
-                ));
-                continue;
-            }
-            let (reason, help) = draft.held_by(holder);
-            draft.refusals.push(Refusal {
-                address: Some(planned.volume.address.clone()),
-                kind: match draft.comes_free(live, holder) {
-                    true => RefusalKind::Held,
-                    false => RefusalKind::AttachedElsewhere,
-                },
-                reason,
-                help,
-            });
+        if removed.contains_key(&holder) || is_ours() {
+            continue;
+        }
+        if census.ghosts.iter().any(|ghost| ghost.id == holder) {
+            draft.notices.push(format!(
+                "{address} is still attached to a droplet that is being destroyed"
+            ));
+            continue;
+        }
+        let (reason, help) = draft.held_by(holder);
+        draft.refusals.push(Refusal {
+            address: Some(address.clone()),
+            kind: match draft.comes_free(volume, holder) {
+                true => RefusalKind::Held,
+                false => RefusalKind::AttachedElsewhere,
+            },
+            reason,
+            help,
+        });
+    }
+}
+
+/// Refuses what would take a volume from a droplet that a narrowed plan leaves as it is.
+fn check_left_out<'a>(
+    address: &Address,
+    volume: &LiveVolume,
+    droplets: &[DropletVerdict<'a>],
+    census: &Census<'a>,
+    draft: &mut Draft<'a>,
+) {
+    if draft.freed.contains_key(volume.id.as_str()) {
+        return;
+    }
+    let holders = draft.attached.droplets.get(volume.id.as_str());
+    for holder in holders.cloned().into_iter().flatten() {
+        let bystander = droplets
+            .iter()
+            .find(|verdict| verdict.left_out && verdict.live.is_some_and(|live| live.id == holder));
+        let stray = census.left.iter().find(|stray| stray.id == holder);
+        let of_stray = || stray.map(|stray| census.address_of(draft.scope, stray));
+        let holder = bystander.map(|verdict| verdict.droplet.address.clone());
+        if let Some(holder) = holder.or_else(of_stray) {
+            let refusal = narrow::held_by_left_out(address, &holder);
+            draft.refusals.push(refusal);
         }
     }
+}
+
+/// The tags of what a narrowed plan leaves as it is are borne on.
+fn bear_what_is_left(
+    census: &Census<'_>,
+    droplets: &[DropletVerdict<'_>],
+    spared: &[&LiveVolume],
+    draft: &mut Draft<'_>,
+) {
+    let bystanders = droplets.iter().filter(|verdict| verdict.left_out);
+    let instances = bystanders.flat_map(|verdict| {
+        let found = census.instances.get(verdict.droplet.name.as_str());
+        let goes = |live: &LiveDroplet| verdict.remove.iter().any(|(gone, _)| gone.id == live.id);
+        found.into_iter().flatten().filter(move |live| !goes(live))
+    });
+    let tags = instances
+        .chain(&census.left)
+        .map(|droplet| &droplet.tags)
+        .chain(spared.iter().map(|volume| &volume.tags));
+    draft.borne.extend(tags.flatten().cloned());
+}
+
+/// Says of a snapshot that a narrowed plan does not build that the one of an earlier recipe stays.
+fn stays_outdated(wanted: &Snapshot, newest: Option<&LiveImage>, draft: &mut Draft<'_>) {
+    let Some(image) = newest else { return };
+    draft.change(
+        &wanted.address,
+        &image.name,
+        Some(image.id.to_string()),
+        Action::Keep,
+        Vec::new(),
+        Vec::new(),
+    );
 }
 
 /// Every tag that a create or an update of this plan names.
@@ -393,7 +560,7 @@ fn named_tags(
         }
     }
     let mut last: Option<&[String]> = None;
-    for verdict in droplets {
+    for verdict in droplets.iter().filter(|verdict| !verdict.left_out) {
         match verdict.live {
             None => {
                 makes_droplets = true;

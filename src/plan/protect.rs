@@ -1,7 +1,7 @@
 //! `protect`: what is never destroyed or replaced without `--unprotect`.
 
 use super::build::Draft;
-use super::change::Action;
+use super::change::{Action, Cause};
 use super::error::{Refusal, RefusalKind};
 use crate::address::Address;
 
@@ -13,8 +13,13 @@ pub(super) fn check(protect: &[String], unprotect: &[Address], draft: &mut Draft
     for change in &draft.changes {
         let goes = match change.action {
             Action::Delete | Action::DestroyThenCreate => true,
-            // A snapshot that is built anew stays as a resource: older recipes of it go.
-            Action::CreateThenDestroy | Action::Create | Action::Update | Action::Keep => false,
+            // A snapshot that is built anew stays as a resource: older recipes of it go. The one of
+            // its recipe goes only because the command asks for it.
+            Action::CreateThenDestroy => {
+                let mut reasons = change.reasons.iter();
+                reasons.any(|reason| reason.cause == Cause::Command)
+            }
+            Action::Create | Action::Update | Action::Keep => false,
         };
         if !goes || unprotect.contains(&change.address) {
             continue;

@@ -19,7 +19,7 @@ use super::{Goal, Plan};
 use crate::desired::names;
 use crate::digest::Digest;
 use crate::live::Live;
-use crate::live::ownership::{Owner, expires_of};
+use crate::live::ownership::{self, Owner, expires_of};
 use crate::manifest::Manifest;
 use crate::manifest::schema::ImageSource;
 
@@ -376,7 +376,8 @@ impl Saved {
                     let found = live.images.iter().find(|image| image.id == id);
                     let is_ours = found.is_some_and(|image| {
                         let name = names::snapshot_of(&self.plan.project, &image.name);
-                        owner.in_project(&image.tags) || (name.is_some() && image.tags.is_empty())
+                        owner.in_project(&image.tags)
+                            || (name.is_some() && ownership::is_unclaimed(&image.tags))
                     });
                     if !is_ours && !named.contains(&id) {
                         strangers.push(format!("step {number}: it uses image {id}"));

@@ -12,7 +12,7 @@ use super::step::{DropletRef, ImageRef, StepKind, VolumeRef};
 use super::{Goal, Plan};
 use crate::address::Address;
 use crate::desired::names;
-use crate::live::ownership::{Owner, Whose, is_expires_tag, is_snap_tag};
+use crate::live::ownership::{self, Owner, Whose, is_expires_tag, is_snap_tag};
 use crate::live::{DropletStatus, FirewallRule, Live, LiveDroplet, LiveImage, LiveVolume};
 
 /// What a plan rests on: for each resource, such as `droplet 3164444`, its fields.
@@ -161,7 +161,7 @@ impl Seen {
         }
         for image in &live.images {
             let lineage = names::snapshot_of(&plan.project, &image.name);
-            let is_ours = owner.in_project(&image.tags) || image.tags.is_empty();
+            let is_ours = owner.in_project(&image.tags) || ownership::is_unclaimed(&image.tags);
             let counts = named.images.contains(&image.id)
                 || lineage.is_some_and(|name| is_ours && named.snapshots.contains(name))
                 || (all && owner.in_project(&image.tags));

@@ -249,6 +249,13 @@ fn destroy_volume_snapshots<'a>(
     }
 }
 
+/// Whether a run took a snapshot and could not tag it any more: its name alone tells whose it is.
+pub(in crate::plan) fn is_untagged(scope: &Scope, image: &LiveImage) -> bool {
+    ownership::is_unclaimed(&image.tags)
+        && names::snapshot_of(&scope.project, &image.name)
+            .is_some_and(|name| scope.snapshots.contains(name))
+}
+
 /// Returns how many snapshots stay.
 fn destroy_images(
     scope: &Scope,
@@ -258,12 +265,7 @@ fn destroy_images(
     draft: &mut Draft<'_>,
     kept: &mut Kept,
 ) -> usize {
-    // One that was taken and not tagged any more tells by its name alone whose it is.
-    let untagged = |image: &LiveImage| {
-        image.tags.is_empty()
-            && names::snapshot_of(&scope.project, &image.name)
-                .is_some_and(|name| scope.snapshots.contains(name))
-    };
+    let untagged = |image: &LiveImage| is_untagged(scope, image);
     let mut images: Vec<&LiveImage> = live
         .images
         .iter()

@@ -59,7 +59,7 @@ pub fn render(difference: &Difference, command: &str) -> String {
             .iter()
             .map(|risk| {
                 let kind = match risk.kind {
-                    RiskKind::Destroyed | RiskKind::LeftBehind => {
+                    RiskKind::Destroyed | RiskKind::FilledAgain | RiskKind::LeftBehind => {
                         format!("**{}**", words::risk(risk.kind))
                     }
                     RiskKind::Refused | RiskKind::Unprotected => words::risk(risk.kind).to_owned(),
@@ -100,10 +100,15 @@ pub fn render(difference: &Difference, command: &str) -> String {
     // What is left out is what is least loud.
     effects.sort_by_key(|effect| effect.outcome);
     if !effects.is_empty() {
+        let what = if refused.is_empty() {
+            "what happens"
+        } else {
+            "what would happen, were it not refused"
+        };
         let rows: Vec<Vec<String>> = effects.iter().map(|effect| row(effect)).collect();
         parts.push(Part::table(
             Rank::First,
-            &["", "resource", "what happens", "why"],
+            &["", "resource", what, "why"],
             &rows,
         ));
     }
@@ -204,7 +209,10 @@ fn details(change: &ResourceChange) -> Option<Part> {
         } else {
             ""
         };
-        lines.push_str(&format!("@@ {}{forces} @@\n", one_line(&words::step(step))));
+        lines.push_str(&format!(
+            "@@ {}{forces} @@\n",
+            one_line(&words::step(&change.address, step))
+        ));
         for field in &step.fields {
             // The step says already what that means for its snapshot.
             write_field(

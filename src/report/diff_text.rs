@@ -59,7 +59,9 @@ pub fn render(difference: &Difference, view: View) -> String {
         let _ = writeln!(out, "\n{}", palette.bad("DATA AT RISK"));
         for risk in data_at_risk {
             let word = match risk.kind {
-                RiskKind::Destroyed | RiskKind::LeftBehind => palette.bad(words::risk(risk.kind)),
+                RiskKind::Destroyed | RiskKind::FilledAgain | RiskKind::LeftBehind => {
+                    palette.bad(words::risk(risk.kind))
+                }
                 RiskKind::Refused | RiskKind::Unprotected => {
                     palette.changed(words::risk(risk.kind))
                 }
@@ -103,7 +105,7 @@ pub fn render(difference: &Difference, view: View) -> String {
         );
     }
     let _ = writeln!(out, "  {}", palette.faint(&visible(&words::prices(cost))));
-    write_lost(&mut out, resources, palette);
+    write_lost(&mut out, difference, palette);
     let mut summary = words::alarms(difference);
     summary.push(words::counts(difference));
     let _ = writeln!(
@@ -159,7 +161,7 @@ fn write_resource(out: &mut String, change: &ResourceChange, view: View) {
             out,
             "      {} {}{forces}",
             words::step_sign(step),
-            visible(&words::step(step))
+            visible(&words::step(&change.address, step))
         );
         // The step says already what that means for its snapshot.
         let fields: Vec<FieldChange> = step
@@ -225,8 +227,9 @@ fn write_fields(out: &mut String, fields: &[FieldChange], indent: &str, view: Vi
 }
 
 /// What goes, again, right above the summary: nobody is to miss it in a long text.
-fn write_lost(out: &mut String, resources: &[ResourceChange], palette: Palette) {
-    let lost: Vec<&Effect> = resources
+fn write_lost(out: &mut String, difference: &Difference, palette: Palette) {
+    let lost: Vec<&Effect> = difference
+        .resources
         .iter()
         .flat_map(|change| &change.effects)
         .filter(|effect| {
@@ -239,7 +242,12 @@ fn write_lost(out: &mut String, resources: &[ResourceChange], palette: Palette) 
     if lost.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n{}", palette.bad("Destroyed or replaced:"));
+    let title = if difference.refused.is_empty() {
+        "Destroyed or replaced:"
+    } else {
+        "Destroyed or replaced, were it not refused:"
+    };
+    let _ = writeln!(out, "\n{}", palette.bad(title));
     for effect in lost {
         let why = match words::reasons(effect) {
             reasons if reasons.is_empty() => String::new(),

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::groups::title_of;
+use crate::address::Address;
 use crate::diff::{
     Amounts, CostChange, Difference, Effect, FileAction, FileChange, Outcome, RiskKind, StepAction,
     StepChange,
@@ -121,6 +122,7 @@ pub(super) fn alarms(difference: &Difference) -> Vec<String> {
 pub(super) const fn risk(kind: RiskKind) -> &'static str {
     match kind {
         RiskKind::Destroyed => "LOST",
+        RiskKind::FilledAgain => "FILLED AGAIN",
         RiskKind::LeftBehind => "LEFT BEHIND",
         RiskKind::Refused => "REFUSED",
         RiskKind::Unprotected => "UNPROTECTED",
@@ -139,7 +141,12 @@ pub(super) struct CostLine {
 pub(super) fn costs(cost: &CostChange) -> Vec<CostLine> {
     let line = |what, amounts: Amounts, per: &str| {
         let change = amounts.new.0 - amounts.old.0;
-        let change = if change == Decimal::ZERO {
+        let change = if let Some(otherwise) = amounts.if_not_refused {
+            match otherwise == amounts.old {
+                true => "no change".to_owned(),
+                false => format!("refused; else {otherwise}{per}"),
+            }
+        } else if change == Decimal::ZERO {
             "no change".to_owned()
         } else if change > Decimal::ZERO {
             format!("+{}", Money(change))
@@ -166,10 +173,14 @@ pub(super) fn costs(cost: &CostChange) -> Vec<CostLine> {
 
 /// Where prices come from, and what they leave out.
 pub(super) fn prices(cost: &CostChange) -> String {
-    let mut text = match &cost.prices_at {
+    let mut text = String::new();
+    if cost.monthly_volumes.if_not_refused.is_some() {
+        text.push_str("apply refuses this change, so it goes on costing what it costs; ");
+    }
+    text.push_str(&match &cost.prices_at {
         Some(at) => format!("prices of droplets as of {at}"),
         None => "prices of droplets are unknown: run `dewpoint plan` once to keep them".to_owned(),
-    };
+    });
     if !cost.unpriced.is_empty() {
         text.push_str(&format!("; no price known of {}", cost.unpriced.join(", ")));
     }
@@ -191,7 +202,11 @@ pub(super) fn is_block(field: &FieldChange) -> bool {
 }
 
 /// What becomes of a step, in words.
-pub(super) fn step(step: &StepChange) -> String {
+pub(super) fn step(of: &Address, step: &StepChange) -> String {
+    let filling = match of {
+        Address::Volume(_) => "populate ",
+        _ => "",
+    };
     let place = match (step.old, step.new) {
         (Some(old), Some(new)) if old != new => format!("step {old}, now {new}"),
         (_, Some(at)) | (Some(at), None) => format!("step {at}"),
@@ -203,7 +218,7 @@ pub(super) fn step(step: &StepChange) -> String {
         StepAction::Changed => "changed",
         StepAction::Moved => "moved",
     };
-    format!("{place} `{}` {action}", step.name)
+    format!("{filling}{place} `{}` {action}", step.name)
 }
 
 /// The sign of a step.

@@ -293,10 +293,12 @@ fn write_fields(out: &mut String, fields: &[FieldChange], action: Action, view: 
             String::new()
         };
         match (&field.old, &field.new) {
-            _ if field.known_after_apply => {
+            (old, _) if field.known_after_apply => {
+                let old = old.iter().map(|old| format!("{old} -> "));
                 let _ = writeln!(
                     out,
-                    "      {name}  {}{forces}",
+                    "      {name}  {}{}{forces}",
+                    old.collect::<String>(),
                     palette.faint("(known after apply)")
                 );
             }

@@ -250,3 +250,32 @@ fn git_shows_differences_by_the_recipes_of_the_readme() {
         .says("-  # droplet.web will be created")
         .says("+  # droplet.www will be created");
 }
+
+/// Prices are those that a plan has seen last on the same cloud; without any it is said what is missing.
+#[test]
+fn costs_before_and_after_go_by_the_prices_a_plan_has_seen() {
+    let manifest = OLD.replace("      - copy: { from: ./tools, to: /opt/tools }\n", "");
+    let manifest = manifest.replace("token: {}", "token: { default: t }");
+    let workspace = Workspace::with(&manifest);
+    workspace.write(
+        "new.yaml",
+        &manifest.replace("size: s-1vcpu-1gb }", "size: s-2vcpu-4gb, count: 2 }"),
+    );
+    let diff = || {
+        workspace
+            .local(&["diff", "dewpoint.yaml", "new.yaml"])
+            .expect(0)
+    };
+    let unknown = diff().says("prices of droplets are unknown: run `dewpoint plan` once");
+    assert!(!unknown.out.contains("/h"), "{}", unknown.all());
+    workspace.local(&["plan"]).expect(0);
+    diff()
+        .says("while all droplets are up    $0.0089/h -> $0.0714/h (+$0.0625)")
+        .says("of that, droplets that stay  $6.00/month -> $48.00/month (+$42.00)")
+        .says("prices of droplets as of 20");
+    // Those of another cloud are not its own.
+    workspace
+        .run(&["diff", "dewpoint.yaml", "new.yaml"])
+        .expect(0)
+        .says("prices of droplets are unknown");
+}

@@ -18,14 +18,18 @@ mod interrupt;
 mod keys;
 mod live;
 mod local_cloud;
+mod narrow;
 mod policy;
 mod populate;
+#[path = "../support/python.rs"]
+mod python;
 mod quickstart;
 mod run;
 mod saved_plans;
 mod secrets;
 mod security;
 mod services;
+mod shared_lock;
 mod shared_volume;
 mod spec;
 mod ssh_faults;

@@ -38,6 +38,10 @@ droplets:
 "#,
     );
     let out = std::fs::File::create(workspace.path("out")).expect("made");
+    #[expect(
+        clippy::zombie_processes,
+        reason = "`wait4` waits for it, and tells what it took"
+    )]
     let child = workspace
         .command(&["test", "--local"])
         .stdout(out)

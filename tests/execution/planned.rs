@@ -78,8 +78,7 @@ impl<'a> Project<'a> {
         let live = self.rig.live().await;
         let options = Options {
             goal,
-            unprotect: vec![],
-            keep_builder: false,
+            ..Options::default()
         };
         let now = jiff::Timestamp::now().as_second();
         let plan = plan::plan(&self.desired, &live, &options, now).expect("can be planned");

@@ -150,6 +150,7 @@ impl Rig {
             run_folder: run_folder.clone(),
             cache: self.path().join("cache"),
             secrets: BTreeMap::new(),
+            lease: None,
             hold_patience: std::time::Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,

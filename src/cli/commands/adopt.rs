@@ -1,18 +1,20 @@
 //! `dewpoint adopt`: an existing volume or snapshot becomes what an address stands for.
 
+use std::sync::Arc;
+
 use crate::address::Address;
 use crate::cli::args::Adopt;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::local_files;
+use crate::cli::locks;
 use crate::cli::planning;
 use crate::cli::terminal::{print, tell};
-use crate::execute::lock::Lock;
+use crate::execute::shared_lock::Lease;
 use crate::plan::adopt::{self, Wanted};
 use crate::plan::step::TaggedResource;
 use crate::report::{adoption, fold};
-use crate::units::Seconds;
 
 /// Shows what adopting means, asks, and gives the tags.
 ///
@@ -29,20 +31,28 @@ pub async fn run(context: &Context, options: &Adopt) -> miette::Result<Exit> {
     })?;
     let loaded = context.load()?;
     local_files::check(&loaded)?;
-    let (project, environment) = (
-        loaded.manifest.project.clone(),
-        loaded.manifest.environment.clone(),
-    );
-    let patience = options
-        .lock_timeout
-        .map_or(std::time::Duration::ZERO, Seconds::to_std);
-    let state = loaded.state()?;
-    let _lock = Lock::acquire(&state, &project, &environment, "adopt", patience).await?;
-    let seen = planning::look(context, &loaded).await?;
+    let locks = locks::take(context, &loaded, "adopt", &options.locking).await?;
+    let done = run_locked(context, options, &address, &loaded, locks.lease()).await;
+    locks.release().await;
+    done
+}
+
+async fn run_locked(
+    context: &Context,
+    options: &Adopt,
+    address: &Address,
+    loaded: &Loaded,
+    lease: Option<Lease>,
+) -> miette::Result<Exit> {
+    let (project, environment) = (&loaded.manifest.project, &loaded.manifest.environment);
+    let seen = planning::look(context, loaded).await?;
     let desired = seen.desired?;
     let client = &seen.cloud.client;
+    if let Some(lease) = lease {
+        client.set_fence(Arc::new(lease));
+    }
     let wanted = Wanted {
-        address: &address,
+        address,
         id: &options.id,
         attached: options.attached,
     };
@@ -54,7 +64,7 @@ pub async fn run(context: &Context, options: &Adopt) -> miette::Result<Exit> {
         adopt::judge_filesystem(&desired, &adopted, &filesystem)?;
     }
     if adopted.is_done() || !options.yes || !context.global.quiet {
-        let text = adoption::render(&adopted, &project, &environment, context.terminal.out);
+        let text = adoption::render(&adopted, project, environment, context.terminal.out);
         print(&if context.terminal.out_folds {
             fold::fold(&text, context.terminal.width)
         } else {

@@ -1,16 +1,21 @@
 //! `apply`, `test` and `destroy`: plan, ask, execute.
 
-use crate::cli::args::{Apply, Destroy, Test};
-use crate::cli::context::Context;
+use std::collections::BTreeMap;
+
+use crate::cli::args::{Apply, Destroy, Locking, Test};
+use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
+use crate::cli::locks;
 use crate::cli::max_cost;
 use crate::cli::planning::{self, Planned};
 use crate::cli::terminal::print;
+use crate::execute::shared_lock::Lease;
 use crate::live::Live;
 use crate::plan::{Goal, Plan, StepKind, check};
-use crate::units::{Money, Seconds};
+use crate::secret::Secret;
+use crate::units::Money;
 
 /// Realises the manifest.
 ///
@@ -22,6 +27,8 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         plan,
         approval,
         holding,
+        narrowing,
+        only_destroy,
         keep_builder,
         max_cost,
     } = options;
@@ -34,10 +41,13 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &approval.unprotect,
             keep_builder: *keep_builder,
+            targets: &narrowing.targets,
+            replace: &narrowing.replace,
+            only_destroy: *only_destroy,
             hold_patience: holding.patience(),
         },
         *max_cost,
-        approval.lock_timeout,
+        &approval.locking,
         (!approval.yes).then_some("Carry out this plan?"),
     )
     .await
@@ -54,10 +64,13 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
         planning::Wishes {
             unprotect: &options.unprotect,
             keep_builder: options.keep_builder,
+            targets: &options.narrowing.targets,
+            replace: &options.narrowing.replace,
+            only_destroy: false,
             hold_patience: options.holding.patience(),
         },
         options.max_cost,
-        options.lock_timeout,
+        &options.locking,
         None,
     )
     .await
@@ -85,7 +98,7 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
             ..planning::Wishes::default()
         },
         None,
-        approval.lock_timeout,
+        &approval.locking,
         (!approval.yes).then_some(question),
     )
     .await
@@ -96,7 +109,7 @@ async fn carry_out(
     goal: Goal,
     wishes: planning::Wishes<'_>,
     max_cost: Option<Money>,
-    lock_timeout: Option<Seconds>,
+    locking: &Locking,
     question: Option<&str>,
 ) -> miette::Result<Exit> {
     if question.is_some() && !context.terminal.can_ask {
@@ -105,11 +118,31 @@ async fn carry_out(
     }
     let loaded = context.load()?;
     let secrets = match goal {
-        Goal::Destroy | Goal::DestroyProject | Goal::Sweep => std::collections::BTreeMap::new(),
+        Goal::Destroy | Goal::DestroyProject | Goal::Sweep => BTreeMap::new(),
         Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
     };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
-    let _lock = execution::lock(&loaded, goal, lock_timeout).await?;
+    let locks = locks::take(context, &loaded, locks::name_of(goal), locking).await?;
+    let lease = locks.lease();
+    let done = carry_out_locked(
+        context, loaded, goal, wishes, max_cost, question, secrets, lease,
+    );
+    let done = done.await;
+    locks.release().await;
+    done
+}
+
+#[expect(clippy::too_many_arguments, reason = "the second half of one function")]
+async fn carry_out_locked(
+    context: &Context,
+    loaded: Loaded,
+    goal: Goal,
+    wishes: planning::Wishes<'_>,
+    max_cost: Option<Money>,
+    question: Option<&str>,
+    secrets: BTreeMap<String, Secret<String>>,
+    lease: Option<Lease>,
+) -> miette::Result<Exit> {
     let planned = planning::make(context, loaded, goal, wishes).await?;
     refuse_without_guests(&planned)?;
     // Whoever approves reads it first; when nobody is asked, `--quiet` leaves it out.
@@ -124,7 +157,7 @@ async fn carry_out(
     if let Some(question) = question {
         context.terminal.approve(question)?;
     }
-    let ended = execution::execute(context, planned, secrets, wishes.hold_patience).await?;
+    let ended = execution::execute(context, planned, secrets, wishes.hold_patience, lease).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use camino::Utf8Path;
 
 use crate::cli::args::Apply;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Loaded};
 use crate::cli::execution;
 use crate::cli::exit::Exit;
+use crate::cli::locks;
 use crate::cli::plan_file;
 use crate::cli::terminal::print;
+use crate::execute::shared_lock::Lease;
 use crate::plan::Goal;
+use crate::plan::saved::Saved;
+use crate::secret::Secret;
 
 /// Carries out a saved plan. It was approved by being given: nobody is asked.
 ///
@@ -26,7 +30,23 @@ pub async fn run(context: &Context, options: &Apply, file: &Utf8Path) -> miette:
         Goal::Destroy | Goal::DestroyProject | Goal::Sweep => BTreeMap::new(),
         Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
     };
-    let _lock = execution::lock(&loaded, goal, options.approval.lock_timeout).await?;
+    let locking = &options.approval.locking;
+    let locks = locks::take(context, &loaded, locks::name_of(goal), locking).await?;
+    let lease = locks.lease();
+    let done = run_locked(context, options, file, saved, loaded, secrets, lease).await;
+    locks.release().await;
+    done
+}
+
+async fn run_locked(
+    context: &Context,
+    options: &Apply,
+    file: &Utf8Path,
+    saved: Saved,
+    loaded: Loaded,
+    secrets: BTreeMap<String, Secret<String>>,
+    lease: Option<Lease>,
+) -> miette::Result<Exit> {
     let from = plan_file::check_here(&saved, &loaded, file, jiff::Timestamp::now())?;
     let planned = plan_file::reopen(context, loaded, saved).await?;
     super::apply::refuse_without_guests(&planned)?;
@@ -41,6 +61,7 @@ pub async fn run(context: &Context, options: &Apply, file: &Utf8Path) -> miette:
         planned,
         secrets,
         options.holding.patience(),
+        lease,
         Some(from),
     )
     .await?;

@@ -34,6 +34,9 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     };
     let wishes = planning::Wishes {
         unprotect: &options.unprotect,
+        targets: &options.narrowing.targets,
+        replace: &options.narrowing.replace,
+        only_destroy: options.only_destroy,
         ..planning::Wishes::default()
     };
     let mut planned = planning::make(context, loaded, goal, wishes).await?;

@@ -1,14 +1,18 @@
 //! `dewpoint run`: source and run steps on droplets that are up, nothing else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cli::args::Run;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Loaded};
 use crate::cli::execution;
 use crate::cli::exit::Exit;
+use crate::cli::locks;
 use crate::cli::planning;
 use crate::cli::terminal::{print, tell};
+use crate::execute::shared_lock::Lease;
 use crate::plan::{Goal, Selection};
+use crate::secret::Secret;
 
 /// Brings the source to the chosen droplets and runs their steps.
 ///
@@ -19,7 +23,25 @@ pub async fn run(context: &Context, options: &Run) -> miette::Result<Exit> {
     let loaded = context.load()?;
     let chosen = |address: &crate::address::Address| address.matches(&options.address);
     let secrets = execution::secrets(&loaded.manifest, Some(&chosen))?;
-    let _lock = execution::lock(&loaded, Goal::Run, options.lock_timeout).await?;
+    let locks = locks::take(
+        context,
+        &loaded,
+        locks::name_of(Goal::Run),
+        &options.locking,
+    )
+    .await?;
+    let done = run_locked(context, options, loaded, secrets, locks.lease()).await;
+    locks.release().await;
+    done
+}
+
+async fn run_locked(
+    context: &Context,
+    options: &Run,
+    loaded: Loaded,
+    secrets: BTreeMap<String, Secret<String>>,
+    lease: Option<Lease>,
+) -> miette::Result<Exit> {
     let selection = Selection {
         address: options.address.clone(),
         step: options.step.clone(),
@@ -30,7 +52,7 @@ pub async fn run(context: &Context, options: &Run) -> miette::Result<Exit> {
         tell("nothing to run: the droplet has no source and no run steps");
         return Ok(Exit::Success);
     }
-    let ended = execution::execute(context, planned, secrets, Duration::ZERO).await?;
+    let ended = execution::execute(context, planned, secrets, Duration::ZERO, lease).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

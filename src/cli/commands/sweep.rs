@@ -180,6 +180,7 @@ async fn delete(
         run_folder: run_folder.clone(),
         cache: sweeps.join("cache"),
         secrets: BTreeMap::new(),
+        lease: None,
         hold_patience: std::time::Duration::ZERO,
         sources: BTreeMap::new(),
         parallelism: usize::from(context.global.parallelism),

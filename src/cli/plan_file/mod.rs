@@ -193,6 +193,9 @@ pub fn context(
         (!given.variable_files.is_empty(), "--var-file"),
         (!options.approval.unprotect.is_empty(), "--unprotect"),
         (options.keep_builder, "--keep-builder"),
+        (!options.narrowing.targets.is_empty(), "--target"),
+        (!options.narrowing.replace.is_empty(), "--replace"),
+        (options.only_destroy, "--only-destroy"),
     ]
     .into_iter()
     .find_map(|(is_given, option)| is_given.then_some(option));

@@ -1,12 +1,18 @@
 //! Laws: true of whatever is compared.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_yaml::Value;
 
 use super::cases::check_structure;
 use super::{of, side};
+use crate::address::Address;
+use crate::desired::Desired;
 use crate::diff::applied::applied;
-use crate::diff::{Known, Outcome};
+use crate::diff::{Known, Outcome, effects};
+use crate::live::{Live, ownership};
+use crate::plan::tests::world::{self, World};
 use crate::plan::{self, Options};
 use crate::report::diff_markdown;
 
@@ -44,17 +50,41 @@ fn manifest(seed: [u8; 10]) -> String {
             "volumes:\n  data: { size: 10GiB }\n  own: { size: 5GiB, scope: environment }\n",
             "volumes:\n  data: { size: 20GiB }\n  own: { existing: theirs }\n",
             "volumes:\n  data: { size: 10GiB, scope: environment }\n  own: { size: 5GiB, filesystem: xfs }\n",
+            "volumes:\n  data: { size: 10GiB, populate: { image: { snapshot: base }, size: s-1vcpu-1gb, run: [{ command: fill }] } }\n  own: { size: 5GiB }\n",
+            "volumes:\n  data: { size: 10GiB, scope: environment, populate: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, run: [{ name: f, command: one }, { command: two }] } }\n  own: { existing: theirs }\n",
         ],
     ));
+    let is_others = text.contains("existing");
+    let stays = |at: usize| seed[at].is_multiple_of(2);
+    // Volumes, and whether copies of them are wanted.
+    let mounts = |at: usize| -> &[(&str, bool)] {
+        match seed[at] % 5 {
+            0 => &[("data", false)],
+            1 => &[],
+            2 => &[("data", true), ("own", true)],
+            3 => &[("own", true)],
+            _ => &[("data", false), ("own", true)],
+        }
+    };
     text.push_str("droplets:\n");
-    for (name, at) in [("web", 8), ("job", 9)] {
+    for (name, at, other) in [("web", 8, 9), ("job", 9, 8)] {
+        // No copies are made of what somebody keeps, nor of someone's own.
+        let kept = |volume| stays(other) && mounts(other).contains(&(volume, false));
+        let mounted: Vec<String> = mounts(at)
+            .iter()
+            .map(|&(volume, wanted)| {
+                let copied = wanted && !kept(volume) && !(volume == "own" && is_others);
+                let access = if copied { ", access: clone" } else { "" };
+                format!("{{ volume: {volume}, mount: /mnt/{volume}{access} }}")
+            })
+            .collect();
         text.push_str(&format!(
             "  {name}: {{ image: {}, size: {}, {} after_run: {}, volumes: [{}], run: [{{ name: t, command: {} }}] }}\n",
             pick(at, &["ubuntu-24-04-x64", "{ snapshot: top }", "{ snapshot: base }"]),
             pick(at, &["s-1vcpu-1gb", "s-2vcpu-4gb"]),
             if seed[at].is_multiple_of(5) { "count: 3," } else { "" },
-            if seed[at].is_multiple_of(2) { "keep" } else { "destroy" },
-            if seed[at].is_multiple_of(3) { "{ volume: data, mount: /mnt/data }" } else { "" },
+            if stays(at) { "keep" } else { "destroy" },
+            mounted.join(", "),
             pick(at, &["one", "two"]),
         ));
     }
@@ -77,6 +107,54 @@ fn reversed(value: Value) -> Value {
         Value::Sequence(items) => Value::Sequence(items.into_iter().map(reversed).collect()),
         other => other,
     }
+}
+
+/// What stands, without ids. Which of those that have a volume in turn has it is no matter, nor
+/// which snapshots there are of volumes.
+fn left(desired: &Desired, live: &Live) -> BTreeMap<String, String> {
+    let tags = |tags: &[String]| -> Vec<String> {
+        let tags = tags.iter().filter(|tag| !ownership::is_snap_tag(tag));
+        let mut tags: Vec<String> = tags.cloned().collect();
+        tags.sort();
+        tags
+    };
+    let in_turn = |name: &str| {
+        let of = desired.volumes.iter().find(|volume| volume.name == name);
+        let mounts = desired.droplets.iter().flat_map(|droplet| &droplet.mounts);
+        let themselves = mounts.filter(|mount| {
+            mount.copy.is_none()
+                && of.is_some_and(|of| of.address == Address::Volume(mount.volume.clone()))
+        });
+        themselves.count() > 1
+    };
+    let mut left = BTreeMap::new();
+    for droplet in &live.droplets {
+        let what = format!("{} {:?}", droplet.size, tags(&droplet.tags));
+        left.insert(format!("droplet {}", droplet.name), what);
+    }
+    for volume in &live.volumes {
+        let mut droplets = live.droplets.iter();
+        let has = droplets.find(|droplet| volume.droplet_ids.contains(&droplet.id));
+        let has = has.map(|droplet| {
+            assert!(droplet.volume_ids.contains(&volume.id));
+            droplet.name.as_str()
+        });
+        let has = has.filter(|_| !in_turn(&volume.name));
+        let what = format!("{} {has:?} {:?}", volume.size_gib, tags(&volume.tags));
+        left.insert(format!("volume {}", volume.name), what);
+    }
+    for image in &live.images {
+        let what = format!("{:?} {:?}", image.regions, tags(&image.tags));
+        left.insert(format!("snapshot {}", image.name), what);
+    }
+    for wall in &live.firewalls {
+        let what = format!("{:?} {:?} {:?}", wall.inbound, wall.outbound, wall.tags);
+        left.insert(format!("firewall {}", wall.name), what);
+    }
+    for key in &live.ssh_keys {
+        left.insert(format!("key {}", key.name), key.fingerprint.clone());
+    }
+    left
 }
 
 proptest! {
@@ -108,6 +186,13 @@ proptest! {
         let plan = plan::plan(&known.desired, &live, &Options::default(), crate::diff::applied::NOW)
             .expect("a plan");
         prop_assert!(!plan.has_changes(), "{:#?}", plan.changes);
+
+        // Nor does it differ from what all steps of an apply leave, where nothing was.
+        let mut nothing = world::nothing();
+        effects::add_existing(&known.desired, &mut nothing);
+        let plan = plan::plan(&known.desired, &nothing, &Options::default(), crate::diff::applied::NOW)
+            .expect("a plan");
+        prop_assert_eq!(left(&known.desired, &live), left(&known.desired, &World::execute(&plan, &nothing)));
     }
 
     /// What is said to go stands, what is said to come does not; and nothing is said twice.

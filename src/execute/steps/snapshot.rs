@@ -67,11 +67,15 @@ impl Steps {
         image: &ImageRef,
         tags: &[String],
     ) -> Result<String, StepError> {
-        let id = self.image(image)?;
-        self.settings
-            .client
-            .add_tags(TaggedResource::Image, &id.to_string(), tags)
-            .await?;
+        let id = self.image(image)?.to_string();
+        // The tag that says whose it is comes last: one that bears it has all of them.
+        let (last, first): (Vec<String>, Vec<String>) = tags
+            .iter()
+            .cloned()
+            .partition(|tag| *tag == self.project_tag);
+        let client = &self.settings.client;
+        client.add_tags(TaggedResource::Image, &id, &first).await?;
+        client.add_tags(TaggedResource::Image, &id, &last).await?;
         Ok(String::new())
     }
 

@@ -1,6 +1,7 @@
 //! The engine with scripted steps, under paused time.
 
 mod interrupts;
+mod lost_lock;
 mod order;
 mod record;
 mod steps;
@@ -24,6 +25,7 @@ use super::listener::Listener;
 use super::outcome::Outcome;
 use super::perform::Perform;
 use super::redact::Redactor;
+use super::shared_lock::Lease;
 use super::standing::Tariff;
 use super::stream::Stream;
 use crate::address::Address;
@@ -141,6 +143,7 @@ struct Scenario {
     folder: tempfile::TempDir,
     interrupts: Interrupts,
     sender: UnboundedSender<Signal>,
+    lease: Option<Lease>,
 }
 
 struct Played {
@@ -184,6 +187,7 @@ impl Scenario {
             folder: tempfile::tempdir().expect("a temporary folder"),
             interrupts,
             sender,
+            lease: None,
         }
     }
 
@@ -301,7 +305,7 @@ impl Scenario {
         let price = Money("0.36".parse().expect("a price"));
         tariff.by_size.insert("s-1vcpu-1gb".to_owned(), price);
         let stream = Stream::new(&self.plan, tariff, journal, self.listeners);
-        let engine = Engine::new(&self.plan, performer, stream, feed, self.limits);
+        let engine = Engine::new(&self.plan, performer, stream, feed, self.limits, self.lease);
         let run = engine.run("01RUN".to_owned(), inbox, self.interrupts);
         let outcome = tokio::time::timeout(Duration::from_secs(10_000), run).await;
         let lines = std::mem::take(&mut *log.lines.lock().unwrap_or_else(PoisonError::into_inner));

@@ -186,6 +186,7 @@ impl Droplet {
             run_folder: self.path().join("run"),
             cache: self.path().join("cache"),
             secrets: self.secrets,
+            lease: None,
             hold_patience: std::time::Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,

@@ -23,10 +23,9 @@ fn everything(error: &GuestError) -> String {
 }
 
 /// Somebody who takes connections and then does as `treat` says; the port.
-async fn somebody<F>(treat: impl Fn(TcpStream) -> F + Send + 'static) -> u16
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+async fn somebody<F: Future<Output = ()> + Send + 'static>(
+    treat: impl Fn(TcpStream) -> F + Send + 'static,
+) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("bound");

@@ -18,6 +18,9 @@ pub struct Job {
     pub due: Millis,
     /// Whether a fault makes it fail.
     pub doomed: bool,
+    /// Whether a fault keeps it from ending.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 /// What a job is.
@@ -184,6 +187,7 @@ impl Account {
                 action,
                 due,
                 doomed: false,
+                stuck: false,
             },
         );
         self.fresh.push(id);
@@ -195,13 +199,22 @@ impl Account {
         std::mem::take(&mut self.fresh)
     }
 
-    /// Makes the jobs fail that were begun since [`Account::take_fresh`], and delays their end.
-    pub fn doom_fresh(&mut self, fail: bool, delay: Millis) {
+    /// Makes the jobs fail that were begun since [`Account::take_fresh`], delays their end, or puts
+    /// it off until [`Account::free_stuck`].
+    pub fn doom_fresh(&mut self, fail: bool, delay: Millis, never: bool) {
         for id in &self.fresh {
             if let Some(job) = self.jobs.get_mut(id) {
                 job.doomed |= fail;
                 job.due += delay;
+                job.stuck |= never;
             }
+        }
+    }
+
+    /// Lets jobs end that were kept from it.
+    pub fn free_stuck(&mut self) {
+        for job in self.jobs.values_mut() {
+            job.stuck = false;
         }
     }
 

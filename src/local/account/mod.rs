@@ -117,6 +117,19 @@ struct Counters {
     uuid: u64,
 }
 
+impl Counters {
+    fn max(&self, other: &Self) -> Self {
+        Self {
+            droplet: self.droplet.max(other.droplet),
+            action: self.action.max(other.action),
+            image: self.image.max(other.image),
+            key: self.key.max(other.key),
+            job: self.job.max(other.job),
+            uuid: self.uuid.max(other.uuid),
+        }
+    }
+}
+
 impl Account {
     /// An empty account. `seed` makes its ids and addresses differ from those of another.
     #[must_use]
@@ -187,6 +200,16 @@ impl Account {
                 droplet.resizing = None;
             }
         }
+    }
+
+    /// Takes the place of this account with another, whose open jobs begin anew; ids that were given
+    /// out here are not given out again.
+    pub fn become_other(&mut self, mut other: Self, now: Millis) {
+        other.configure(self.config.clone());
+        other.counters = other.counters.max(&self.counters);
+        other.seed.clone_from(&self.seed);
+        *self = other;
+        self.resume(now);
     }
 
     /// How many droplets, volumes and snapshots there are.

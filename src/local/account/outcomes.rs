@@ -174,6 +174,8 @@ impl Account {
     /// done again, but for snapshots, which may have been cut in half: these fail.
     pub fn resume(&mut self, now: Millis) {
         self.settle(now);
+        // What kept jobs from ending is gone with the service.
+        self.free_stuck();
         let open: Vec<(u64, bool)> = self
             .jobs
             .values()

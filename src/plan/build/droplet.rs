@@ -196,16 +196,28 @@ impl<'a> Draft<'a> {
         }
         let first = droplets.first()?;
         let prefix = format!("{}-", self.scope.environment_name());
+        let host = |droplet: &Droplet| {
+            let name = &droplet.name;
+            name.strip_prefix(&prefix).unwrap_or(name).to_owned()
+        };
         let entries = droplets.iter().zip(created);
         let entries = entries.filter_map(|(planned, created)| {
-            let name = &planned.droplet.name;
             Some(InventoryDroplet {
                 address: planned.droplet.address.clone(),
-                host: name.strip_prefix(&prefix).unwrap_or(name).to_owned(),
+                host: host(planned.droplet),
                 droplet: reference(planned, *created)?,
             })
         });
-        let entries = entries.collect();
+        let there = self
+            .bystanders
+            .iter()
+            .map(|(droplet, live)| InventoryDroplet {
+                address: droplet.address.clone(),
+                host: host(droplet),
+                droplet: known(live),
+            });
+        let mut entries: Vec<InventoryDroplet> = entries.chain(there).collect();
+        entries.sort_by(|a, b| a.address.cmp(&b.address));
         let step = self.step(
             &first.droplet.address,
             StepKind::Gather { droplets: entries },

@@ -54,6 +54,7 @@ impl<'a> Draft<'a> {
                     );
                 }
             }
+            None if !verdict.wanted => {}
             None => {
                 let step = self.step(
                     &address,

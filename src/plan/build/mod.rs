@@ -85,6 +85,10 @@ pub(super) struct Draft<'a> {
     pub destroys: Vec<StepId>,
     /// Volumes of the manifest by their name there: what steps refer to, and what must be done first.
     pub volumes: BTreeMap<&'a str, PlannedVolume<'a>>,
+    /// Of those, the ones that are made anew.
+    pub renewed: BTreeSet<&'a str>,
+    /// Droplets of the manifest that stay as they are, and nothing is done on them.
+    pub bystanders: Vec<(&'a crate::desired::Droplet, &'a LiveDroplet)>,
     /// Snapshots of the manifest by their name there.
     pub images: BTreeMap<&'a str, PlannedImage<'a>>,
     /// Tags of single resources that lose a bearer.
@@ -158,6 +162,8 @@ impl<'a> Draft<'a> {
             events: BTreeMap::new(),
             destroys: Vec::new(),
             volumes: BTreeMap::new(),
+            renewed: BTreeSet::new(),
+            bystanders: Vec::new(),
             images: BTreeMap::new(),
             dropped: BTreeSet::new(),
             borne: BTreeSet::new(),

@@ -6,6 +6,7 @@ use crate::live::LiveDroplet;
 use crate::plan::change::{Action, Cause, FieldChange, Reason};
 use crate::plan::compare::{lost, made, snapshot};
 use crate::plan::cost;
+use crate::plan::narrow::REPLACE;
 use crate::plan::step::{
     DropletRef, DropletSpec, ImageRef, NewDroplet, ProvisionStep, StepId, StepKind,
 };
@@ -307,6 +308,7 @@ impl<'a> Draft<'a> {
                 );
                 fields.extend(verdict.prune.iter().map(|image| lost("prune", &image.name)));
                 let reasons = match (verdict.before, verdict.upstream) {
+                    (Some(_), _) if verdict.forced => because(Cause::Command, REPLACE),
                     (Some(before), _) if verdict.aged => because(
                         Cause::Age,
                         format!(

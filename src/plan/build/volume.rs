@@ -7,17 +7,19 @@ use crate::live::{LiveVolume, ownership};
 use crate::manifest::schema::Scope;
 use crate::plan::Goal;
 use crate::plan::change::{Action, Cause};
-use crate::plan::compare::{lost, made, volume};
+use crate::plan::compare::{another, lost, made, volume};
 use crate::plan::cost;
+use crate::plan::narrow::REPLACE;
 use crate::plan::step::{DeletedVolume, StepId, StepKind, TaggedResource, VolumeRef};
 use crate::units::Gib;
 
 impl<'a> Draft<'a> {
-    /// Makes, grows or tags a volume.
-    pub fn draw_volume(&mut self, verdict: volume::Verdict<'a>) {
+    /// Makes, grows or tags a volume; `gone` is the step that deletes the one it replaces.
+    pub fn draw_volume(&mut self, verdict: volume::Verdict<'a>, gone: Option<StepId>) {
         let volume::Verdict {
             volume,
             live,
+            replaces,
             grow,
             add,
             remove,
@@ -67,6 +69,10 @@ impl<'a> Draft<'a> {
                 self.graph
                     .needs(tags, step, "a volume bears its tags from the start");
             }
+            if let Some(gone) = gone {
+                self.graph
+                    .needs(gone, step, "the one that has its name must be gone first");
+            }
             self.volumes.insert(
                 name_of(address),
                 PlannedVolume {
@@ -85,13 +91,30 @@ impl<'a> Draft<'a> {
                     made("price", format!("{}/month", cost::volume_monthly(size))),
                 ];
                 fields.extend(volume.populate.iter().flat_map(volume::populated));
+                let (id, action, reasons) = match replaces {
+                    None => (None, Action::Create, Vec::new()),
+                    Some(old) => {
+                        if old.size_gib != size.0 {
+                            fields[0].old = Some(Gib(old.size_gib).to_string());
+                        }
+                        fields.insert(0, another(&old.id));
+                        let reasons = because(Cause::Command, REPLACE);
+                        (Some(old.id.clone()), Action::DestroyThenCreate, reasons)
+                    }
+                };
+                self.change(address, &volume.name, id, action, reasons, fields);
+            } else if let Some(old) = replaces {
+                let reasons = because(
+                    Cause::Command,
+                    format!("{REPLACE}, and `test` empties the environment when it is done"),
+                );
                 self.change(
                     address,
                     &volume.name,
-                    None,
-                    Action::Create,
+                    Some(old.id.clone()),
+                    Action::Delete,
+                    reasons,
                     Vec::new(),
-                    fields,
                 );
             }
             return;
@@ -194,6 +217,22 @@ impl<'a> Draft<'a> {
             reasons,
             fields,
         );
+    }
+
+    /// Makes known a volume that is yet to be replaced.
+    pub fn expect_volume(&mut self, verdict: &volume::Verdict<'a>, old: &'a LiveVolume) {
+        let reference = VolumeRef::Known { id: old.id.clone() };
+        let planned = PlannedVolume {
+            volume: verdict.volume,
+            live: Some(old),
+            reference,
+            made: None,
+            grows: false,
+            populate: verdict.populate.map(|(populate, _)| populate),
+        };
+        self.volumes
+            .insert(name_of(&verdict.volume.address), planned);
+        self.renewed.insert(name_of(&verdict.volume.address));
     }
 
     /// Deletes a volume that exists; `first` are steps that must have succeeded.

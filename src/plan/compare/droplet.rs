@@ -2,10 +2,11 @@
 //! made anew.
 
 use super::lease::Lease;
-use super::{forces, in_place};
+use super::{another, forces, in_place};
 use crate::desired::{Droplet, Image};
 use crate::live::{LiveDroplet, ownership};
 use crate::plan::change::{Cause, FieldChange, Reason};
+use crate::plan::narrow::REPLACE;
 use crate::units::Seconds;
 
 /// The image a droplet shall be made from, as far as it is known.
@@ -121,6 +122,22 @@ pub(in crate::plan) fn compare(
 }
 
 impl Differences {
+    /// It is made anew because the command asks for it.
+    pub fn asked_for(&mut self, old: u64) {
+        if !self.replace {
+            // What would change in place.
+            self.fields.clear();
+            self.reasons.clear();
+        }
+        self.fields.insert(0, another(old.to_string()));
+        let reason = Reason {
+            cause: Cause::Command,
+            text: REPLACE.to_owned(),
+        };
+        self.reasons.insert(0, reason);
+        self.replace = true;
+    }
+
     fn forced(&mut self, field: &str, old: &str, new: &str) {
         self.fields
             .push(forces(field, old.to_owned(), new.to_owned()));

@@ -39,6 +39,14 @@ fn forces(
     }
 }
 
+/// What tells something that is made anew from what it replaces: its id.
+pub(super) fn another(old: impl Into<String>) -> FieldChange {
+    FieldChange {
+        known_after_apply: true,
+        ..forces("id", old.into(), None)
+    }
+}
+
 /// A field of something that is made.
 pub(super) fn made(field: &str, new: impl Into<String>) -> FieldChange {
     in_place(field, None, new.into())

@@ -34,6 +34,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub upstream: bool,
     /// Whether it is built because the one there is has become too old.
     pub aged: bool,
+    /// Whether it is built because the command asks for it.
+    pub forced: bool,
     /// Regions it is to be copied to, sorted. The manifest's own is among them when it is only
     /// elsewhere.
     pub transfers: Vec<String>,
@@ -60,6 +62,7 @@ impl Verdict<'_> {
         };
         Below {
             built,
+            forced: built && (self.forced || parent.forced),
             made_at: is_renewed.then_some(made_at),
         }
     }
@@ -88,18 +91,26 @@ pub(in crate::plan) fn by_name<'a>(project: &str, live: &'a Live) -> ByName<'a> 
 pub(in crate::plan) struct Below {
     /// Whether the one it is made from is built in this plan.
     pub built: bool,
+    /// Whether that is because the command asks for it: then what is made from it is built anew too,
+    /// although its recipe is the same.
+    pub forced: bool,
     /// When the one it is made from was made, if that or one below it is made anew from time to
     /// time: what is older than it is outdated. Later than any time when it is built.
     pub made_at: Option<i64>,
 }
 
 /// Compares a snapshot at a time in seconds since 1970.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a verdict follows from all of them, and none belongs with another"
+)]
 pub(in crate::plan) fn compare<'a>(
     desired: &'a Desired,
     snapshot: &'a Snapshot,
     owner: &Owner,
     by_name: &ByName<'a>,
     below: Below,
+    asked: bool,
     now: i64,
     refusals: &mut Vec<Refusal>,
 ) -> Verdict<'a> {
@@ -149,7 +160,7 @@ pub(in crate::plan) fn compare<'a>(
                 (true, false) => unfinished = true,
                 (false, _) => older.push(image),
             }
-        } else if exact && tags.is_empty() {
+        } else if exact && ownership::is_unclaimed(tags) {
             if available && regions.contains(region) {
                 taken.push(image);
             } else {
@@ -197,8 +208,9 @@ pub(in crate::plan) fn compare<'a>(
     let outdated = newest
         .zip(below.made_at)
         .is_some_and(|(image, made_at)| made_at > image.created_at);
+    let forced = asked || below.forced;
     let state = match newest {
-        Some(image) if !aged && !outdated => {
+        Some(image) if !aged && !outdated && !forced => {
             if good.iter().any(|good| good.id == image.id) {
                 State::Keep(image)
             } else {
@@ -207,7 +219,7 @@ pub(in crate::plan) fn compare<'a>(
         }
         _ => State::Build,
     };
-    if aged || outdated {
+    if aged || outdated || forced {
         comes_from_elsewhere = false;
     }
     let used = match state {
@@ -228,7 +240,10 @@ pub(in crate::plan) fn compare<'a>(
         prune.extend(further);
     }
     // Of older ones, the newest stay.
-    let before = older.first().copied();
+    let before = match newest {
+        Some(newest) if forced => Some(newest),
+        _ => older.first().copied(),
+    };
     let room = (*keep as usize).saturating_sub(1);
     prune.extend(older.iter().skip(room));
     let named: Vec<u64> = images_by_id(desired);
@@ -254,6 +269,7 @@ pub(in crate::plan) fn compare<'a>(
         before,
         upstream: below.built || (outdated && !aged),
         aged,
+        forced: asked,
         transfers,
         prune,
         same,

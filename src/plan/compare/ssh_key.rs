@@ -10,6 +10,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub found: Option<&'a LiveSshKey>,
     /// Whether that key bears our name: only then is it ours to delete.
     pub ours: bool,
+    /// Whether it is registered when it is not there.
+    pub wanted: bool,
     /// Keys that bear our name and are not the one: earlier keys of the environment.
     pub older: Vec<&'a LiveSshKey>,
 }
@@ -20,6 +22,7 @@ pub(in crate::plan) fn compare<'a>(desired: &Desired, live: &'a Live) -> Verdict
     let mut verdict = Verdict {
         found: None,
         ours: false,
+        wanted: true,
         older: Vec::new(),
     };
     let mut keys: Vec<&LiveSshKey> = live.ssh_keys.iter().collect();

@@ -19,6 +19,8 @@ pub(in crate::plan) struct Verdict<'a> {
     pub volume: &'a Volume,
     /// What it is; absent when it is made.
     pub live: Option<&'a LiveVolume>,
+    /// What goes first, when it is made anew.
+    pub replaces: Option<&'a LiveVolume>,
     /// Its size after, when it grows.
     pub grow: Option<Gib>,
     /// Tags it gets, sorted.
@@ -68,6 +70,7 @@ pub(in crate::plan) fn compare<'a>(
     volume: &'a Volume,
     owner: &Owner,
     by_name: &ByName<'a>,
+    replace: bool,
     refusals: &mut Vec<Refusal>,
 ) -> Verdict<'a> {
     let Volume {
@@ -82,6 +85,7 @@ pub(in crate::plan) fn compare<'a>(
     let create = Verdict {
         volume,
         live: None,
+        replaces: None,
         grow: None,
         add: Vec::new(),
         remove: Vec::new(),
@@ -106,7 +110,24 @@ pub(in crate::plan) fn compare<'a>(
         Scope::Environment => owner.in_environment(&live.tags),
     };
     let named = by_name.get(name.as_str()).map_or(&[][..], Vec::as_slice);
-    let Some(live) = named.iter().copied().find(|live| live.region == *region) else {
+    let here = named.iter().copied().find(|live| live.region == *region);
+    if replace && here.is_none_or(owned) {
+        // Wherever it is, however large, whatever it holds: it goes.
+        let mut all = here.into_iter().chain(named.iter().copied());
+        if let Some(old) = all.find(|live| owned(live)) {
+            return Verdict {
+                replaces: Some(old),
+                ..create
+            };
+        }
+    }
+    let anew = match scope {
+        Scope::Environment => {
+            format!("; or `--replace {address}`, which makes it anew and loses what it holds")
+        }
+        Scope::Project => String::new(),
+    };
+    let Some(live) = here else {
         if let Some(elsewhere) = named.iter().find(|live| owned(live)) {
             refuse(
                 RefusalKind::Region,
@@ -115,7 +136,7 @@ pub(in crate::plan) fn compare<'a>(
                     elsewhere.region
                 ),
                 format!(
-                    "set `region: {}`, or give the volume a new name",
+                    "set `region: {}`, or give the volume a new name{anew}",
                     elsewhere.region
                 ),
             );
@@ -163,7 +184,7 @@ pub(in crate::plan) fn compare<'a>(
             RefusalKind::Shrink,
             format!("{} cannot shrink to {size}", Gib(*size_gib)),
             format!(
-                "set `size: {}`, or give the volume a new name and copy what is needed",
+                "set `size: {}`, or give the volume a new name and copy what is needed{anew}",
                 Gib(*size_gib)
             ),
         );
@@ -186,7 +207,7 @@ pub(in crate::plan) fn compare<'a>(
                 word(*filesystem)
             ),
             format!(
-                "set `filesystem: {}`, or give the volume a new name",
+                "set `filesystem: {}`, or give the volume a new name{anew}",
                 word(other)
             ),
         );
@@ -226,6 +247,7 @@ pub(in crate::plan) fn compare<'a>(
     Verdict {
         volume,
         live: Some(live),
+        replaces: None,
         grow,
         add,
         remove,
@@ -283,6 +305,7 @@ fn compare_existing<'a>(
     Verdict {
         volume,
         live,
+        replaces: None,
         grow: None,
         add: Vec::new(),
         remove: Vec::new(),

@@ -34,6 +34,12 @@ struct Case {
     run: Vec<String>,
     /// Protection that is lifted.
     unprotect: Vec<String>,
+    /// What is planned alone, as `--target` names it.
+    target: Vec<String>,
+    /// What is made anew, as `--replace` names it.
+    replace: Vec<String>,
+    /// Whether only what should not be there is removed.
+    only_destroy: bool,
     /// How many days after everything was made it is planned.
     days: i64,
     /// Manifests in the folder that were applied before, in this order.
@@ -169,7 +175,10 @@ impl Case {
         let options = |goal| Options {
             goal,
             unprotect: unprotect.clone(),
-            keep_builder: false,
+            targets: self.target.clone(),
+            replace: self.replace.clone(),
+            only_destroy: self.only_destroy,
+            ..Options::default()
         };
         match self.goal.unwrap_or(Goal::Apply) {
             Goal::Destroy => crate::plan::destroy(&scope(yaml), live, false, &unprotect),
@@ -294,7 +303,9 @@ fn came_out(folder: &Path, covered: &mut BTreeSet<String>) -> BTreeMap<&'static 
             Action::DestroyThenCreate | Action::CreateThenDestroy
         ) {
             // Why it is replaced is told with a field, what it was and what it will be.
-            let is_whole = |f: &crate::plan::FieldChange| f.old.is_some() && f.new.is_some();
+            let is_whole = |f: &crate::plan::FieldChange| {
+                f.old.is_some() && (f.new.is_some() || f.known_after_apply)
+            };
             assert!(
                 change.fields.iter().any(is_whole) && !change.reasons.is_empty(),
                 "{change:?}"
@@ -367,7 +378,7 @@ fn cases_come_out_as_expected() {
 }
 
 /// Every kind with every action it knows, and every refusal that a plan can meet.
-const MUST_BE_COVERED: [&str; 39] = [
+const MUST_BE_COVERED: [&str; 41] = [
     "ssh_key create",
     "ssh_key keep",
     "ssh_key delete",
@@ -379,6 +390,7 @@ const MUST_BE_COVERED: [&str; 39] = [
     "volume update",
     "volume keep",
     "volume delete",
+    "volume destroy_then_create",
     "snapshot create",
     "snapshot update",
     "snapshot create_then_destroy",
@@ -407,6 +419,7 @@ const MUST_BE_COVERED: [&str; 39] = [
     "dewpoint::plan::in_use",
     "dewpoint::plan::no_such_address",
     "dewpoint::plan::no_such_step",
+    "dewpoint::plan::not_replaced",
 ];
 
 /// What says that the schema is that of the types.

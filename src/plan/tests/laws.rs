@@ -206,6 +206,31 @@ fn foreign(live: &Live) -> Live {
     live
 }
 
+/// What there is, by name.
+fn names(live: &Live) -> Vec<String> {
+    let mut names: Vec<String> = live
+        .droplets
+        .iter()
+        .map(|droplet| format!("{} {} {:?}", droplet.name, droplet.size, droplet.tags))
+        .chain(
+            live.volumes
+                .iter()
+                .map(|volume| format!("{} {}", volume.name, volume.size_gib)),
+        )
+        .chain(live.images.iter().map(|image| image.name.clone()))
+        .chain(live.firewalls.iter().map(|wall| wall.name.clone()))
+        // Which number a snapshot of a volume bears, and how often one was taken, follows from how many
+        // there were just then.
+        .chain(live.tags.iter().map(|tag| match tag.rsplit_once('-') {
+            Some((of, _)) if tag.starts_with("dewpoint-snap:") => of.to_owned(),
+            _ => tag.clone(),
+        }))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Does the steps in an order that the edges allow, chosen by `seed`; those in `fail` fail, and
 /// what depends on them is skipped as early as an engine may.
 pub(super) fn execute_in_some_order(
@@ -284,6 +309,57 @@ proptest! {
     }
 
     #[test]
+    fn a_narrowed_plan_is_part_of_the_whole_and_the_whole_after_it_ends_the_same(
+        first in manifests(),
+        yaml in manifests(),
+        which in prop::sample::subsequence(
+            vec!["droplet.web", "droplet.api", "droplet.copy*", "volume.*", "snapshot.base", "droplet.web[2]", "firewall"],
+            1..=2,
+        ),
+        only_destroy in any::<bool>(),
+    ) {
+        let live = applied(&first, &shared());
+        let targets: Vec<String> = which.into_iter().map(ToOwned::to_owned).collect();
+        let targets = if only_destroy { Vec::new() } else { targets };
+        let narrow = crate::plan::Options { targets, only_destroy, ..crate::plan::Options::default() };
+        let whole = plan(&desired(&yaml), &live, Goal::Apply).expect("a plan");
+        // What names nothing, and what would be taken from a droplet that is left out, is refused.
+        if let Ok(part) = crate::plan::plan(&desired(&yaml), &live, &narrow, NOW) {
+            assert_checked(&part, &live);
+            for change in part.changes.iter().filter(|c| c.action != crate::plan::Action::Keep) {
+                let is_same = |other: &crate::plan::Change| {
+                    (&other.address, &other.id, &other.name) == (&change.address, &change.id, &change.name)
+                        && (other.action == change.action || only_destroy)
+                };
+                prop_assert!(whole.changes.iter().any(is_same), "{change:?}\n{}\n{}", text(&part), text(&whole));
+            }
+            let partly = World::execute(&part, &live);
+            prop_assert_eq!(foreign(&partly), foreign(&live));
+            let rest = plan(&desired(&yaml), &partly, Goal::Apply).expect("a plan");
+            let one = World::execute(&rest, &partly);
+            let other = World::execute(&whole, &live);
+            prop_assert_eq!(names(&one), names(&other));
+            let again = plan(&desired(&yaml), &one, Goal::Apply).expect("a plan");
+            prop_assert!(!again.has_changes(), "{}", text(&again));
+        }
+    }
+
+    #[test]
+    fn what_is_made_anew_ends_like_what_was(yaml in manifests(), seed in any::<u64>()) {
+        let live = applied(&yaml, &shared());
+        let replace = vec!["droplet.*".to_owned(), "snapshot.*".to_owned(), "volume.scratch".to_owned()];
+        let options = crate::plan::Options { replace, ..crate::plan::Options::default() };
+        if let Ok(anew) = crate::plan::plan(&desired(&yaml), &live, &options, NOW) {
+            assert_checked(&anew, &live);
+            let after = execute_in_some_order(&anew, &live, seed, None);
+            prop_assert_eq!(foreign(&after), foreign(&live));
+            prop_assert_eq!(names(&after), names(&live));
+            let again = plan(&desired(&yaml), &after, Goal::Apply).expect("a plan");
+            prop_assert!(!again.has_changes(), "{}", text(&again));
+        }
+    }
+
+    #[test]
     fn no_run_costs_or_takes_more_than_the_most(
         yaml in manifests(),
         took in prop::collection::vec(0..=100_u64, 600),
@@ -348,23 +424,6 @@ proptest! {
         let plan = plan(&desired(&yaml), &live, goal).expect("a plan");
         let one = execute_in_some_order(&plan, &live, seed, None);
         let other = World::execute(&plan, &live);
-        let names = |live: &Live| {
-            let mut names: Vec<String> = live
-                .droplets
-                .iter()
-                .map(|droplet| format!("{} {} {:?}", droplet.name, droplet.size, droplet.tags))
-                .chain(live.volumes.iter().map(|volume| format!("{} {}", volume.name, volume.size_gib)))
-                .chain(live.images.iter().map(|image| image.name.clone()))
-                .chain(live.firewalls.iter().map(|wall| wall.name.clone()))
-                // Which number a snapshot of a volume bears follows from how many there were just then.
-                .chain(live.tags.iter().map(|tag| match tag.rsplit_once('-') {
-                    Some((of, _)) if tag.starts_with("dewpoint-snap:") => of.to_owned(),
-                    _ => tag.clone(),
-                }))
-                .collect();
-            names.sort();
-            names
-        };
         prop_assert_eq!(names(&one), names(&other));
     }
 

@@ -5,6 +5,7 @@ mod cases;
 mod clones;
 mod golden;
 mod laws;
+mod narrow;
 mod needs;
 mod populate;
 mod refusals;
@@ -12,7 +13,7 @@ mod renames;
 mod saved;
 mod sweep;
 mod turns;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 
@@ -75,7 +76,7 @@ fn options(goal: Goal) -> Options {
     Options {
         goal,
         unprotect: Vec::new(),
-        keep_builder: false,
+        ..Options::default()
     }
 }
 

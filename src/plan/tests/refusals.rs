@@ -208,7 +208,7 @@ fn what_is_protected() {
     let unprotected = Options {
         goal: Goal::Apply,
         unprotect: unprotect.to_vec(),
-        keep_builder: false,
+        ..Options::default()
     };
     let _ = crate::plan::plan(&desired(&other_size), &live, &unprotected, NOW).expect("a plan");
 }

@@ -191,7 +191,7 @@ impl Making {
 }
 
 /// What a sweep would read of this.
-fn account(live: &Live, firewalls_made: &BTreeMap<String, i64>) -> AccountWide {
+pub(super) fn account(live: &Live, firewalls_made: &BTreeMap<String, i64>) -> AccountWide {
     let mut borne: BTreeMap<String, u64> = live.tags.iter().map(|tag| (tag.clone(), 0)).collect();
     let droplets = live.droplets.iter().map(|droplet| &droplet.tags);
     let volumes = live.volumes.iter().map(|volume| &volume.tags);

@@ -17,7 +17,7 @@ use crate::units::Money;
 pub(super) const REGION: &str = "nyc3";
 
 /// An account with nothing in it.
-pub(super) fn nothing() -> Live {
+pub(crate) fn nothing() -> Live {
     let size = |slug: &str, disk_gib: u32, hourly: &str, monthly: &str| SizeOffer {
         slug: slug.to_owned(),
         disk_gib,
@@ -55,7 +55,7 @@ pub(super) fn nothing() -> Live {
 }
 
 /// What exists while steps are done.
-pub(super) struct World {
+pub(crate) struct World {
     pub live: Live,
     next: u64,
     droplets: BTreeMap<(u32, String), u64>,
@@ -467,13 +467,14 @@ impl World {
                 if !self.off.contains(&droplet) {
                     return Err("the builder is on".to_owned());
                 }
+                let region = self.live_droplet(droplet)?.region.clone();
                 let id = self.id();
                 self.images.insert(number, id);
                 self.live.images.push(LiveImage {
                     id,
                     name: name.clone(),
                     status: "available".to_owned(),
-                    regions: vec![REGION.to_owned()],
+                    regions: vec![region],
                     min_disk_gib: 25,
                     size_mb: 1_500,
                     tags: Vec::new(),
