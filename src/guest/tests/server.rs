@@ -38,7 +38,7 @@ pub(crate) struct Server {
     pub(crate) commands: Arc<AtomicUsize>,
     /// What commands get for their PATH; this process's if none.
     pub(crate) path: Arc<Mutex<Option<String>>>,
-    /// Cuts every connection.
+    /// Cuts every connection there is.
     pub(crate) cut: CancellationToken,
     frozen: CancellationToken,
     listening: CancellationToken,
@@ -115,7 +115,12 @@ impl Server {
                 let (client, config, cut, listening, frozen) = (
                     client.anew(),
                     Arc::clone(&config),
-                    cut.clone(),
+                    // Who comes after the cut is let be.
+                    if cut.is_cancelled() {
+                        CancellationToken::new()
+                    } else {
+                        cut.clone()
+                    },
                     listening.clone(),
                     frozen.clone(),
                 );
