@@ -312,6 +312,7 @@ impl Lab {
             run_folder: run_folder.clone(),
             cache: Utf8PathBuf::from("/nonexistent"),
             secrets: BTreeMap::new(),
+            lease: None,
             hold_patience: Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,
