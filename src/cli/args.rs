@@ -201,6 +201,8 @@ pub enum SchemaOf {
     Plan,
     /// What `diff --format json` writes.
     Diff,
+    /// What `plan --refresh-only --format json` prints.
+    Drift,
 }
 
 /// Options of `init`.
@@ -235,6 +237,10 @@ pub struct Plan {
     /// Only destroy what should not be there any more; make and run nothing.
     #[arg(long, conflicts_with_all = ["destroy", "replace"])]
     pub only_destroy: bool,
+    /// Instead of the plan: what is no longer as it was last applied from this folder, changed,
+    /// deleted or added by somebody else; nothing is proposed. With --detailed-exitcode, 2 tells of drift.
+    #[arg(long, conflicts_with_all = ["destroy", "targets", "replace", "only_destroy", "unprotect", "steps", "explain", "max_cost", "out"])]
+    pub refresh_only: bool,
     /// List every step, however many there are.
     #[arg(long)]
     pub steps: bool,

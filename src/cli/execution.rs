@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::applied::{self, Outcome, Record};
 use super::args::LogFormat;
 use super::context::Context;
 use super::durations;
@@ -140,8 +143,14 @@ pub async fn execute_from(
         cloud,
         identity,
         live,
+        desired,
         plan,
     } = planned;
+    let record = Record::of(&loaded, &cloud);
+    let account = live.account.id.clone();
+    let now = Timestamp::now();
+    let realised =
+        desired.and_then(|desired| applied::whole(&plan, desired, &live, now.as_second()));
     let run_folder = loaded
         .folder("runs")?
         .join(ulid::Ulid::generate().to_string());
@@ -186,7 +195,15 @@ pub async fn execute_from(
     let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
     let mut listeners = listeners(context);
     listeners.push(Box::new(JUnit::new(run_folder.clone())));
+    let after = applied::after(plan.goal, realised);
+    if after.is_some() {
+        // From here on what there is lies between two states.
+        record.write(Outcome::Unfinished, &account, now);
+    }
     let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
+    if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {
+        record.write(after, &account, Timestamp::now());
+    }
     durations::keep(&run_folder, &cloud.history, &plan, &outcome.events);
     let text = outcome::render(
         &plan,

@@ -3,6 +3,7 @@
 //! **Invariant:** only `report` and this part write to the terminal; results go to standard output,
 //! everything else to standard error.
 
+mod applied;
 pub mod args;
 pub mod commands;
 pub mod context;

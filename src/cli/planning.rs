@@ -6,6 +6,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
+use super::applied::{Applied, Outcome, Record};
 use super::context::{Context, Loaded};
 use super::durations;
 use super::endpoint::{self, Cloud};
@@ -36,6 +37,9 @@ pub struct Planned {
     pub identity: Option<Identity>,
     /// What was found on the cloud.
     pub live: Live,
+    /// What the manifest asks for; of a saved plan without the commits of its sources, which are the
+    /// plan's. None for a destroy.
+    pub desired: Option<desired::Desired>,
     /// The plan.
     pub plan: Plan,
 }
@@ -173,6 +177,11 @@ async fn make_now(
             let mut plan = planned
                 .inspect_err(|refusals| hold.begin(&cloud.client, &desired, &live, refusals))?;
             durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
+            if plan.has_changes()
+                && let Some(applied) = Record::of(&loaded, &cloud).realised(&live.account.id)
+            {
+                plan.tell_drift(&applied, &live, now);
+            }
             if goal == Goal::Test {
                 note_kept(&mut plan);
             }
@@ -181,6 +190,7 @@ async fn make_now(
                 cloud,
                 identity: Some(identity),
                 live,
+                desired: Some(desired),
                 plan,
             })
         }
@@ -215,6 +225,7 @@ async fn make_now(
                 cloud,
                 identity,
                 live,
+                desired: None,
                 plan,
             })
         }
@@ -346,6 +357,54 @@ pub async fn look(context: &Context, loaded: &Loaded) -> miette::Result<Seen> {
     })
 }
 
+/// The account, beside what was last applied to it from here.
+#[derive(Debug)]
+pub struct SeenForDrift {
+    /// The cloud that was looked at.
+    pub cloud: Cloud,
+    /// What was last realised, and when; none when nothing tells.
+    pub applied: Option<(desired::Desired, jiff::Timestamp)>,
+    /// What was found on the cloud.
+    pub live: Live,
+}
+
+/// Looks at the account. No file but the record of what was applied is read, and no repository.
+///
+/// # Errors
+/// When the cloud does not answer.
+pub async fn look_for_drift(context: &Context, loaded: &Loaded) -> miette::Result<SeenForDrift> {
+    let opening = endpoint::open(&context.global);
+    let cloud = waiting(context, "the local cloud to start", opening).await?;
+    let record = Record::of(loaded, &cloud).read();
+    let mut applied = match record {
+        Some(Applied {
+            outcome: Outcome::Realised(desired),
+            account,
+            at,
+            ..
+        }) => Some((*desired, account, at)),
+        _ => None,
+    };
+    let query = Query {
+        project: loaded.manifest.project.clone(),
+        environment: loaded.manifest.environment.clone(),
+        ssh_key: applied
+            .as_ref()
+            .map(|(desired, ..)| desired.ssh_key.fingerprint.clone()),
+        for_destroy: false,
+        volume_snapshots: false,
+    };
+    let what = format!("an answer from {}", cloud.endpoint);
+    let live = waiting(context, &what, cloud::observe(&cloud.client, &query)).await?;
+    prices::store(context, &live.catalog, jiff::Timestamp::now());
+    applied = applied.filter(|(_, account, _)| *account == live.account.id);
+    Ok(SeenForDrift {
+        cloud,
+        applied: applied.map(|(desired, _, at)| (desired, at)),
+        live,
+    })
+}
+
 /// Makes the plan of a `run`.
 ///
 /// # Errors
@@ -363,7 +422,8 @@ pub async fn make_run(
         desired,
         live,
     } = look(context, &loaded).await?;
-    let mut plan = plan::run(&desired?, &live, selection)?;
+    let desired = desired?;
+    let mut plan = plan::run(&desired, &live, selection)?;
     durations::expect(&mut plan, &loaded, &cloud, &live.catalog);
     if identity.is_none() {
         return Err(StepError::NoIdentity.into());
@@ -373,6 +433,7 @@ pub async fn make_run(
         cloud,
         identity,
         live,
+        desired: Some(desired),
         plan,
     })
 }
@@ -471,13 +532,38 @@ pub(super) async fn find_key(loaded: &Loaded) -> Option<Identity> {
     }
 }
 
-/// Reads what the manifest's recipes and sources name.
-async fn read_inputs(loaded: &Loaded, ssh_key: SshKey) -> miette::Result<desired::Inputs> {
+/// What the manifest asks for but for its sources' commits, which no resource depends on: nothing is
+/// asked of any repository. None when a file of a recipe cannot be read.
+pub async fn desired_but_for_commits(
+    loaded: &Loaded,
+    identity: &Identity,
+) -> Option<desired::Desired> {
     let reads = desired::reads(&loaded.manifest);
-    let base = loaded.base.clone();
-    let copies = tokio::task::spawn_blocking(move || {
-        reads
-            .copies
+    let commits = reads.git.into_iter().map(|read| {
+        let commit = desired::GitCommit {
+            reference: read.reference.clone().unwrap_or_default(),
+            commit: String::new(),
+        };
+        (read, commit)
+    });
+    let key = SshKey {
+        public_key: identity.public_key_line(),
+        fingerprint: identity.md5_fingerprint(),
+        generated: is_generated(&loaded.manifest),
+    };
+    let copies = copies(loaded.base.clone(), reads.copies).await.ok()?;
+    let inputs = desired::Inputs {
+        ssh_key: key,
+        copies,
+        commits: commits.collect(),
+    };
+    desired::desired(&loaded.manifest, &inputs).ok()
+}
+
+/// Digests of what recipes copy.
+async fn copies(base: Utf8PathBuf, paths: Vec<String>) -> miette::Result<BTreeMap<String, Digest>> {
+    let reading = tokio::task::spawn_blocking(move || {
+        paths
             .into_iter()
             .map(|from| {
                 let digest = guest::copy_digest(&base.join(&from))?;
@@ -485,17 +571,24 @@ async fn read_inputs(loaded: &Loaded, ssh_key: SshKey) -> miette::Result<desired
             })
             .collect::<Result<BTreeMap<String, Digest>, guest::GuestError>>()
     });
+    let copies = reading.await.map_err(|cause| CliError::Start {
+        cause: std::io::Error::other(cause),
+    })??;
+    Ok(copies)
+}
+
+/// Reads what the manifest's recipes and sources name.
+async fn read_inputs(loaded: &Loaded, ssh_key: SshKey) -> miette::Result<desired::Inputs> {
+    let reads = desired::reads(&loaded.manifest);
+    let copies = copies(loaded.base.clone(), reads.copies);
     let commits = try_join_all(reads.git.into_iter().map(async |read| {
         let commit = guest::resolve_git(&read.url, read.reference.as_deref(), &loaded.base).await?;
         Ok::<_, guest::GuestError>((read, commit))
     }));
     let (copies, commits) = tokio::join!(copies, commits);
-    let copies = copies.map_err(|cause| CliError::Start {
-        cause: std::io::Error::other(cause),
-    })??;
     Ok(desired::Inputs {
         ssh_key,
-        copies,
+        copies: copies?,
         commits: commits?
             .into_iter()
             .map(|(read, commit)| {

@@ -83,7 +83,7 @@ pub struct Inputs {
 }
 
 /// Whose resources these are, and what the manifest calls them: all that a `destroy` needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Name of the project.
     pub project: String,
@@ -112,7 +112,7 @@ pub struct Scope {
 }
 
 /// What a `destroy` needs to know of a droplet of the manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeDroplet {
     /// Its address.
     pub address: Address,
@@ -132,7 +132,8 @@ impl Scope {
 }
 
 /// What should exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Desired {
     /// Whose it is.
     pub scope: Scope,
@@ -153,7 +154,7 @@ pub struct Desired {
 }
 
 /// A volume that should exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// Its address.
     pub address: Address,
@@ -172,7 +173,7 @@ pub struct Volume {
 }
 
 /// What fills a volume, once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Populate {
     /// The tag of a volume that was filled by it.
     pub tag: String,
@@ -210,7 +211,7 @@ impl Desired {
 }
 
 /// What a droplet or builder is made from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Image {
     /// A public image.
@@ -222,7 +223,7 @@ pub enum Image {
 }
 
 /// A snapshot that should exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Its address.
     pub address: Address,
@@ -255,7 +256,7 @@ pub struct Snapshot {
 }
 
 /// A volume mounted on a droplet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The volume's name in the manifest.
     pub volume: String,
@@ -266,7 +267,7 @@ pub struct Mount {
 }
 
 /// A throw-away copy of a volume: one droplet's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeCopy {
     /// Its name on DigitalOcean.
     pub name: String,
@@ -275,7 +276,7 @@ pub struct VolumeCopy {
 }
 
 /// A run step and what it brings back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// What runs.
     pub spec: RunSpec,
@@ -284,7 +285,7 @@ pub struct Run {
 }
 
 /// A droplet that should exist, or live for its runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Droplet {
     /// Its address.
     pub address: Address,

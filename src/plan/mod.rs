@@ -12,6 +12,7 @@ pub mod check;
 mod check_sweep;
 mod compare;
 pub mod cost;
+pub mod drift;
 mod droplet_verdict;
 pub mod durations;
 mod error;
@@ -41,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Action, Activity, Cause, Change, FieldChange, Reason};
 pub use cost::{Basis, Cost};
+pub use drift::{Drift, DriftField, DriftKind};
 pub use durations::{Durations, Observation, Pace};
 pub use error::{Refusal, RefusalKind, Refusals};
 pub use holder::{environment_of, held_by};

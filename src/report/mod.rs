@@ -10,6 +10,7 @@ pub mod adoption;
 pub mod diff_markdown;
 pub mod diff_text;
 mod diff_words;
+pub mod drift;
 pub mod explain;
 pub mod fold;
 pub mod graph;

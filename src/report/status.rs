@@ -11,8 +11,9 @@ use crate::desired::Scope;
 use crate::live::ownership::{self, Owner};
 use crate::live::{DropletStatus, Live};
 use crate::plan::cost::{image_monthly, volume_monthly};
+use crate::plan::drift::certain;
 use crate::plan::inventory::Inventory;
-use crate::plan::{Action, Cause, Plan};
+use crate::plan::{Action, Plan};
 use crate::units::{Gib, Money, Seconds};
 
 /// What there is.
@@ -191,7 +192,10 @@ impl Status {
                 .sum(),
             so_far: droplets.iter().filter_map(|droplet| droplet.so_far).sum(),
             monthly: stored.map(|stored| stored.monthly).sum(),
-            drift: plan.as_ref().map(|plan| drift(plan)).unwrap_or_default(),
+            drift: plan
+                .as_ref()
+                .map(|plan| drift(&certain(plan)))
+                .unwrap_or_default(),
             changes: plan.as_ref().ok().map(|plan| {
                 let changes = plan.changes.iter();
                 changes
@@ -206,20 +210,16 @@ impl Status {
     }
 }
 
-/// What a plan puts down to somebody else's doing.
-fn drift(plan: &Plan) -> Vec<Drift> {
-    let mut drift = Vec::new();
-    for change in &plan.changes {
-        for reason in &change.reasons {
-            if reason.cause == Cause::Drift {
-                drift.push(Drift {
-                    address: change.address.to_string(),
-                    reason: reason.text.clone(),
-                });
-            }
-        }
-    }
-    drift
+/// What is no longer as it was applied, in words.
+#[must_use]
+pub fn drift(found: &[crate::plan::Drift]) -> Vec<Drift> {
+    found
+        .iter()
+        .map(|drift| Drift {
+            address: drift.address.to_string(),
+            reason: super::drift::sentence(drift),
+        })
+        .collect()
 }
 
 /// A length of time, no finer than it matters: `3d`, `4h10m`, `12m`, `40s`.

@@ -8,6 +8,7 @@ mod apply;
 mod client_server;
 mod clone;
 mod diff;
+mod drift;
 mod examples;
 mod failures;
 mod faults;

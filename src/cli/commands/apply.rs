@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cli::applied;
 use crate::cli::args::{Apply, Destroy, Locking, Test};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
@@ -152,6 +153,7 @@ async fn carry_out_locked(
     max_cost::check(max_cost, &planned.plan)?;
     refuse_unsafe(&planned.plan, &planned.live)?;
     if !planned.plan.has_steps() {
+        applied::note_as_is(&planned);
         return Ok(Exit::Success);
     }
     if let Some(question) = question {

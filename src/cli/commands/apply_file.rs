@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
+use crate::cli::applied;
 use crate::cli::args::Apply;
 use crate::cli::context::{Context, Loaded};
 use crate::cli::execution;
@@ -54,6 +55,7 @@ async fn run_locked(
         super::plan::show(context, &planned.plan, &planned.cloud.place, false)?;
     }
     if !planned.plan.has_steps() {
+        applied::note_as_is(&planned);
         return Ok(Exit::Success);
     }
     let ended = execution::execute_from(

@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod apply;
 pub mod apply_file;
 pub mod diff;
+pub mod drift;
 pub mod graph;
 pub mod history;
 pub mod init;

@@ -17,6 +17,9 @@ use crate::report::{explain, fold, plan_json, plan_markdown, plan_text};
 /// # Errors
 /// When it cannot be made.
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
+    if options.refresh_only {
+        return super::drift::run(context, options).await;
+    }
     if let Some(file) = &options.out {
         // Said before anything is looked at.
         plan_file::may_write(file)?;

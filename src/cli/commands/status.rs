@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::applied::Record;
 use crate::cli::args::{PlanFormat, Status as Options};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -41,7 +42,11 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
                 format!("the next plan is refused: {}", reasons.join("; "))
             }),
     };
-    let found = Status::of(&scope, &seen.live, plan.as_ref().map_err(Clone::clone), now);
+    let mut found = Status::of(&scope, &seen.live, plan.as_ref().map_err(Clone::clone), now);
+    if let Some(applied) = Record::of(&loaded, &seen.cloud).realised(&seen.live.account.id) {
+        // It tells a change by hand from an edit of the manifest.
+        found.drift = status::drift(&plan::drift::drift(&applied, &seen.live, now));
+    }
     if options.format == PlanFormat::Json {
         let mut value = serde_json::to_value(&found).expect("a status is plain data");
         value["runs"] = runs.iter().map(history::value).collect();

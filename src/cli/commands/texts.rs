@@ -6,7 +6,7 @@ use crate::cli::args::{Cli, SchemaOf};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::print;
-use crate::{diff, manifest, plan};
+use crate::{diff, manifest, plan, report};
 
 /// Prints a JSON Schema.
 ///
@@ -17,6 +17,7 @@ pub fn schema(of: SchemaOf) -> miette::Result<Exit> {
         SchemaOf::Manifest => manifest::json_schema(),
         SchemaOf::Plan => plan::json_schema(),
         SchemaOf::Diff => diff::json_schema(),
+        SchemaOf::Drift => report::drift::json_schema(),
     };
     let mut text = serde_json::to_string_pretty(&schema).expect("a schema is plain data");
     text.push('\n');

@@ -411,11 +411,16 @@ pub async fn reopen(context: &Context, loaded: Loaded, saved: Saved) -> miette::
         }
         .into());
     }
+    let desired = match (&identity, destroys) {
+        (Some(identity), false) => planning::desired_but_for_commits(&loaded, identity).await,
+        _ => None,
+    };
     Ok(Planned {
         loaded,
         cloud,
         identity,
         live,
+        desired,
         plan: saved.plan,
     })
 }

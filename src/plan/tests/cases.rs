@@ -3,7 +3,9 @@
 //! - `manifest.yaml`: the manifest;
 //! - `case.yaml`, if there is more to say: see [`Case`];
 //! - `expected.txt`: what a terminal of 80 columns shows, or why the plan is refused;
-//! - `expected.json` and `expected.md`: the same plan as JSON and as Markdown.
+//! - `expected.json` and `expected.md`: the same plan as JSON and as Markdown;
+//! - `drift.txt`, `drift.json` and `drift.md`, when `case.yaml` says `recorded: true`: what
+//!   `plan --refresh-only` shows.
 //!
 //! `UPDATE_CASES=1 cargo test --lib cases` writes what is expected anew: read the difference.
 
@@ -20,9 +22,9 @@ use crate::plan::saved::{Place, Saved, SavedManifest, meaning};
 use crate::plan::seen::Seen;
 use crate::plan::{Action, Selection};
 use crate::report::markdown::MOST_BYTES;
-use crate::report::plan_json;
 use crate::report::plan_markdown;
 use crate::report::tests::markdown::assert_reads_well;
+use crate::report::{drift, plan_json};
 
 /// What there is to say of a case beside its manifest.
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +46,8 @@ struct Case {
     days: i64,
     /// Manifests in the folder that were applied before, in this order.
     applied: Vec<String>,
+    /// Whether the last of these is known to be what was applied, by which drift is told.
+    recorded: bool,
     /// Resources that have been changed since, such as `droplet app-main-web`: fields, as the live
     /// state has them.
     changed: BTreeMap<String, Value>,
@@ -165,7 +169,49 @@ impl Case {
         serde_json::from_value(live).expect("a live state")
     }
 
-    fn plan(&self, yaml: &str, live: &Live) -> Result<Plan, Refusals> {
+    /// What is known to have been applied.
+    fn record(&self, folder: &Path) -> Option<Desired> {
+        let last = self.applied.last().filter(|_| self.recorded)?;
+        let desired = desired(&read(&folder.join(last)));
+        // As it is kept.
+        let kept = serde_json::to_string(&desired).expect("plain data");
+        let record: Desired = serde_json::from_str(&kept).expect("it can be read again");
+        assert_eq!(record, desired);
+        Some(record)
+    }
+
+    /// What `plan --refresh-only` shows of it, by file name.
+    fn drift(&self, folder: &Path, live: &Live) -> BTreeMap<&'static str, String> {
+        let Some(applied) = self.record(folder) else {
+            return BTreeMap::new();
+        };
+        let found = drift::Document {
+            version: 1,
+            project: applied.scope.project.clone(),
+            environment: applied.scope.environment.clone(),
+            region: applied.scope.region.clone(),
+            compared_with: drift::ComparedWith::Applied {
+                at: jiff::Timestamp::from_second(NOW).expect("a time"),
+            },
+            drift: crate::plan::drift::drift(&applied, live, NOW + self.days * 24 * 3_600),
+        };
+        let json = drift::json(&found);
+        let value: Value = serde_json::from_str(&json).expect("JSON");
+        let validator = jsonschema::validator_for(&drift::json_schema()).expect("a schema");
+        assert!(validator.is_valid(&value), "{json}");
+        let markdown = drift::markdown(&found, "DigitalOcean", MOST_BYTES);
+        assert_reads_well(&markdown);
+        let text = drift::render(&found, Palette::PLAIN, "DigitalOcean", "");
+        let text = crate::report::fold::fold(&text, 80);
+        [
+            ("drift.json", json),
+            ("drift.md", markdown),
+            ("drift.txt", text),
+        ]
+        .into()
+    }
+
+    fn plan(&self, folder: &Path, yaml: &str, live: &Live) -> Result<Plan, Refusals> {
         let unprotect: Vec<Address> = self
             .unprotect
             .iter()
@@ -190,7 +236,13 @@ impl Case {
                 };
                 crate::plan::run(&desired(yaml), live, &selection)
             }
-            goal => crate::plan::plan(&desired(yaml), live, &options(goal), now),
+            goal => {
+                let mut plan = crate::plan::plan(&desired(yaml), live, &options(goal), now)?;
+                if let Some(applied) = self.record(folder) {
+                    plan.tell_drift(&applied, live, now);
+                }
+                Ok(plan)
+            }
         }
     }
 }
@@ -257,13 +309,15 @@ fn came_out(folder: &Path, covered: &mut BTreeSet<String>) -> BTreeMap<&'static 
     let case = Case::read(folder);
     let yaml = read(&folder.join("manifest.yaml"));
     let live = case.live(folder);
-    let plan = match case.plan(&yaml, &live) {
+    let plan = match case.plan(folder, &yaml, &live) {
         Ok(plan) => plan,
         Err(refusals) => {
             let codes = refusals.refusals.iter().map(|r| r.kind.code().to_owned());
             covered.extend(codes);
             let text = refused(Err(refusals)) + "\n";
-            return [("expected.txt", text)].into();
+            let mut out = case.drift(folder, &live);
+            out.insert("expected.txt", text);
+            return out;
         }
     };
     assert_checked(&plan, &live);
@@ -323,12 +377,13 @@ fn came_out(folder: &Path, covered: &mut BTreeSet<String>) -> BTreeMap<&'static 
             assert!(tells(loud, change), "{} is hidden", change.name);
         }
     }
-    [
+    let mut out = case.drift(folder, &live);
+    out.extend([
         ("expected.txt", text),
         ("expected.json", printed),
         ("expected.md", markdown),
-    ]
-    .into()
+    ]);
+    out
 }
 
 #[test]
@@ -345,7 +400,7 @@ fn cases_come_out_as_expected() {
         let name = folder.file_name().expect("a name").to_string_lossy();
         eprintln!("{name}");
         let came_out = came_out(folder, &mut covered);
-        for file in ["expected.txt", "expected.json", "expected.md"] {
+        for file in FILES {
             let path = folder.join(file);
             let expected = std::fs::read_to_string(&path).ok();
             let came_out = came_out.get(file);
@@ -376,6 +431,16 @@ fn cases_come_out_as_expected() {
         .collect();
     assert!(missing.is_empty(), "no case shows: {}", missing.join(", "));
 }
+
+/// What comes out of a case, as far as there is something.
+const FILES: [&str; 6] = [
+    "expected.txt",
+    "expected.json",
+    "expected.md",
+    "drift.txt",
+    "drift.json",
+    "drift.md",
+];
 
 /// Every kind with every action it knows, and every refusal that a plan can meet.
 const MUST_BE_COVERED: [&str; 41] = [

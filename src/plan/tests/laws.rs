@@ -309,6 +309,53 @@ proptest! {
     }
 
     #[test]
+    fn only_what_somebody_else_did_is_drift(
+        first in manifests(),
+        second in manifests(),
+        third in manifests(),
+        which in any::<prop::sample::Index>(),
+    ) {
+        let live = applied(&second, &applied(&first, &shared()));
+        let record = desired(&second);
+        let drift = crate::plan::drift::drift(&record, &live, NOW);
+        prop_assert!(drift.is_empty(), "{drift:?}");
+        // An edit of the manifest is none.
+        let mut edited = plan(&desired(&third), &live, Goal::Apply).expect("a plan");
+        let before = edited.clone();
+        edited.tell_drift(&record, &live, NOW);
+        prop_assert_eq!(&edited, &before);
+
+        // What goes behind its back is, and nothing else is.
+        let ours: Vec<LiveDroplet> = live
+            .droplets
+            .iter()
+            .filter(|droplet| droplet.tags.contains(&"dewpoint:app:main".to_owned()))
+            .cloned()
+            .collect();
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let gone = &ours[which.index(ours.len())];
+        let mut tampered = live.clone();
+        tampered.droplets.retain(|droplet| droplet.id != gone.id);
+        for volume in &mut tampered.volumes {
+            volume.droplet_ids.retain(|id| *id != gone.id);
+        }
+        let drift = crate::plan::drift::drift(&record, &tampered, NOW);
+        let gone_ones = drift.iter().filter(|drift| drift.kind == crate::plan::DriftKind::Gone);
+        let names: Vec<&str> = gone_ones.map(|drift| drift.name.as_str()).collect();
+        let stays = record.droplets.iter().any(|droplet| {
+            droplet.name == gone.name && droplet.after_run == crate::manifest::schema::AfterRun::default()
+        });
+        let expected: Vec<&str> = stays.then_some(gone.name.as_str()).into_iter().collect();
+        prop_assert_eq!(names, expected, "{:?}", drift);
+        let mut told = plan(&record, &tampered, Goal::Apply).expect("a plan");
+        let steps = told.steps.clone();
+        told.tell_drift(&record, &tampered, NOW);
+        prop_assert_eq!(&told.steps, &steps, "a cause changes no step");
+    }
+
+    #[test]
     fn a_narrowed_plan_is_part_of_the_whole_and_the_whole_after_it_ends_the_same(
         first in manifests(),
         yaml in manifests(),
