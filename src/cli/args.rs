@@ -285,7 +285,7 @@ pub struct Graph {
     #[arg(long, conflicts_with = "destroy")]
     pub test: bool,
     /// Draw what `destroy` would do.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["targets", "replace"])]
     pub destroy: bool,
     /// With --destroy: also the project's volumes and snapshots, as `destroy --project` would.
     #[arg(long, requires = "destroy")]
@@ -293,6 +293,12 @@ pub struct Graph {
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
     #[arg(long, value_name = "ADDRESS")]
     pub unprotect: Vec<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub narrowing: Narrowing,
+    /// Draw only what removes what should not be there any more.
+    #[arg(long, conflicts_with_all = ["destroy", "test", "replace"])]
+    pub only_destroy: bool,
 }
 
 /// How a graph is drawn.

@@ -33,6 +33,15 @@ fn a_plan_is_narrowed_and_things_are_made_anew() {
         .expect(1)
         .says("`droplet.wbe` names nothing of the manifest or the environment")
         .says("the nearest there are: droplet.web");
+    let picture = workspace
+        .local(&["graph", "--target", "volume.data"])
+        .expect(0)
+        .says("NOT THE WHOLE PLAN");
+    assert!(
+        picture.out.contains("volume.data") && !picture.out.contains("volume.scratch"),
+        "{}",
+        picture.all()
+    );
     // A narrowed plan is saved and carried out like any other, and cannot be narrowed then.
     workspace
         .local(&["plan", "--target", "volume.*", "--out", "plan.json"])

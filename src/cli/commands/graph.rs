@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::planning;
-use crate::cli::terminal::print;
+use crate::cli::terminal::{print, tell};
 use crate::plan::Goal;
 use crate::report::graph::{self, Graph};
 
@@ -27,9 +27,18 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     };
     let wishes = planning::Wishes {
         unprotect: &options.unprotect,
+        targets: &options.narrowing.targets,
+        replace: &options.narrowing.replace,
+        only_destroy: options.only_destroy,
         ..planning::Wishes::default()
     };
     let planned = planning::make(context, loaded, goal, wishes).await?;
+    if options.only_destroy || !options.narrowing.targets.is_empty() {
+        // A picture does not show what is missing in it.
+        for notice in &planned.plan.notices {
+            tell(notice);
+        }
+    }
     let drawn = Graph::of(&planned.plan, options.steps);
     let text = match format(options) {
         GraphFormat::Mermaid => graph::mermaid(&drawn),
