@@ -167,6 +167,8 @@ pub enum Command {
     SshConfig,
     /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
     Sweep(Sweep),
+    /// Explain an error code, such as `dewpoint::cloud::rate_limited`; without one, list them all.
+    Explain(Explain),
     /// Print the JSON Schema of manifests, or of what commands write as JSON.
     Schema {
         /// Of what.
@@ -203,6 +205,17 @@ pub enum SchemaOf {
     Diff,
     /// What `plan --refresh-only --format json` prints.
     Drift,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The code, or its end, or a part of dewpoint such as `cloud`.
+    #[arg(value_name = "CODE")]
+    pub code: Option<String>,
+    /// Print all pages as Markdown.
+    #[arg(long, conflicts_with = "code")]
+    pub markdown: bool,
 }
 
 /// Options of `init`.

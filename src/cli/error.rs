@@ -10,6 +10,19 @@ use crate::units::Money;
 /// What went wrong before, around or after planning and executing.
 #[derive(Debug, Error, Diagnostic)]
 pub enum CliError {
+    /// An error code that there is not.
+    #[error("there is no error code `{given}`")]
+    #[diagnostic(
+        code(dewpoint::cli::no_code),
+        help("the nearest there are: {nearest}; `dewpoint explain` lists them all")
+    )]
+    NoCode {
+        /// As it was given.
+        given: String,
+        /// Codes like it.
+        nearest: String,
+    },
+
     /// There is no manifest.
     #[error("there is no manifest at {path}")]
     #[diagnostic(

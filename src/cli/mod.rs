@@ -85,6 +85,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
         Command::Diff(options) => commands::diff::run(context, options),
+        Command::Explain(options) => commands::codes::run(context, options),
         Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
         Command::Man { command } => commands::texts::man(command),

@@ -7,6 +7,7 @@
 //! without colour; colour only repeats what signs and words say.
 
 pub mod adoption;
+pub mod codes;
 pub mod diff_markdown;
 pub mod diff_text;
 mod diff_words;

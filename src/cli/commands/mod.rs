@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod apply;
 pub mod apply_file;
+pub mod codes;
 pub mod diff;
 pub mod drift;
 pub mod graph;

@@ -328,10 +328,10 @@ impl NotReady {
         tail: Vec<String>,
         limit: Seconds,
     ) -> Result<Failure, StepError> {
-        let (word, message, help, exit_status) = match self {
+        let (code, message, help, exit_status) = match self {
             Self::NotAsked(error) => return Err(error),
             Self::TimedOut { why } => (
-                "not_ready",
+                "dewpoint::run::not_ready",
                 match why.as_str() {
                     "" => format!("{name} was not ready within {limit}"),
                     why => format!("{name} was not ready within {limit}: {why}"),
@@ -343,7 +343,7 @@ impl NotReady {
                 status,
                 port_taken_by: Some(by),
             } => (
-                "ended_early",
+                "dewpoint::run::ended_early",
                 format!(
                     "{name} ended before it was ready: {}; its port is held by {by}",
                     ending(status)
@@ -352,13 +352,13 @@ impl NotReady {
                 status,
             ),
             Self::Ended { status, .. } => (
-                "ended_early",
+                "dewpoint::run::ended_early",
                 format!("{name} ended before it was ready: {}", ending(status)),
                 "a background step must stay in the foreground of its own shell: it is dewpoint that lets it run on",
                 status,
             ),
             Self::PortTaken { port, by } => (
-                "port_taken",
+                "dewpoint::run::port_taken",
                 format!("port {port} is not {name}'s own: it is held by {by}"),
                 "end what holds the port in an earlier step, or use another port",
                 None,
@@ -367,7 +367,7 @@ impl NotReady {
         Ok(Failure {
             class: FailureClass::RunStep,
             allowed: false,
-            code: format!("dewpoint::run::{word}"),
+            code: code.to_owned(),
             message,
             help: Some(help.to_owned()),
             causes: Vec::new(),

@@ -80,12 +80,8 @@ impl Steps {
                 Err(failure) => failure,
             };
             if attempt > run.retries || !failure.may_pass {
-                let mut failure = failure.into_failure(
-                    FailureClass::RunStep,
-                    "run",
-                    run.timeout,
-                    &command.script,
-                );
+                let mut failure =
+                    failure.into_failure(FailureClass::RunStep, run.timeout, &command.script);
                 failure.allowed = run.allow_failure && failure.class == FailureClass::RunStep;
                 return Err(failure);
             }
@@ -140,12 +136,7 @@ impl Steps {
                 self.execute(droplet, &command, reporter)
                     .await
                     .map_err(|failure| {
-                        failure.into_failure(
-                            FailureClass::Tool,
-                            "provision",
-                            *timeout,
-                            &command.script,
-                        )
+                        failure.into_failure(FailureClass::Tool, *timeout, &command.script)
                     })?;
                 Ok(String::new())
             }
@@ -317,13 +308,7 @@ impl BadEnd {
 
     /// As a failure: an end of the command's own is of the class; that it could not be run, or how
     /// it ended is not known, is the tool's.
-    fn into_failure(
-        self,
-        class: FailureClass,
-        sort: &str,
-        limit: Seconds,
-        script: &str,
-    ) -> Failure {
+    fn into_failure(self, class: FailureClass, limit: Seconds, script: &str) -> Failure {
         // One line is the command, which is shown already.
         let line = self.line.filter(|_| script.lines().count() > 1);
         let message = match line {
@@ -331,16 +316,24 @@ impl BadEnd {
             None => self.reason(limit),
         };
         let script = line.map_or_else(Vec::new, |line| around(script, line));
-        let (word, help, exit_status) = match self.how {
-            How::Exit(status) => ("exit", None, Some(status)),
+        let of_run = class == FailureClass::RunStep;
+        let code = match (&self.how, of_run) {
+            (How::Exit(_), true) => "dewpoint::run::exit",
+            (How::Exit(_), false) => "dewpoint::provision::exit",
+            (How::Signal(_), true) => "dewpoint::run::signal",
+            (How::Signal(_), false) => "dewpoint::provision::signal",
+            // The others bring their own.
+            (_, true) => "dewpoint::run::timeout",
+            (_, false) => "dewpoint::provision::timeout",
+        };
+        let (help, exit_status) = match self.how {
+            How::Exit(status) => (None, Some(status)),
             How::Signal(name) if name == "KILL" => (
-                "signal",
                 Some("choose a larger `size` if the droplet ran out of memory".to_owned()),
                 None,
             ),
-            How::Signal(_) => ("signal", None, None),
+            How::Signal(_) => (None, None),
             How::TimedOut => (
-                "timeout",
                 Some("give it a longer `timeout`, or find out what it waits for".to_owned()),
                 None,
             ),
@@ -358,7 +351,7 @@ impl BadEnd {
         Failure {
             class,
             allowed: false,
-            code: format!("dewpoint::{sort}::{word}"),
+            code: code.to_owned(),
             message,
             help,
             causes: Vec::new(),
