@@ -135,6 +135,15 @@ async fn make_now(
             let (inputs, mut live) = (inputs?, live?);
             prices::store(context, &live.catalog, at);
             let desired = desired::desired(&loaded.manifest, &inputs)?;
+            let builders = desired.snapshots.iter();
+            let builders = builders
+                .map(|snapshot| snapshot.builder_name.as_str())
+                .collect();
+            let what = "a snapshot that an earlier run began to take";
+            let awaiting = cloud.client.await_snapshots(&builders, &live);
+            if waiting(context, what, awaiting).await? {
+                live = cloud::observe(&cloud.client, &query).await?;
+            }
             let options = plan::Options {
                 goal,
                 unprotect,

@@ -15,7 +15,7 @@ use super::request::Call;
 use super::retry::Lag;
 use super::volumes::is_in_doubt;
 use super::wire;
-use crate::live::{Catalog, ImageOffer, LiveImage};
+use crate::live::{Catalog, ImageOffer, Live, LiveImage};
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Image {
@@ -166,6 +166,48 @@ impl Client {
                 return Err(patience.in_vain(format!("snapshot {name} to be listed")));
             }
         }
+    }
+
+    /// Waits for snapshots of droplets of these names that an earlier run has begun: no list shows them
+    /// before, and what has been paid for need not be built again. Says whether there were any. One
+    /// call for each such droplet.
+    ///
+    /// # Errors
+    /// When the API cannot be read, or one does not end in time.
+    pub async fn await_snapshots(
+        &self,
+        names: &BTreeSet<&str>,
+        live: &Live,
+    ) -> Result<bool, CloudError> {
+        let builders = live
+            .droplets
+            .iter()
+            .filter(|droplet| names.contains(droplet.name.as_str()));
+        let mut waited = false;
+        for builder in builders {
+            let id = builder.id;
+            let call = Call::DropletActions { id };
+            let actions: Vec<Action> = match self.list(&call, "actions").await {
+                Ok(actions) => actions,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            let running = actions
+                .into_iter()
+                .find(|action| action.kind == "snapshot" && action.progress() == Progress::Running);
+            let Some(running) = running else { continue };
+            let timing = self.timing();
+            let what = format!("snapshot of droplet {id}");
+            match self
+                .wait_action(&running, &what, timing.snapshot, timing.poll_slow)
+                .await
+            {
+                // One that failed has left nothing.
+                Ok(_) | Err(CloudError::ActionFailed { .. }) => waited = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(waited)
     }
 
     /// Looks for a snapshot action of a droplet that runs, for as long as one may take to show.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
@@ -23,10 +23,31 @@ impl Scissors {
     }
 }
 
+/// How many connections are open: one counts until all that came over it has been dealt with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connections(Arc<AtomicUsize>);
+
+impl Connections {
+    /// How many there are now.
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes a connection out of the count when it ends.
+struct Counted(Connections);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A connection with its scissors.
 pub(super) struct Cuttable {
     stream: TcpStream,
     scissors: Scissors,
+    _counted: Counted,
 }
 
 impl AsyncRead for Cuttable {
@@ -63,22 +84,32 @@ impl AsyncWrite for Cuttable {
 }
 
 /// Listens for connections that can be cut.
-pub(super) struct CuttableListener(pub(super) TcpListener);
+pub(super) struct CuttableListener {
+    pub(super) listener: TcpListener,
+    pub(super) connections: Connections,
+}
 
 impl Listener for CuttableListener {
     type Io = Cuttable;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Cuttable, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        self.connections.0.fetch_add(1, Ordering::SeqCst);
+        let counted = Counted(self.connections.clone());
         // Answers are small: waiting to fill a packet would only slow them.
         let _ = stream.set_nodelay(true);
         let scissors = Scissors::default();
-        (Cuttable { stream, scissors }, address)
+        let connection = Cuttable {
+            stream,
+            scissors,
+            _counted: counted,
+        };
+        (connection, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 

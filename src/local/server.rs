@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::account::Account;
-use super::connection::{CuttableListener, Scissors};
+use super::connection::{Connections, CuttableListener, Scissors};
 use super::exchange::{Answer, Millis, Refusal, Request, Verb};
 use super::faults::{Fault, Faults, Rule, stand_in};
 use super::latency::{Latency, Wait};
@@ -47,6 +47,7 @@ pub(super) struct Api {
     /// What the account was before each of the latest writes, while something lags.
     past: Mutex<VecDeque<(Millis, Account)>>,
     open: AtomicUsize,
+    connections: Connections,
     last: AtomicI64,
 }
 
@@ -64,6 +65,7 @@ impl Api {
             recent: Mutex::default(),
             past: Mutex::default(),
             open: AtomicUsize::new(0),
+            connections: Connections::default(),
             last: AtomicI64::new(now()),
         }
     }
@@ -80,10 +82,18 @@ pub(super) async fn serve(
     api: Arc<Api>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let connections = api.connections.clone();
     let router = Router::new().fallback(handle).with_state(api);
     let service = router.into_make_service_with_connect_info::<Scissors>();
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(async {
+    let serving = axum::serve(
+        CuttableListener {
+            listener,
+            connections,
+        },
+        service,
+    )
+    .with_graceful_shutdown(async {
         stop.await;
         drop(stopping);
     });
@@ -548,7 +558,11 @@ fn control(
                 .unwrap_or(0);
             let log = lock(&api.log);
             let entries: Vec<&Entry> = log.after(after).collect();
-            with_json(StatusCode::OK, &json!({ "requests": entries }))
+            // All but the one that asks.
+            let open = api.open.load(Ordering::SeqCst);
+            let others = open.max(api.connections.count()).saturating_sub(1);
+            let answer = json!({ "requests": entries, "under_way": others });
+            with_json(StatusCode::OK, &answer)
         }
         ("faults", &Method::GET) => {
             let faults = lock(&api.faults);

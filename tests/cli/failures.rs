@@ -153,3 +153,74 @@ fn destroy_on_success_leaves_what_failed() {
     workspace.local(&["destroy", "--yes"]).expect(0);
     workspace.assert_empty();
 }
+
+const ONLY_A_SNAPSHOT: &str = r#"
+version: 1
+project: half
+region: nyc3
+snapshots:
+  base: { from: ubuntu-24-04-x64, size: s-1vcpu-1gb, provision: [{ run: "true" }] }
+"#;
+
+/// What a run leaves that is killed while a snapshot is being taken: nothing lists that before it
+/// has ended.
+fn killed_while_a_snapshot_is_taken() -> Workspace {
+    let workspace = Workspace::with(ONLY_A_SNAPSHOT);
+    // Slow enough for the snapshot to be under way when the account is looked at.
+    workspace.up(&["--without-guests", "--latency", "0.05"]);
+    let plan = workspace.local(&["plan", "--format", "json"]).expect(0).out;
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+    let steps = plan["steps"].as_array().expect("steps");
+    let kind = |word: &str| {
+        let step = steps.iter().find(|step| step["kind"]["kind"] == word);
+        step.unwrap_or_else(|| panic!("no {word} in {plan:#}"))["kind"].clone()
+    };
+    let (create, take) = (kind("create_droplets"), kind("take_snapshot"));
+    let builder = serde_json::json!({
+        "name": create["droplets"][0]["name"], "region": "nyc3", "size": "s-1vcpu-1gb",
+        "image": "ubuntu-24-04-x64", "tags": create["spec"]["tags"],
+    });
+    let (status, made) = workspace.call("POST", "/v2/droplets", Some(&builder));
+    assert_eq!(status, 202, "{made:#}");
+    let path = format!("/v2/droplets/{}", made["droplet"]["id"]);
+    while workspace.call("GET", &path, None).1["droplet"]["status"] != "active" {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    for action in [
+        serde_json::json!({ "type": "power_off" }),
+        serde_json::json!({ "type": "snapshot", "name": take["name"] }),
+    ] {
+        // One event at a time.
+        loop {
+            let (status, answer) =
+                workspace.call("POST", &format!("{path}/actions"), Some(&action));
+            match status {
+                201 => break,
+                422 => std::thread::sleep(std::time::Duration::from_millis(20)),
+                other => panic!("{other}: {answer:#}"),
+            }
+        }
+    }
+    workspace
+}
+
+#[test]
+fn one_destroy_of_a_project_also_removes_a_snapshot_that_was_still_being_taken() {
+    let workspace = killed_while_a_snapshot_is_taken();
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0)
+        .says("a snapshot of a builder was still being taken");
+    assert_eq!(workspace.names("images"), Vec::<String>::new());
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_snapshot_that_was_still_being_taken_is_waited_for_and_not_built_again() {
+    let workspace = killed_while_a_snapshot_is_taken();
+    // There is nothing to log in to here: a build would be refused.
+    workspace.local(&["apply", "--yes"]).expect(0);
+    assert_eq!(workspace.names("images").len(), 1);
+    assert_eq!(workspace.names("droplets"), Vec::<String>::new());
+    workspace.local(&["plan"]).expect(0).says("No changes.");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::address::Address;
 use crate::cli::applied;
 use crate::cli::args::{Apply, Destroy, Locking, Test};
 use crate::cli::context::{Context, Loaded};
@@ -11,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::locks;
 use crate::cli::max_cost;
 use crate::cli::planning::{self, Planned};
-use crate::cli::terminal::print;
+use crate::cli::terminal::{print, tell};
 use crate::execute::shared_lock::Lease;
 use crate::live::Live;
 use crate::plan::{Goal, Plan, StepKind, check};
@@ -144,7 +145,7 @@ async fn carry_out_locked(
     secrets: BTreeMap<String, Secret<String>>,
     lease: Option<Lease>,
 ) -> miette::Result<Exit> {
-    let planned = planning::make(context, loaded, goal, wishes).await?;
+    let planned = planning::make(context, loaded.clone(), goal, wishes).await?;
     refuse_without_guests(&planned)?;
     // Whoever approves reads it first; when nobody is asked, `--quiet` leaves it out.
     if question.is_some() || !context.global.quiet {
@@ -159,9 +160,43 @@ async fn carry_out_locked(
     if let Some(question) = question {
         context.terminal.approve(question)?;
     }
-    let ended = execution::execute(context, planned, secrets, wishes.hold_patience, lease).await?;
+    let may_leave = goal == Goal::DestroyProject && destroys_a_builder(&planned.plan);
+    let ended = execution::execute(
+        context,
+        planned,
+        secrets,
+        wishes.hold_patience,
+        lease.clone(),
+    )
+    .await?;
+    print(&ended.text)?;
+    if !may_leave || ended.exit != Exit::Success {
+        return Ok(ended.exit);
+    }
+    // A snapshot that was still being taken of a builder is in no list before that has ended, and the
+    // builder could only be destroyed then: by now it is there, billed, and nobody's.
+    let planned = planning::make(context, loaded, goal, wishes).await?;
+    if !planned.plan.has_steps() {
+        return Ok(ended.exit);
+    }
+    tell("a snapshot of a builder was still being taken: it is destroyed, too");
+    if !context.global.quiet {
+        super::plan::show(context, &planned.plan, &planned.cloud.place, false)?;
+    }
+    refuse_unsafe(&planned.plan, &planned.live)?;
+    let no_secrets = BTreeMap::new();
+    let ended =
+        execution::execute(context, planned, no_secrets, wishes.hold_patience, lease).await?;
     print(&ended.text)?;
     Ok(ended.exit)
+}
+
+/// Whether a plan destroys a droplet that a snapshot is made of, or that fills a volume.
+fn destroys_a_builder(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| {
+        matches!(step.kind, StepKind::DestroyDroplet { .. })
+            && matches!(step.address, Address::Snapshot(_))
+    })
 }
 
 /// A plan is judged apart from the planner before anything of it is done.

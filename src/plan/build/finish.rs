@@ -158,11 +158,14 @@ pub(in crate::plan) fn empty_tags(
     let prefix = format!("{}:", owner.project_tag);
     let sibling = others.iter().any(|tag| tag.starts_with(&prefix));
     // An environment in the making shows by its tag, which is made first.
-    if has(&owner.project_tag) && !sibling && (whole_project || !kept) {
+    let whole = !sibling && (whole_project || !kept);
+    if has(&owner.project_tag) && whole {
         names.insert(owner.project_tag.clone());
-        if has(ownership::TAG) && others.is_empty() {
-            names.insert(ownership::TAG.to_owned());
-        }
+    }
+    // Tags are made side by side: a run that was killed then may have left this one alone.
+    let is_ours_to_end = has(&owner.project_tag) || whole_project;
+    if has(ownership::TAG) && whole && is_ours_to_end && others.is_empty() {
+        names.insert(ownership::TAG.to_owned());
     }
     if others.is_empty() && !kept {
         names.extend(

@@ -1,0 +1,12 @@
+//! Every kind of step under every fault, and every moment at which dewpoint may be killed: the next
+//! `apply` converges, nothing is doubled, nothing is left that `status` and `destroy` do not see.
+//!
+//! What came of each is in `TABLE.md`; `UPDATE_FAULTS=1 cargo test --test faults` writes it anew.
+
+mod crash;
+mod faults;
+mod lab;
+mod matrix;
+mod observed;
+mod table;
+mod worlds;
