@@ -221,7 +221,9 @@ async fn make_now(
             let scope = desired::scope(&loaded.manifest);
             let whole_project = goal == Goal::DestroyProject;
             let mut plan = plan::destroy(&scope, &live, whole_project, &unprotect);
-            if plan.is_err() {
+            // A volume may still name a droplet that is just being destroyed.
+            let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
+            if !plan.as_ref().is_ok_and(is_sound) {
                 let owner = owner(&loaded);
                 cloud.client.look_up_holders(&owner, &mut live).await?;
                 plan = plan::destroy(&scope, &live, whole_project, &unprotect);

@@ -93,7 +93,8 @@ pub async fn droplets_of(client: &Client, query: &Query) -> Result<Vec<LiveDropl
 
 impl Client {
     /// Looks up the droplets of others that have a volume of the project, one call each, for a
-    /// refusal to tell them by name. Volumes of other environments are not asked about.
+    /// refusal to tell them by name. Volumes of other environments are not asked about. A droplet
+    /// that is gone has nothing any more, whatever its volume still says.
     ///
     /// # Errors
     /// When the API cannot be read.
@@ -107,8 +108,13 @@ impl Client {
             .flat_map(|volume| volume.droplet_ids.iter().copied())
             .filter(|id| live.droplets.iter().all(|droplet| droplet.id != *id))
             .collect();
-        let found = try_join_all(ids.into_iter().map(|id| self.droplet(id))).await?;
+        let found = try_join_all(ids.iter().map(|id| self.droplet(*id))).await?;
         live.holders = self::live(found.into_iter().flatten().collect())?;
+        let is_gone =
+            |id: &u64| ids.contains(id) && live.holders.iter().all(|holder| holder.id != *id);
+        for volume in &mut live.volumes {
+            volume.droplet_ids.retain(|id| !is_gone(id));
+        }
         Ok(())
     }
 }

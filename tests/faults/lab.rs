@@ -269,7 +269,16 @@ impl Lab {
         };
         let plan = if matches!(goal, Goal::Destroy | Goal::DestroyProject) {
             let scope = desired::scope(&manifest);
-            plan::destroy(&scope, &live, goal == Goal::DestroyProject, &[]).map_err(refused)?
+            let whole = goal == Goal::DestroyProject;
+            let mut plan = plan::destroy(&scope, &live, whole, &[]);
+            let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
+            if !plan.as_ref().is_ok_and(is_sound) {
+                let owner = Owner::new("shop", "main");
+                let looked = client.look_up_holders(&owner, &mut live).await;
+                looked.map_err(|error| error.to_string())?;
+                plan = plan::destroy(&scope, &live, whole, &[]);
+            }
+            plan.map_err(refused)?
         } else {
             let desired = self.desired(&manifest);
             let builders = desired.snapshots.iter();
