@@ -19,11 +19,19 @@ struct Entry {
     help: Vec<String>,
 }
 
+/// What the source says of one code.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    meaning: Vec<String>,
+    messages: BTreeSet<String>,
+    help: BTreeSet<String>,
+}
+
 /// What is found in the source.
 #[derive(Default)]
 struct Found {
-    /// Meaning, messages and helps by code.
-    entries: BTreeMap<String, (Vec<String>, BTreeSet<String>, BTreeSet<String>)>,
+    /// By code.
+    entries: BTreeMap<String, Known>,
     /// Codes that are named anywhere outside tests.
     named: BTreeSet<String>,
     /// Doc comments of variants, by enum and variant.
@@ -108,12 +116,14 @@ impl Found {
         self.named.insert(code.clone());
         let entry = self.entries.entry(code).or_default();
         let meaning = docs(attributes);
-        if !meaning.is_empty() && !entry.0.contains(&meaning) {
-            entry.0.push(meaning);
+        if !meaning.is_empty() && !entry.meaning.contains(&meaning) {
+            entry.meaning.push(meaning);
         }
-        entry.1.extend(message);
+        entry.messages.extend(message);
         // One that is a value of its own says nothing here.
-        entry.2.extend(help.filter(|help| !help.starts_with('{')));
+        entry
+            .help
+            .extend(help.filter(|help| !help.starts_with('{')));
     }
 
     fn names(&mut self, text: &str) {
@@ -226,8 +236,8 @@ fn found() -> Found {
         let meaning = found.variants.get(&(owner, variant)).cloned();
         let entry = found.entries.entry(code).or_default();
         for meaning in meaning.into_iter().filter(|meaning| !meaning.is_empty()) {
-            if !entry.0.contains(&meaning) {
-                entry.0.push(meaning);
+            if !entry.meaning.contains(&meaning) {
+                entry.meaning.push(meaning);
             }
         }
     }
@@ -242,7 +252,11 @@ fn the_list_of_codes_is_that_of_the_source() {
         .named
         .iter()
         .map(|code| {
-            let (meaning, messages, help) = found.entries.get(code).cloned().unwrap_or_default();
+            let Known {
+                meaning,
+                messages,
+                help,
+            } = found.entries.get(code).cloned().unwrap_or_default();
             Entry {
                 code: code.clone(),
                 meaning: meaning.join(" "),
