@@ -149,8 +149,10 @@ pub async fn execute_from(
     let record = Record::of(&loaded, &cloud);
     let account = live.account.id.clone();
     let now = Timestamp::now();
-    let realised =
-        desired.and_then(|desired| applied::whole(&plan, desired, &live, now.as_second()));
+    // Only an apply leaves what is declared: for all else there is nothing to compare.
+    let realised = desired
+        .filter(|_| plan.goal == Goal::Apply)
+        .and_then(|desired| applied::whole(&plan, desired, &live, now.as_second()));
     let run_folder = loaded
         .folder("runs")?
         .join(ulid::Ulid::generate().to_string());

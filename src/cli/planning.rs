@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use futures_util::future::try_join_all;
 
-use super::applied::{Applied, Outcome, Record};
+use super::applied::Record;
 use super::context::{Context, Loaded};
 use super::durations;
 use super::endpoint::{self, Cloud};
@@ -368,52 +368,29 @@ pub async fn look(context: &Context, loaded: &Loaded) -> miette::Result<Seen> {
     })
 }
 
-/// The account, beside what was last applied to it from here.
-#[derive(Debug)]
-pub struct SeenForDrift {
-    /// The cloud that was looked at.
-    pub cloud: Cloud,
-    /// What was last realised, and when; none when nothing tells.
-    pub applied: Option<(desired::Desired, jiff::Timestamp)>,
-    /// What was found on the cloud.
-    pub live: Live,
-}
-
-/// Looks at the account. No file but the record of what was applied is read, and no repository.
+/// The account as it is, for a comparison with what was applied to it. No file and no repository is
+/// read.
 ///
 /// # Errors
 /// When the cloud does not answer.
-pub async fn look_for_drift(context: &Context, loaded: &Loaded) -> miette::Result<SeenForDrift> {
-    let opening = endpoint::open(&context.global);
-    let cloud = waiting(context, "the local cloud to start", opening).await?;
-    let record = Record::of(loaded, &cloud).read();
-    let mut applied = match record {
-        Some(Applied {
-            outcome: Outcome::Realised(desired),
-            account,
-            at,
-            ..
-        }) => Some((*desired, account, at)),
-        _ => None,
-    };
+pub async fn look_at_applied(
+    context: &Context,
+    loaded: &Loaded,
+    cloud: &Cloud,
+    applied: &desired::Desired,
+) -> miette::Result<Live> {
+    let mut mounts = applied.droplets.iter().flat_map(|droplet| &droplet.mounts);
     let query = Query {
         project: loaded.manifest.project.clone(),
         environment: loaded.manifest.environment.clone(),
-        ssh_key: applied
-            .as_ref()
-            .map(|(desired, ..)| desired.ssh_key.fingerprint.clone()),
+        ssh_key: Some(applied.ssh_key.fingerprint.clone()),
         for_destroy: false,
-        volume_snapshots: false,
+        volume_snapshots: mounts.any(|mount| mount.copy.is_some()),
     };
     let what = format!("an answer from {}", cloud.endpoint);
     let live = waiting(context, &what, cloud::observe(&cloud.client, &query)).await?;
     prices::store(context, &live.catalog, jiff::Timestamp::now());
-    applied = applied.filter(|(_, account, _)| *account == live.account.id);
-    Ok(SeenForDrift {
-        cloud,
-        applied: applied.map(|(desired, _, at)| (desired, at)),
-        live,
-    })
+    Ok(live)
 }
 
 /// Makes the plan of a `run`.

@@ -175,10 +175,9 @@ fn attribute(change: &mut Change, drifted: &Change) {
     let mut rest: Vec<&str> = Vec::new();
     for field in theirs {
         let told = change.reasons.iter_mut().find(|reason| {
-            reason.cause == Cause::Manifest && drifted.reasons.contains(reason) && {
-                let begins = reason.text.strip_prefix(field.field.as_str());
-                begins.is_some_and(|rest| rest.starts_with(' '))
-            }
+            reason.cause == Cause::Manifest
+                && drifted.reasons.contains(reason)
+                && is_about(&reason.text, &field.field)
         });
         match told {
             Some(reason) => blame(reason),
@@ -236,6 +235,12 @@ fn is_drift(change: &Change) -> bool {
     }
 }
 
+/// Whether a reason speaks of one field, as in `size s-1vcpu-1gb -> s-2vcpu-2gb`.
+fn is_about(reason: &str, field: &str) -> bool {
+    let rest = reason.strip_prefix(field);
+    rest.is_some_and(|rest| rest.starts_with(' '))
+}
+
 fn is_of_itself(field: &FieldChange) -> bool {
     !matches!(field.field.as_str(), "region" | "prune")
 }
@@ -263,13 +268,7 @@ fn of_change(change: &Change) -> Option<Drift> {
             })
             .collect(),
     };
-    let told = |text: &str| {
-        let mut fields = fields.iter();
-        fields.any(|field| {
-            let begins = text.strip_prefix(field.field.as_str());
-            begins.is_some_and(|rest| rest.starts_with(' '))
-        })
-    };
+    let told = |text: &str| fields.iter().any(|field| is_about(text, &field.field));
     let reasons = change
         .reasons
         .iter()

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::applied::{Outcome, Record};
+use crate::cli::applied::{Applied, Outcome, Record};
 use crate::cli::args::{Plan as Options, PlanFormat};
 use crate::cli::context::{Context, Loaded};
+use crate::cli::endpoint;
 use crate::cli::exit::Exit;
 use crate::cli::planning;
 use crate::cli::terminal::print;
+use crate::cli::waiting::waiting;
 use crate::cloud::Client;
 use crate::desired::Desired;
 use crate::live::Live;
@@ -24,28 +26,37 @@ use crate::report::markdown::MOST_BYTES;
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     let loaded = context.load()?;
     let now = jiff::Timestamp::now().as_second();
-    let mut seen = planning::look_for_drift(context, &loaded).await?;
-    let (compared_with, drift) = match seen.applied.take() {
-        Some((applied, at)) => {
-            let client = &seen.cloud.client;
-            let drift = find(client, &loaded, &applied, &mut seen.live, now).await?;
-            (ComparedWith::Applied { at }, drift)
+    let opening = endpoint::open(&context.global);
+    let cloud = waiting(context, "the local cloud to start", opening).await?;
+    let record = Record::of(&loaded, &cloud).read();
+    let mut told = None;
+    if let Some(Applied {
+        outcome: Outcome::Realised(applied),
+        account,
+        at,
+        ..
+    }) = &record
+    {
+        let mut live = planning::look_at_applied(context, &loaded, &cloud, applied).await?;
+        // Another token's account is another one, of which nothing is known.
+        if live.account.id == *account {
+            let drift = find(&cloud.client, &loaded, applied, &mut live, now).await?;
+            told = Some((ComparedWith::Applied { at: *at }, drift));
         }
+    }
+    let (compared_with, drift) = match told {
+        Some(told) => told,
         None => {
-            let why = match Record::of(&loaded, &seen.cloud).read() {
-                Some(applied) if applied.account == seen.live.account.id => match applied.outcome {
-                    Outcome::Realised(_) | Outcome::Unfinished => Unknown::Unfinished,
-                    Outcome::Emptied => Unknown::Emptied,
-                },
-                _ => Unknown::Never,
+            let wishes = planning::Wishes::default();
+            let goal = plan::Goal::Apply;
+            let planned = planning::make(context, loaded.clone(), goal, wishes).await?;
+            let ours = record.filter(|applied| applied.account == planned.live.account.id);
+            let why = match ours.map(|applied| applied.outcome) {
+                None => Unknown::Never,
+                Some(Outcome::Realised(_) | Outcome::Unfinished) => Unknown::Unfinished,
+                Some(Outcome::Emptied) => Unknown::Emptied,
             };
-            let plan = planning::make(
-                context,
-                loaded.clone(),
-                plan::Goal::Apply,
-                planning::Wishes::default(),
-            );
-            let drift = plan::drift::certain(&plan.await?.plan);
+            let drift = plan::drift::certain(&planned.plan);
             (ComparedWith::Manifest { why }, drift)
         }
     };
@@ -57,7 +68,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         compared_with,
         drift,
     };
-    let place = &seen.cloud.place;
+    let place = &cloud.place;
     let flags = context.flags();
     print(&match options.format {
         PlanFormat::Json => report::json(&found),
