@@ -385,9 +385,21 @@ proptest! {
             let rest = plan(&desired(&yaml), &partly, Goal::Apply).expect("a plan");
             let one = World::execute(&rest, &partly);
             let other = World::execute(&whole, &live);
-            prop_assert_eq!(names(&one), names(&other));
+            let but_for_runs = |live: &Live| {
+                let mut names = names(live);
+                names.retain(|name| !name.starts_with("dewpoint-snap:"));
+                names
+            };
+            prop_assert_eq!(but_for_runs(&one), but_for_runs(&other));
             let again = plan(&desired(&yaml), &one, Goal::Apply).expect("a plan");
             prop_assert!(!again.has_changes(), "{}", text(&again));
+            // What lives for its runs has run once or twice here and once there, and a second run may be
+            // the first that takes a snapshot of a volume: after one more of each nothing differs at all.
+            let second = plan(&desired(&yaml), &other, Goal::Apply).expect("a plan");
+            prop_assert_eq!(
+                names(&World::execute(&again, &one)),
+                names(&World::execute(&second, &other))
+            );
         }
     }
 
