@@ -16,7 +16,7 @@ use super::droplets::Droplet;
 use super::error::CloudError;
 use super::rate_limit::RateLimit;
 use super::request::{Call, Limit, Method, Request};
-use super::retry::{Lag, Verdict, come_back, error_of, judge};
+use super::retry::{Lag, Verdict, come_back, error_of, judge, short};
 use super::timing::Timing;
 use super::transport::{Answer, Transport};
 use super::wait::SharedPoll;
@@ -243,7 +243,7 @@ impl Client {
         let mut throttles = super::timing::throttles(timing);
         let mut attempt = 1;
         loop {
-            let permit = self.admit(request).await;
+            let permit = self.admit(request, begun).await?;
             // After all waiting: nothing stands between this and the request.
             self.check_fence(request)?;
             let outcome = self.send_once(request).await;
@@ -277,7 +277,7 @@ impl Client {
                     } else {
                         timing.reach_deadline
                     };
-                    if since.elapsed() + wait > deadline {
+                    if since.elapsed().saturating_add(wait) > deadline {
                         return Err(error);
                     }
                     attempt += 1;
@@ -296,7 +296,8 @@ impl Client {
                     let error = error_of(request, outcome);
                     // Ten minutes are for the caller to spend.
                     let is_told = request.limit == Limit::VolumeSnapshot && error.is_too_soon();
-                    if is_told || begun.elapsed() + wait > timing.throttle_deadline {
+                    let ends = begun.elapsed().saturating_add(wait);
+                    if is_told || ends > timing.throttle_deadline {
                         return Err(error);
                     }
                     attempt += 1;
@@ -308,7 +309,11 @@ impl Client {
     }
 
     /// Waits until a request may be sent: for room among the writes, and for the rate limit.
-    async fn admit(&self, request: &Request) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    async fn admit(
+        &self,
+        request: &Request,
+        begun: Instant,
+    ) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, CloudError> {
         let permit = if request.method == Method::Get {
             None
         } else {
@@ -318,8 +323,15 @@ impl Client {
         loop {
             let now = Instant::now();
             let Err(until) = self.inner.rate.admit(request.limit, now) else {
-                break;
+                return Ok(permit);
             };
+            // Others may take each turn, or the limit may be of one call an hour.
+            if until - begun > self.timing().throttle_deadline {
+                return Err(CloudError::HeldBack {
+                    call: request.label(),
+                    seconds: (until - begun).as_secs(),
+                });
+            }
             // Once a call: the wait may be extended by others many times.
             if !std::mem::replace(&mut told, true) {
                 let wait = until - now;
@@ -330,7 +342,6 @@ impl Client {
             }
             sleep_until(until).await;
         }
-        permit
     }
 
     async fn send_once(&self, request: &Request) -> Result<Answer, super::transport::Fault> {
@@ -461,10 +472,8 @@ pub(super) fn parse<T: DeserializeOwned>(
     answer: &Answer,
 ) -> Result<T, CloudError> {
     let mut deserializer = serde_json::Deserializer::from_slice(&answer.body);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| CloudError::Unreadable {
-        call: request.label(),
-        cause: error.into(),
-    })
+    serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| unreadable(&request.label(), &error))
 }
 
 /// Reads what stands under a key of an answer.
@@ -480,8 +489,13 @@ pub(super) fn parse_key<T: DeserializeOwned>(
 
 /// Reads a part of an answer.
 pub(super) fn from_value<T: DeserializeOwned>(call: &str, value: Value) -> Result<T, CloudError> {
-    serde_path_to_error::deserialize(value).map_err(|error| CloudError::Unreadable {
+    serde_path_to_error::deserialize(value).map_err(|error| unreadable(call, &error))
+}
+
+/// The error of an answer of another shape. The reason repeats what stands there, however long.
+fn unreadable(call: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> CloudError {
+    CloudError::Unreadable {
         call: call.to_owned(),
-        cause: error.into(),
-    })
+        cause: short(&error.to_string()).into(),
+    }
 }

@@ -156,6 +156,47 @@ pub enum CloudError {
         cause: Cause,
     },
 
+    /// An answer larger than any of the API is.
+    #[error("the answer to {call} is larger than {mebibytes} MiB")]
+    #[diagnostic(
+        code(dewpoint::cloud::too_large_answer),
+        help("check DIGITALOCEAN_API_URL and any proxy in between, then run the command again")
+    )]
+    TooLarge {
+        /// Method and path.
+        call: String,
+        /// The most that is read.
+        mebibytes: usize,
+    },
+
+    /// A list whose pages lead nowhere.
+    #[error("the list of {call} does not end: {why}")]
+    #[diagnostic(
+        code(dewpoint::cloud::endless_list),
+        help(
+            "run the command again; if it stays so, check DIGITALOCEAN_API_URL and any proxy in between"
+        )
+    )]
+    EndlessList {
+        /// Method and path.
+        call: String,
+        /// In words.
+        why: String,
+    },
+
+    /// The rate limit leaves no room for a call within two hours.
+    #[error("{call} would have to wait {seconds} s for the rate limit")]
+    #[diagnostic(
+        code(dewpoint::cloud::held_back),
+        help("use a token that nothing else uses, or run the command again later")
+    )]
+    HeldBack {
+        /// Method and path.
+        call: String,
+        /// How long, from when it was first to be sent.
+        seconds: u64,
+    },
+
     /// The token may not see tags.
     #[error("the API hides the tags of {what}, so nothing tells what is dewpoint's")]
     #[diagnostic(
@@ -405,6 +446,9 @@ impl CloudError {
             | Self::OutcomeUnknown { .. }
             // Not this time: an earlier try may have been.
             | Self::Fenced { .. }
+            | Self::HeldBack { .. }
+            | Self::TooLarge { .. }
+            | Self::EndlessList { .. }
             | Self::Unreadable { .. }
             | Self::HiddenTags { .. }
             | Self::ActionFailed { .. }

@@ -91,10 +91,11 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Takes a limit from an answer's header.
+    /// Takes a limit from an answer's header. What was just answered cannot be forbidden altogether.
     pub fn learn(&self, header: Option<&str>) {
-        if let Some(hourly) = header.and_then(|text| text.trim().parse::<usize>().ok()) {
-            self.state().hourly = Some(hourly.max(1));
+        let hourly = header.and_then(|text| text.trim().parse::<usize>().ok());
+        if let Some(hourly) = hourly.filter(|hourly| *hourly > 0) {
+            self.state().hourly = Some(hourly);
         }
     }
 

@@ -5,6 +5,7 @@
 //! | no connection | again | again: nothing was sent |
 //! | 429 | again, when the API says | the same |
 //! | broken connection, timeout, 500, 502, 503, 504 | again, with backoff | unknown: the caller looks up |
+//! | an answer larger than is read | final | unknown: the caller looks up |
 //! | other 4xx, 501, redirects | final | final |
 //!
 //! Some refusals only say "not yet" ([`Lag`]); the API has no other word for them than their
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use super::error::{Cause, CloudError, Refusal};
 use super::request::Request;
 use super::timing::Timing;
-use super::transport::{Answer, Fault};
+use super::transport::{Answer, Fault, MOST_BYTES};
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub(super) fn judge(request: &Request, outcome: &Result<Answer, Fault>) -> Verdi
     match outcome {
         Err(Fault::NeverSent(_)) => Verdict::Again,
         Err(Fault::Broken(_)) => if_repeatable,
+        // The next answer would be as large.
+        Err(Fault::TooLarge) if request.repeatable => Verdict::Final,
+        Err(Fault::TooLarge) => Verdict::Unknown,
         Ok(answer) => judge_status(answer.status, if_repeatable),
     }
 }
@@ -67,6 +71,10 @@ pub(super) fn error_of(request: &Request, outcome: Result<Answer, Fault>) -> Clo
         Err(Fault::Broken(error)) => CloudError::Broken {
             call,
             cause: innermost(&error),
+        },
+        Err(Fault::TooLarge) => CloudError::TooLarge {
+            call,
+            mebibytes: MOST_BYTES / 1_024 / 1_024,
         },
         Ok(answer) => refusal(call, &answer),
     }
@@ -98,7 +106,7 @@ enum ErrorBody {
 }
 
 fn refusal(call: String, answer: &Answer) -> CloudError {
-    let request_id = answer.header("x-request-id").map(str::to_owned);
+    let request_id = answer.header("x-request-id").map(short);
     let status = answer.status;
     if (300..400).contains(&status) {
         let to = answer
@@ -116,9 +124,9 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
         }) => CloudError::Refused(Box::new(Refusal {
             call,
             status,
-            id,
-            message: printable(&message),
-            request_id: inner.or(request_id),
+            id: short(&id),
+            message: short(&message),
+            request_id: inner.as_deref().map(short).or(request_id),
         })),
         Ok(ErrorBody::Tags { error, root_causes }) => {
             let message = match root_causes.as_deref() {
@@ -129,7 +137,7 @@ fn refusal(call: String, answer: &Answer) -> CloudError {
                 call,
                 status,
                 id: String::new(),
-                message: printable(&message),
+                message: short(&message),
                 request_id,
             }))
         }
@@ -146,41 +154,62 @@ fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
+/// The other side's text, for a line of ours.
+pub(super) fn short(text: &str) -> String {
+    /// Longer than any message of the API that was seen.
+    const LONGEST: usize = 500;
+    cut(&printable(text), LONGEST)
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// The beginning of a body that is not the API's, on one line.
 fn excerpt(body: &[u8]) -> String {
     const LONGEST: usize = 120;
     let text = String::from_utf8_lossy(body);
-    let words: Vec<&str> = text.split_whitespace().collect();
+    // A word has one character at least.
+    let words: Vec<&str> = text.split_whitespace().take(LONGEST).collect();
     if words.is_empty() {
         return "an empty body".to_owned();
     }
-    let line = printable(&words.join(" "));
-    let short: String = line.chars().take(LONGEST).collect();
-    let dots = if short.len() < line.len() { "..." } else { "" };
-    format!("a body that is not the API's: `{short}{dots}`")
+    let line = cut(&printable(&words.join(" ")), LONGEST);
+    format!("a body that is not the API's: `{line}`")
 }
 
-/// When the API says to come back, from now.
+/// When the API says to come back, from now: as long as it likes, so nothing may be added to it
+/// unchecked. What is no number and no time says nothing.
 pub(super) fn come_back(answer: &Answer) -> Option<Duration> {
-    if let Some(seconds) = answer
-        .header("retry-after")
-        .and_then(|text| text.trim().parse().ok())
-    {
-        return Some(Duration::from_secs(seconds));
+    if let Some(after) = answer.header("retry-after") {
+        if let Ok(seconds) = after.trim().parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        if let Some(time) = http_time(after) {
+            return Some(until(time, answer));
+        }
     }
     let reset: u64 = answer.header("ratelimit-reset")?.trim().parse().ok()?;
-    // By the API's clock where it tells it: ours may be wrong by more than the wait is long.
-    let now = answer
-        .header("date")
-        .and_then(|date| {
-            jiff::fmt::rfc2822::DateTimeParser::new()
-                .parse_timestamp(date)
-                .ok()
-        })
-        .unwrap_or_else(jiff::Timestamp::now);
-    let now = u64::try_from(now.as_second()).unwrap_or_default();
     // At least a second: a reset that has passed must not make a tight loop.
-    Some(Duration::from_secs(reset.saturating_sub(now).max(1)))
+    Some(until(reset, answer).max(Duration::from_secs(1)))
+}
+
+/// How long until a time in seconds since 1970.
+fn until(time: u64, answer: &Answer) -> Duration {
+    // By the API's clock where it tells it: ours may be wrong by more than the wait is long.
+    let now = answer.header("date").and_then(http_time);
+    let now = now
+        .unwrap_or_else(|| u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default());
+    Duration::from_secs(time.saturating_sub(now))
+}
+
+/// A time as headers write it, in seconds since 1970.
+fn http_time(text: &str) -> Option<u64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim());
+    Some(u64::try_from(time.ok()?.as_second()).unwrap_or_default())
 }
 
 /// Refusals that only mean "not yet".

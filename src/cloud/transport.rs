@@ -2,7 +2,8 @@
 
 use std::sync::Once;
 
-use bytes::Bytes;
+use aho_corasick::AhoCorasick;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Url, redirect};
 
@@ -14,13 +15,22 @@ use crate::secret::Secret;
 /// How long an idle connection is kept.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// The most of an answer that is read: sixteen times what a page of 200 droplets comes to. Counted
+/// after decompression; what it is read into takes some times as much.
+pub(super) const MOST_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// The most of an error that is read: its beginning is shown, the rest is of no use.
+const MOST_ERROR_BYTES: usize = 1_024 * 1_024;
+
 /// The one HTTP client. The token stands in its default headers, marked sensitive, and nowhere else.
 pub(super) struct Transport {
     http: reqwest::Client,
     /// Without a slash at its end; may have a path.
     base: String,
-    /// As it is sent; kept to strike it out of error pages that echo requests.
-    token: Secret<String>,
+    /// Finds the token, to strike it out of answers that echo requests.
+    echo: AhoCorasick,
+    /// The token's length.
+    token_bytes: usize,
 }
 
 /// An answer, whatever its status.
@@ -43,6 +53,8 @@ pub(super) enum Fault {
     NeverSent(reqwest::Error),
     /// The request may have arrived.
     Broken(reqwest::Error),
+    /// It arrived, and the answer is larger than [`MOST_BYTES`].
+    TooLarge,
 }
 
 /// Installs what TLS computes with: reqwest without a provider of its own panics unless one is there,
@@ -82,10 +94,15 @@ impl Transport {
         let http = builder.build().map_err(|error| CloudError::Client {
             cause: error.without_url().into(),
         })?;
+        // Exposed to be looked for.
+        let echo = AhoCorasick::new([token.expose()]).map_err(|error| CloudError::Client {
+            cause: error.into(),
+        })?;
         Ok(Self {
             http,
             base: base.as_str().trim_end_matches('/').to_owned(),
-            token,
+            echo,
+            token_bytes: token.expose().len(),
         })
     }
 
@@ -112,19 +129,36 @@ impl Transport {
                 Fault::Broken(error)
             }
         };
-        let response = builder.send().await.map_err(broken)?;
+        let mut response = builder.send().await.map_err(broken)?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let body = response
-            .bytes()
-            .await
-            .map_err(|error| Fault::Broken(error.without_url()))?;
-        // Only errors are ever shown, and the search is not for whole lists.
-        let body = if status < 300 {
-            body
+        let is_error = status >= 300;
+        let most = if is_error {
+            MOST_ERROR_BYTES
         } else {
-            without(&self.token, body)
+            MOST_BYTES
         };
+        let mut body = BytesMut::new();
+        let mut is_cut = false;
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| Fault::Broken(error.without_url()))?
+        {
+            is_cut = body.len() + chunk.len() > most;
+            if is_cut && !is_error {
+                return Err(Fault::TooLarge);
+            }
+            body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
+            if is_cut {
+                break;
+            }
+        }
+        let mut body = without(&self.echo, body.freeze());
+        if is_cut {
+            // The end may hold the first part of a token.
+            body.truncate(body.len().saturating_sub(self.token_bytes));
+        }
         Ok(Answer {
             status,
             headers,
@@ -192,23 +226,11 @@ fn authorization(token: &Secret<String>) -> Result<HeaderValue, CloudError> {
     Ok(value)
 }
 
-/// An answer's body without the token, should a proxy's error page echo the request.
-fn without(token: &Secret<String>, body: Bytes) -> Bytes {
-    // Exposed to be looked for.
-    let token = token.expose().as_bytes();
-    if !body.windows(token.len()).any(|window| window == token) {
-        return body;
+/// An answer's body without the token, should a proxy echo the request.
+fn without(echo: &AhoCorasick, body: Bytes) -> Bytes {
+    if echo.is_match(&body[..]) {
+        echo.replace_all_bytes(&body, &[b"[redacted]"]).into()
+    } else {
+        body
     }
-    let mut clean = Vec::with_capacity(body.len());
-    let mut rest = &body[..];
-    while !rest.is_empty() {
-        if rest.starts_with(token) {
-            clean.extend_from_slice(b"[redacted]");
-            rest = &rest[token.len()..];
-        } else {
-            clean.push(rest[0]);
-            rest = &rest[1..];
-        }
-    }
-    clean.into()
 }

@@ -15,7 +15,7 @@ mod error;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
@@ -23,6 +23,9 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPay
 pub use error::StoreError;
 
 use crate::secret::Secret;
+
+/// The most of an object that is read: what is kept here are leases, of some hundred bytes.
+const MOST_BYTES: usize = 64 * 1_024;
 
 /// A place in a bucket or a folder.
 #[derive(Clone)]
@@ -114,10 +117,20 @@ impl Store {
             Err(error) => return Err(self.failed("read", name, &error)),
         };
         let written = object.meta.last_modified.timestamp_millis();
-        match object.bytes().await {
-            Ok(bytes) => Ok(Some((bytes, written))),
-            Err(error) => Err(self.failed("read", name, &error)),
+        let mut bytes = BytesMut::new();
+        let mut pieces = object.into_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| self.failed("read", name, &error))?;
+            if bytes.len() + piece.len() > MOST_BYTES {
+                return Err(StoreError::Unreadable {
+                    address: self.address.clone(),
+                    name: name.join("/"),
+                    why: format!("it is larger than {} KiB", MOST_BYTES / 1_024),
+                });
+            }
+            bytes.extend_from_slice(&piece);
         }
+        Ok(Some((bytes.freeze(), written)))
     }
 
     /// Writes an object that is not there yet; false when it is there already.
@@ -210,6 +223,10 @@ mod tests {
                 written
             }]
         );
+        let large = std::fs::File::create(folder.path().join("team one/large")).expect("made");
+        large.set_len(1 << 30).expect("sparse");
+        let error = store.read(&["large"]).await.expect_err("too large");
+        assert!(error.to_string().contains("larger than 64 KiB"), "{error}");
         store.remove(&name).await.expect("removed");
         store.remove(&name).await.expect("gone already");
         assert_eq!(store.read(&name).await.expect("none"), None);

@@ -1,6 +1,7 @@
 //! The client against a real HTTP server that answers as each test says.
 
 mod creates;
+mod hostile;
 mod images;
 mod keys_and_tags;
 mod observing;

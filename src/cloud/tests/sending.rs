@@ -12,7 +12,7 @@ use crate::cloud::{Client, ClientNotice, CloudError, Config};
 use crate::secret::Secret;
 
 /// An error with all its causes, as people and logs may see it.
-fn everything(error: &CloudError) -> String {
+pub(super) fn everything(error: &CloudError) -> String {
     let mut text = format!("{error:?}\n{error}");
     let mut cause: Option<&dyn Error> = error.source();
     while let Some(inner) = cause {
@@ -22,12 +22,12 @@ fn everything(error: &CloudError) -> String {
     text
 }
 
-fn account() -> Reply {
+pub(super) fn account() -> Reply {
     ok(json!({ "account": { "droplet_limit": 25, "status": "active" } }))
 }
 
 /// Answers the first `n` requests with one reply, the rest with the account.
-fn first(
+pub(super) fn first(
     n: usize,
     reply: impl Fn() -> Reply + Send + Sync + 'static,
 ) -> impl Fn(&super::server::Seen) -> Reply {
@@ -79,31 +79,71 @@ async fn an_item_on_two_pages_is_given_once_and_a_list_that_grew_is_read_on() {
 #[tokio::test]
 async fn the_token_goes_to_the_endpoint_alone() {
     let other = Server::start(|_| account()).await;
-    let to = other.url.clone();
-    let server = Server::start(move |_| {
-        Reply::With(
-            302,
-            vec![("location", format!("{to}/v2/account"))],
-            String::new(),
-        )
-    })
-    .await;
-    let error = server
-        .client()
-        .account()
-        .await
-        .expect_err("redirects are not followed");
-    assert!(
-        error
-            .to_string()
-            .contains("a redirect to 127.0.0.1, which is not followed"),
-        "{error}"
-    );
+    for status in [301, 302, 303, 307, 308] {
+        for to in [
+            format!("{}/v2/account", other.url),
+            format!("{}/v2/account", other.url.replace("127.0.0.1", "localhost")),
+            "/v2/elsewhere".to_owned(),
+        ] {
+            let located = vec![("location", to.clone())];
+            let server =
+                Server::start(move |_| Reply::With(status, located.clone(), String::new())).await;
+            let error = server
+                .client()
+                .account()
+                .await
+                .expect_err("redirects are not followed");
+            let said = error.to_string();
+            assert!(said.contains("a redirect"), "{said}");
+            assert!(said.contains("which is not followed"), "{said}");
+            assert_eq!(server.seen().len(), 1, "{status} {to}");
+        }
+    }
     assert!(other.seen().is_empty());
-    assert_eq!(
-        server.seen()[0].authorization.as_deref(),
-        Some(format!("Bearer {TOKEN}").as_str())
-    );
+}
+
+#[tokio::test]
+async fn the_token_stands_in_one_header_whatever_is_asked() {
+    let text = || "x".to_owned();
+    let resource = crate::plan::step::TaggedResource::Volume;
+    let server = Server::start(|_| account()).await;
+    let client = server.client();
+    for call in [
+        Call::Account,
+        Call::Droplets,
+        Call::DropletsTagged { tag: text() },
+        Call::Volume { id: text() },
+        Call::CreateSshKey {
+            name: text(),
+            public_key: text(),
+        },
+        Call::TagResource {
+            tag: text(),
+            resource,
+            id: text(),
+        },
+        Call::UntagResource {
+            tag: text(),
+            resource,
+            id: text(),
+        },
+        Call::DeleteVolume { id: text() },
+        Call::SnapshotDroplet {
+            id: 1,
+            name: text(),
+        },
+    ] {
+        client.call(&call).await.map(drop).expect("answered");
+    }
+    for seen in server.seen() {
+        let line = seen.line();
+        assert_eq!(
+            seen.authorization,
+            Some(format!("Bearer {TOKEN}")),
+            "{line}"
+        );
+        assert!(!seen.others.contains(TOKEN), "{line}: {}", seen.others);
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub struct Seen {
     pub query: BTreeMap<String, String>,
     pub body: Value,
     pub authorization: Option<String>,
+    /// All of it but that header: address, other headers, body.
+    pub others: String,
 }
 
 impl Seen {
@@ -44,6 +46,16 @@ pub enum Reply {
     Empty(u16),
     /// The connection breaks in the middle of the answer.
     Broken,
+    /// A beginning, and then the same piece as long as anybody reads; how much was asked for is
+    /// counted.
+    Endless(
+        u16,
+        &'static str,
+        &'static str,
+        Arc<std::sync::atomic::AtomicUsize>,
+    ),
+    /// Bytes as they are.
+    Bytes(Vec<(&'static str, String)>, Vec<u8>),
 }
 
 pub fn ok(value: Value) -> Reply {
@@ -170,7 +182,10 @@ async fn arrived(request: Request) -> Seen {
     .query_pairs()
     .into_owned()
     .collect();
+    let mut others = head.headers.clone();
+    others.remove("authorization");
     Seen {
+        others: format!("{} {others:?} {}", head.uri, String::from_utf8_lossy(&body)),
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query,
@@ -191,6 +206,16 @@ fn respond(reply: Reply) -> Response {
         ),
         Reply::With(status, headers, body) => (status, headers, Body::from(body)),
         Reply::Empty(status) => (status, Vec::new(), Body::empty()),
+        Reply::Bytes(headers, bytes) => (200, headers, Body::from(bytes)),
+        Reply::Endless(status, first, piece, count) => {
+            let pieces = std::iter::once(first).chain(std::iter::repeat(piece));
+            let pieces = pieces.map(move |piece| {
+                count.fetch_add(piece.len(), std::sync::atomic::Ordering::Relaxed);
+                Ok::<_, std::io::Error>(bytes::Bytes::from_static(piece.as_bytes()))
+            });
+            let stream = futures_util::stream::iter(pieces);
+            (status, Vec::new(), Body::from_stream(stream))
+        }
         Reply::Broken => {
             let cut = futures_util::stream::iter([
                 Ok(bytes::Bytes::from_static(b"{\"dropl")),
