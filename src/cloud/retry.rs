@@ -18,6 +18,7 @@ use super::error::{Cause, CloudError, Refusal};
 use super::request::Request;
 use super::timing::Timing;
 use super::transport::{Answer, Fault};
+use super::waits::Awaited;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +169,12 @@ pub(super) fn come_back(answer: &Answer) -> Option<Duration> {
     {
         return Some(Duration::from_secs(seconds));
     }
+    // At least a second: a reset that has passed must not make a tight loop.
+    Some(until_reset(answer)?.max(Duration::from_secs(1)))
+}
+
+/// How long until the oldest request that counts against the hour's limit expires.
+pub(super) fn until_reset(answer: &Answer) -> Option<Duration> {
     let reset: u64 = answer.header("ratelimit-reset")?.trim().parse().ok()?;
     // By the API's clock where it tells it: ours may be wrong by more than the wait is long.
     let now = answer
@@ -179,8 +186,7 @@ pub(super) fn come_back(answer: &Answer) -> Option<Duration> {
         })
         .unwrap_or_else(jiff::Timestamp::now);
     let now = u64::try_from(now.as_second()).unwrap_or_default();
-    // At least a second: a reset that has passed must not make a tight loop.
-    Some(Duration::from_secs(reset.saturating_sub(now).max(1)))
+    Some(Duration::from_secs(reset.saturating_sub(now)))
 }
 
 /// Refusals that only mean "not yet".
@@ -206,6 +212,16 @@ impl Lag {
             Self::KeyUnknown => {
                 refusal.status == 422 && message.contains("invalid key identifiers")
             }
+        }
+    }
+
+    /// What it is that passes, where one time tells of the next: how long another event takes
+    /// depends on the event.
+    pub const fn awaited(self) -> Option<Awaited> {
+        match self {
+            Self::PendingEvent => None,
+            Self::VolumeAttached => Some(Awaited::VolumeFree),
+            Self::KeyUnknown => Some(Awaited::KeyKnown),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Once;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Url, redirect};
@@ -13,6 +14,13 @@ use crate::secret::Secret;
 
 /// How long an idle connection is kept.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What carries requests to the API: HTTP, but for tests whose hours are virtual.
+#[async_trait]
+pub(super) trait Carry: Send + Sync {
+    /// Sends one request and reads its answer.
+    async fn send(&self, request: &Request) -> Result<Answer, Fault>;
+}
 
 /// The one HTTP client. The token stands in its default headers, marked sensitive, and nowhere else.
 pub(super) struct Transport {
@@ -88,8 +96,11 @@ impl Transport {
             token,
         })
     }
+}
 
-    pub async fn send(&self, request: &Request) -> Result<Answer, Fault> {
+#[async_trait]
+impl Carry for Transport {
+    async fn send(&self, request: &Request) -> Result<Answer, Fault> {
         let url = format!("{}{}", self.base, request.path);
         let mut builder = match request.method {
             Method::Get => self.http.get(url),

@@ -4,8 +4,10 @@ mod creates;
 mod images;
 mod keys_and_tags;
 mod observing;
+mod pace;
 mod sending;
-mod server;
+pub(crate) mod server;
+pub(crate) mod simulated;
 mod volume_snapshots;
 mod volumes;
 
