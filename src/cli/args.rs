@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cloud::Budget;
 use crate::local::latency::Latency;
 use crate::units::{Money, Seconds};
 
@@ -72,6 +73,17 @@ pub struct Global {
     /// How many changes of the cloud may be under way at once.
     #[arg(long, global = true, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallelism: u16,
+    /// How much of the API's rate limit to use at most, such as `50%` or `1000/h`: the rest is left to
+    /// others with the same token.
+    #[arg(
+        long,
+        global = true,
+        default_value = "100%",
+        value_name = "SHARE",
+        env = "DEWPOINT_API_BUDGET",
+        hide_env_values = true
+    )]
+    pub api_budget: Budget,
     /// When to colour.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", env = "DEWPOINT_COLOR", hide_env_values = true)]
     pub color: Colour,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Loaded;
 use super::endpoint::Cloud;
+use crate::cloud::Wait;
 use crate::execute::event::DONE_BEFORE;
 use crate::execute::{Event, EventKind};
 use crate::live::Catalog;
@@ -33,23 +34,42 @@ struct Written {
     cloud: String,
     region: String,
     steps: Vec<Observation>,
+    /// How long the API took over what it does in its own time.
+    #[serde(default)]
+    waits: Vec<Wait>,
 }
 
 /// Tells a plan's times and costs by past runs of the same folder, cloud and region.
 pub fn expect(plan: &mut Plan, loaded: &Loaded, cloud: &Cloud, catalog: &Catalog) {
-    let runs = read(&loaded.looked_at("runs"), &cloud.history, &plan.region);
-    plan.expect(&Durations::new(cloud.pace, &runs), catalog);
+    plan.expect(&known(loaded, cloud, &plan.region), catalog);
+}
+
+/// What past runs of the same folder, cloud and region tell of how long steps take.
+#[must_use]
+pub fn known(loaded: &Loaded, cloud: &Cloud, region: &str) -> Durations {
+    let runs = read(&loaded.looked_at("runs"), &cloud.history, region);
+    let runs: Vec<Vec<Observation>> = runs.into_iter().map(|run| run.steps).collect();
+    Durations::new(cloud.pace, &runs)
+}
+
+/// Teaches the client of a cloud what past runs of the same folder, cloud and region have waited for.
+pub fn teach(loaded: &Loaded, cloud: &Cloud, region: &str) {
+    let runs = read(&loaded.looked_at("runs"), &cloud.history, region);
+    cloud
+        .client
+        .teach(runs.into_iter().flat_map(|run| run.waits));
 }
 
 /// Keeps what a run tells. That it cannot is no failure of the run.
-pub fn keep(run_folder: &Utf8Path, cloud: &str, plan: &Plan, events: &[Event]) {
+pub fn keep(run_folder: &Utf8Path, cloud: &str, plan: &Plan, events: &[Event], waits: Vec<Wait>) {
     let written = Written {
         version: VERSION,
         cloud: cloud.to_owned(),
         region: plan.region.clone(),
         steps: durations::observed(plan, done(events)),
+        waits,
     };
-    if written.steps.is_empty() {
+    if written.steps.is_empty() && written.waits.is_empty() {
         return;
     }
     if let Err(error) = write(run_folder, &written) {
@@ -79,7 +99,7 @@ fn write(run_folder: &Utf8Path, written: &Written) -> std::io::Result<()> {
 
 /// The latest runs of that cloud and region. Those without a file, or with one that cannot be
 /// read, count for nothing.
-fn read(runs: &Utf8Path, cloud: &str, region: &str) -> Vec<Vec<Observation>> {
+fn read(runs: &Utf8Path, cloud: &str, region: &str) -> Vec<Written> {
     let Ok(entries) = runs.read_dir_utf8() else {
         return Vec::new();
     };
@@ -93,7 +113,6 @@ fn read(runs: &Utf8Path, cloud: &str, region: &str) -> Vec<Vec<Observation>> {
         .take(LOOKED_AT)
         .filter_map(|name| read_one(&runs.join(name).join(FILE)))
         .filter(|run| run.cloud == cloud && run.region == region)
-        .map(|run| run.steps)
         .take(RUNS)
         .collect()
 }
@@ -120,6 +139,12 @@ mod tests {
                 subject: "droplet.web".to_owned(),
                 size: None,
                 took_ms,
+            }],
+            waits: vec![Wait {
+                what: "droplet ready".to_owned(),
+                on: "s-1vcpu-1gb from a snapshot".to_owned(),
+                least_ms: took_ms,
+                usual_ms: took_ms,
             }],
         }
     }
@@ -153,8 +178,16 @@ mod tests {
         std::fs::create_dir(runs.join("24")).expect("made");
         let took: Vec<u64> = read(runs, "local", "nyc3")
             .iter()
-            .map(|steps| steps[0].took_ms)
+            .map(|run| run.steps[0].took_ms)
             .collect();
         assert_eq!(took, [14, 13, 12, 11, 10, 9, 8, 7, 6, 5]);
+        assert_eq!(read(runs, "local", "nyc3")[0].waits[0].least_ms, 14);
+    }
+
+    #[test]
+    fn a_file_of_before_there_were_waits_is_read() {
+        let text = r#"{"version":1,"cloud":"x","region":"nyc3","steps":[]}"#;
+        let written: Written = serde_json::from_str(text).expect("read");
+        assert!(written.waits.is_empty());
     }
 }

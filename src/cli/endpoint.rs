@@ -68,7 +68,7 @@ pub async fn blocking<T: Send + 'static>(
 /// # Errors
 /// When neither is asked for properly, or the local cloud does not start.
 pub async fn open(global: &Global) -> miette::Result<Cloud> {
-    let parallelism = usize::from(global.parallelism);
+    let (parallelism, budget) = (usize::from(global.parallelism), global.api_budget);
     if global.is_local()? {
         let folder = local_folder(global)?;
         let endpoint =
@@ -92,6 +92,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
                 endpoint: endpoint.url,
                 token: endpoint.token,
                 parallelism,
+                budget,
             })?,
             ssh_port: endpoint.ssh_port,
             place: format!("the local cloud ({guests})"),
@@ -117,6 +118,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             endpoint: url,
             token,
             parallelism,
+            budget,
         })?,
         ssh_port: SSH_PORT,
         endpoint: place.clone(),

@@ -178,8 +178,11 @@ pub async fn execute_from(
         }
         None => BTreeMap::new(),
     };
+    durations::teach(&loaded, &cloud, &plan.region);
+    let client = cloud.client.clone();
     let settings = Settings {
         sources,
+        durations: durations::known(&loaded, &cloud, &plan.region),
         client: cloud.client,
         ssh_port: cloud.ssh_port,
         identity,
@@ -206,7 +209,8 @@ pub async fn execute_from(
     if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {
         record.write(after, &account, Timestamp::now());
     }
-    durations::keep(&run_folder, &cloud.history, &plan, &outcome.events);
+    let waited = client.waited();
+    durations::keep(&run_folder, &cloud.history, &plan, &outcome.events, waited);
     let text = outcome::render(
         &plan,
         &outcome.events,

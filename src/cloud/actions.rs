@@ -7,6 +7,8 @@ use serde::Deserialize;
 use super::client::{Client, Patience};
 use super::error::CloudError;
 use super::request::Call;
+use super::urgency::as_poll;
+use super::waits::Awaited;
 use super::wire;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -56,6 +58,7 @@ impl Client {
         &self,
         action: &Action,
         what: &str,
+        (awaited, on): (Awaited, &str),
         deadline: Duration,
         longest: Duration,
     ) -> Result<(), CloudError> {
@@ -64,18 +67,28 @@ impl Client {
             action: action.id,
         };
         let mut progress = action.progress();
-        let mut patience = Patience::at_most(self, deadline, longest);
-        let mut waiter = self.inner.actions.join(self.timing());
+        let expected = self.expect_wait(awaited, on);
+        let mut patience = Patience::new(self, deadline)
+            .at_most(longest)
+            .expecting(expected);
+        let mut waiter = self.inner.actions.join(self, expected, longest);
+        let mut looked = false;
         let mut together = true;
         loop {
             match progress {
-                Progress::Completed => return Ok(()),
+                Progress::Completed => {
+                    if looked {
+                        self.note_wait(awaited, on, patience.elapsed());
+                    }
+                    return Ok(());
+                }
                 Progress::Errored => return Err(failed()),
                 Progress::Running if patience.is_over() => {
                     return Err(patience.in_vain(format!("action {} ({what})", action.id)));
                 }
                 Progress::Running => {}
             }
+            looked = true;
             if together && self.inner.actions.waiting() > ALONE {
                 let latest = waiter
                     .next(self, || {
@@ -97,7 +110,7 @@ impl Client {
                 patience.wait().await;
             }
             // An action that is not to be found (yet) is under way: only `errored` is failure.
-            if let Some(seen) = self.action(action.id).await? {
+            if let Some(seen) = as_poll(self.action(action.id)).await? {
                 progress = seen.progress();
             }
         }

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::actions::Action;
+use super::budget::Budget;
 use super::droplets::Droplet;
 use super::error::CloudError;
-use super::rate_limit::RateLimit;
-use super::request::{Call, Limit, Method, Request};
-use super::retry::{Lag, Verdict, come_back, error_of, judge, short};
-use super::timing::Timing;
-use super::transport::{Answer, Transport};
+use super::gate::{Gate, Pass};
+use super::rate_limit::{RateLimit, Told};
+use super::request::{Call, Limit, Request};
+use super::retry::{Lag, Verdict, come_back, error_of, judge, short, until_reset};
+use super::timing::{Timing, polls};
+use super::transport::{Answer, Carry, Transport};
 use super::wait::SharedPoll;
+use super::waits::{Expected, Waits};
 use crate::secret::Secret;
 
 /// How to reach an account.
@@ -31,6 +33,8 @@ pub struct Config {
     pub token: Secret<String>,
     /// How many writes may be under way at once; at least one.
     pub parallelism: usize,
+    /// How much of the API's rate limit may be used.
+    pub budget: Budget,
 }
 
 /// Something the client does that takes time and that a person may want to know of.
@@ -65,10 +69,9 @@ pub struct Client {
 }
 
 pub(super) struct Inner {
-    transport: Transport,
+    carrier: Box<dyn Carry>,
     pub timing: Timing,
-    pub rate: RateLimit,
-    writes: Semaphore,
+    pub gate: Arc<Gate>,
     calls: AtomicU64,
     /// Whether the API has ever answered: one that never has is more likely a wrong address.
     answered: AtomicBool,
@@ -81,6 +84,8 @@ pub(super) struct Inner {
     pub all_droplets: SharedPoll<Vec<Droplet>>,
     /// The poll of the account's latest actions.
     pub actions: SharedPoll<Vec<Action>>,
+    /// How long things take there.
+    pub waits: Mutex<Waits>,
     /// Droplets (tag, name) that this client has asked for: asking again begins with a look.
     pub asked: Mutex<HashSet<(String, String)>>,
     /// When keys (by fingerprint) were made: only a new one may be unknown for a while.
@@ -122,12 +127,23 @@ impl Client {
         reason = "the token is given away, not lent"
     )]
     pub fn with_timing(config: Config, timing: Timing) -> Result<Self, CloudError> {
-        Ok(Self {
+        let transport = Transport::new(&config.endpoint, &config.token, &timing)?;
+        let (parallelism, budget) = (config.parallelism, config.budget);
+        Ok(Self::over(Box::new(transport), parallelism, budget, timing))
+    }
+
+    /// Sets up a client whose requests something carries to the API.
+    pub(super) fn over(
+        carrier: Box<dyn Carry>,
+        parallelism: usize,
+        budget: Budget,
+        timing: Timing,
+    ) -> Self {
+        Self {
             inner: Arc::new(Inner {
-                transport: Transport::new(&config.endpoint, &config.token, &timing)?,
-                rate: RateLimit::new(&timing),
+                carrier,
+                gate: Gate::new(RateLimit::new(&timing, budget), parallelism),
                 timing,
-                writes: Semaphore::new(config.parallelism.clamp(1, Semaphore::MAX_PERMITS)),
                 calls: AtomicU64::new(0),
                 answered: AtomicBool::new(false),
                 observer: RwLock::default(),
@@ -135,12 +151,13 @@ impl Client {
                 by_tag: Mutex::default(),
                 all_droplets: SharedPoll::default(),
                 actions: SharedPoll::default(),
+                waits: Mutex::default(),
                 asked: Mutex::default(),
                 new_keys: Mutex::default(),
                 proven_keys: Mutex::default(),
                 key_turn: tokio::sync::Mutex::default(),
             }),
-        })
+        }
     }
 
     /// How many HTTP requests this client has sent, retries included.
@@ -221,7 +238,9 @@ impl Client {
 
     /// Makes a call, again and again while the API says "not yet" in a way that is known to pass.
     pub(super) async fn call_through(&self, call: &Call, lag: Lag) -> Result<Answer, CloudError> {
-        let mut patience = Patience::new(self, lag.deadline(self.timing()));
+        let awaited = lag.awaited();
+        let expected = awaited.and_then(|awaited| self.expect_wait(awaited, ""));
+        let mut patience = Patience::new(self, lag.deadline(self.timing())).expecting(expected);
         loop {
             match self.call(call).await {
                 Err(CloudError::Refused(refusal)) if lag.is_told_by(&refusal) => {
@@ -229,7 +248,13 @@ impl Client {
                         return Err(CloudError::Refused(refusal));
                     }
                 }
-                other => return other,
+                Ok(answer) => {
+                    if let (Some(awaited), true) = (awaited, patience.has_waited()) {
+                        self.note_wait(awaited, "", patience.elapsed());
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -243,11 +268,11 @@ impl Client {
         let mut throttles = super::timing::throttles(timing);
         let mut attempt = 1;
         loop {
-            let permit = self.admit(request, begun).await?;
+            let pass = self.admit(request, begun).await?;
             // After all waiting: nothing stands between this and the request.
             self.check_fence(request)?;
             let outcome = self.send_once(request).await;
-            drop(permit);
+            drop(pass);
             let verdict = judge(request, &outcome);
             let asked = outcome.as_ref().ok().and_then(come_back);
             match verdict {
@@ -302,58 +327,53 @@ impl Client {
                     }
                     attempt += 1;
                     // The gate is what makes this request wait, with all others of its limit.
-                    self.inner.rate.close(request.limit, Instant::now() + wait);
+                    self.inner.gate.close(request.limit, Instant::now() + wait);
                 }
             }
         }
     }
 
-    /// Waits until a request may be sent: for room among the writes, and for the rate limit.
-    async fn admit(
-        &self,
-        request: &Request,
-        begun: Instant,
-    ) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, CloudError> {
-        let permit = if request.method == Method::Get {
-            None
-        } else {
-            self.inner.writes.acquire().await.ok()
+    /// Waits until a request may be sent: for room among the writes, for the rate limit, and until
+    /// no other is more urgent.
+    async fn admit(&self, request: &Request, begun: Instant) -> Result<Pass, CloudError> {
+        let gate = &self.inner.gate;
+        let deadline = begun + self.timing().throttle_deadline;
+        let held = |until: Instant| {
+            self.tell(ClientNotice::RateLimited {
+                call: request.label(),
+                wait: until.saturating_duration_since(Instant::now()),
+            });
         };
-        let mut told = false;
-        loop {
-            let now = Instant::now();
-            let Err(until) = self.inner.rate.admit(request.limit, now) else {
-                return Ok(permit);
-            };
-            // Others may take each turn, or the limit may be of one call an hour.
-            if until - begun > self.timing().throttle_deadline {
-                return Err(CloudError::HeldBack {
-                    call: request.label(),
-                    seconds: (until - begun).as_secs(),
-                });
-            }
-            // Once a call: the wait may be extended by others many times.
-            if !std::mem::replace(&mut told, true) {
-                let wait = until - now;
-                self.tell(ClientNotice::RateLimited {
-                    call: request.label(),
-                    wait,
-                });
-            }
-            sleep_until(until).await;
-        }
+        let pass = gate.pass(request, deadline, held).await;
+        // Others may take each turn, or the limit may be of one call an hour.
+        pass.map_err(|until| CloudError::HeldBack {
+            call: request.label(),
+            seconds: until.saturating_duration_since(begun).as_secs(),
+        })
+    }
+
+    /// From here on deletes go before all other calls: whoever interrupted the run may end it soon.
+    pub fn hurry(&self) {
+        self.inner.gate.hurry();
     }
 
     async fn send_once(&self, request: &Request) -> Result<Answer, super::transport::Fault> {
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let outcome = self.inner.transport.send(request).await;
+        let outcome = self.inner.carrier.send(request).await;
         log(request, &outcome, begun.elapsed());
         if let Ok(answer) = &outcome {
             self.inner.answered.store(true, Ordering::Relaxed);
             // The limits of one operation may stand in the same headers: not learnt from those.
             if request.limit == Limit::Token {
-                self.inner.rate.learn(answer.header("ratelimit-limit"));
+                let number = |name| answer.header(name)?.trim().parse().ok();
+                // A 429 of the minute's limit says that nothing is left, whatever is left of the hour.
+                let is_refused = answer.status == 429;
+                self.inner.gate.learn(Told {
+                    limit: number("ratelimit-limit"),
+                    remaining: number("ratelimit-remaining").filter(|_| !is_refused),
+                    reset: until_reset(answer),
+                });
             }
         }
         outcome
@@ -389,24 +409,43 @@ pub(super) struct Patience<'a> {
     client: &'a Client,
     begun: Instant,
     deadline: Duration,
-    waits: backon::ExponentialBackoff,
+    longest: Duration,
+    expected: Option<Expected>,
     attempt: u32,
 }
 
 impl<'a> Patience<'a> {
     pub fn new(client: &'a Client, deadline: Duration) -> Self {
-        Self::at_most(client, deadline, client.timing().poll_max)
-    }
-
-    /// Like [`Patience::new`], with another longest interval.
-    pub fn at_most(client: &'a Client, deadline: Duration, longest: Duration) -> Self {
         Self {
             client,
             begun: Instant::now(),
             deadline,
-            waits: client.timing().polls(longest),
+            longest: client.timing().poll_max,
+            expected: None,
             attempt: 1,
         }
+    }
+
+    /// With another longest interval.
+    pub const fn at_most(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// For something of which is known when it is over.
+    pub fn expecting(mut self, expected: Option<Expected>) -> Self {
+        if expected.is_some() {
+            self.longest = self.client.inner.timing.poll_slow;
+        }
+        self.expected = expected;
+        self
+    }
+
+    /// For something that began before; the deadline is from now.
+    pub fn since(mut self, begun: Instant) -> Self {
+        self.deadline += begun.elapsed();
+        self.begun = begun;
+        self
     }
 
     /// Waits and says whether there is still time.
@@ -423,7 +462,6 @@ impl<'a> Patience<'a> {
         let Some(wait) = self.next_wait() else {
             return false;
         };
-        self.attempt += 1;
         self.client.tell(ClientNotice::Retry {
             call: call.to_owned(),
             attempt: self.attempt,
@@ -440,11 +478,17 @@ impl<'a> Patience<'a> {
             .deadline
             .checked_sub(self.begun.elapsed())
             .filter(|left| !left.is_zero())?;
-        let mut wait = self.waits.next().unwrap_or(self.client.timing().poll_max);
-        if self.client.inner.rate.is_tight(Instant::now()) {
-            wait = wait.max(self.client.timing().poll_max);
-        }
-        Some(wait.min(left))
+        let timing = self.client.timing();
+        let elapsed = self.begun.elapsed();
+        let wait = polls(self.expected, elapsed, timing.poll_first, self.longest);
+        let pause = self.client.inner.gate.poll_pause(timing.poll_slow);
+        self.attempt += 1;
+        Some(wait.max(pause).min(left))
+    }
+
+    /// Whether anything was waited for.
+    pub const fn has_waited(&self) -> bool {
+        self.attempt > 1
     }
 
     /// Whether the deadline has passed.

@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::actions::Progress;
 use super::client::{Client, Patience, locked, parse};
-use super::droplets::{Droplet, NewDroplets};
+use super::droplets::{Droplet, DropletImage, NewDroplets, Sighting};
 use super::error::CloudError;
 use super::request::Call;
 use super::retry::Lag;
 use super::transport::Answer;
 use super::wait::SharedPoll;
+use super::waits::Awaited;
 use super::wire;
 use crate::live::LiveDroplet;
 
@@ -51,7 +53,13 @@ struct Accepted {
     name: String,
     /// Looks that did not show it.
     missed: u32,
+    /// Whether it was made just now: how long it takes tells of others.
+    is_new: bool,
 }
+
+/// When so much of the time has passed after which a new SSH key is usually known, all creates try it,
+/// not one alone: a call each that may be refused against the time that one takes.
+const ALL_TRY: f64 = 0.9;
 
 /// Looks that may miss a droplet before it is asked for by id: lists lag.
 const LOOKS: u32 = 2;
@@ -64,6 +72,19 @@ impl Client {
     /// [`CloudError::Vanished`] when one was accepted and given up; the others of the call exist
     /// then. Else when the API refuses, or they are not ready in time.
     pub async fn create_droplets(&self, new: &NewDroplets) -> Result<Vec<LiveDroplet>, CloudError> {
+        self.create_droplets_seeing(new, &|_| {}).await
+    }
+
+    /// Like [`Client::create_droplets`], and shows each droplet that has a public address, active or
+    /// not, as often as it is looked at; no call is made for that.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_droplets_seeing(
+        &self,
+        new: &NewDroplets,
+        see: &(dyn Fn(Sighting<'_>) + Send + Sync),
+    ) -> Result<Vec<LiveDroplet>, CloudError> {
         if new.names.is_empty() || new.names.len() > BATCH {
             return Err(CloudError::BatchSize(new.names.len()));
         }
@@ -115,10 +136,16 @@ impl Client {
                 id,
                 name,
                 missed: 0,
+                is_new: !in_doubt,
             })
             .collect();
+        let on = match &new.image {
+            DropletImage::Slug(slug) => format!("{} from {slug}", new.size),
+            // Ids change with each build of a snapshot.
+            DropletImage::Id(_) => format!("{} from a snapshot", new.size),
+        };
         let ready = self
-            .wait_until_ready(&new.env_tag, accepted, &actions)
+            .wait_until_ready(&new.env_tag, &on, accepted, &actions, see)
             .await
             .map_err(CloudError::of_a_look)?;
         let kept = if in_doubt {
@@ -143,35 +170,55 @@ impl Client {
 
     /// One create call, repeated while the API does not know the new SSH key yet. Of many creates
     /// with a new key only one asks: an unknown key costs a call a try, not a call a try and create.
+    /// The others go when it was heard, or when a key of that age is usually known.
     async fn ask(&self, new: &NewDroplets, names: Vec<String>) -> Result<Created, CloudError> {
         let call = Call::CreateDroplets {
             new: Box::new(new.clone()),
             names,
         };
-        let made = locked(&self.inner.new_keys).get(&new.ssh_key).copied();
+        let key = &new.ssh_key;
+        let made = locked(&self.inner.new_keys).get(key).copied();
+        let expected = self.expect_wait(Awaited::KeyKnown, "");
         // The same words are final for a wrong key: how long to bear them goes by the key's age.
-        let age = made.map_or(std::time::Duration::ZERO, |made: Instant| made.elapsed());
+        let age = made.map_or(Duration::ZERO, |made: Instant| made.elapsed());
         let lag = self.timing().key_lag;
-        let proven = |key: &str| locked(&self.inner.proven_keys).contains(key);
+        let is_proven = || locked(&self.inner.proven_keys).contains(key);
         let mut turn = None;
-        if made.is_some() && !proven(&new.ssh_key) {
-            turn = Some(self.inner.key_turn.lock().await);
-            if proven(&new.ssh_key) {
-                turn = None;
-            }
+        if let (Some(made), false) = (made, is_proven()) {
+            let usually = expected.map(|expected| made + expected.usual.mul_f64(ALL_TRY));
+            turn = tokio::select! {
+                turn = self.inner.key_turn.lock() => Some(turn).filter(|_| !is_proven()),
+                () = sleep_until(usually.unwrap_or(made)), if usually.is_some() => None,
+            };
         }
-        let mut patience = Patience::new(self, lag.saturating_sub(age).max(lag / 4));
+        let mut patience = Patience::new(self, lag.saturating_sub(age).max(lag / 4))
+            .expecting(expected)
+            .since(made.unwrap_or_else(Instant::now));
         let answer: Answer = loop {
+            let asked = patience.elapsed();
             match self.call(&call).await {
                 Err(CloudError::Refused(refusal)) if Lag::KeyUnknown.is_told_by(&refusal) => {
+                    if turn.is_none() && made.is_some() {
+                        // It takes longer than usual.
+                        turn = Some(self.inner.key_turn.lock().await);
+                        if is_proven() {
+                            turn = None;
+                            continue;
+                        }
+                    }
                     if !patience.pause(&refusal.call, &refusal.message).await {
                         return Err(CloudError::Refused(refusal));
                     }
                 }
-                other => break other?,
+                other => {
+                    if other.is_ok() && turn.is_some() && patience.has_waited() {
+                        self.note_wait(Awaited::KeyKnown, "", asked);
+                    }
+                    break other?;
+                }
             }
         };
-        locked(&self.inner.proven_keys).insert(new.ssh_key.clone());
+        locked(&self.inner.proven_keys).insert(key.clone());
         drop(turn);
         parse(&call.request(), &answer)
     }
@@ -229,12 +276,14 @@ impl Client {
                 id,
                 name,
                 missed: 0,
+                is_new: false,
             })
             .collect();
-        self.wait_until_ready(&new.env_tag, kept, &[]).await
+        self.wait_until_ready(&new.env_tag, "", kept, &[], &|_| {})
+            .await
     }
 
-    fn poll_of(&self, tag: &str) -> Arc<SharedPoll<Vec<Droplet>>> {
+    pub(super) fn poll_of(&self, tag: &str) -> Arc<SharedPoll<Vec<Droplet>>> {
         Arc::clone(
             locked(&self.inner.by_tag)
                 .entry(tag.to_owned())
@@ -246,11 +295,14 @@ impl Client {
     async fn wait_until_ready(
         &self,
         tag: &str,
+        on: &str,
         mut pending: Vec<Accepted>,
         actions: &[u64],
+        see: &(dyn Fn(Sighting<'_>) + Send + Sync),
     ) -> Result<Vec<Droplet>, CloudError> {
         let poll = self.poll_of(tag);
-        let mut waiter = poll.join(self.timing());
+        let expected = self.expect_wait(Awaited::DropletReady, on);
+        let mut waiter = poll.join(self, expected, self.timing().poll_max);
         let patience = Patience::new(self, self.timing().droplet_ready);
         let mut ready = Vec::new();
         let mut vanished = None;
@@ -280,8 +332,16 @@ impl Client {
                         }
                     }
                 }
+                if let Some(sighting) = seen.as_ref().and_then(Droplet::sighting) {
+                    see(sighting);
+                }
                 match seen {
-                    Some(droplet) if droplet.is_ready() => ready.push(droplet),
+                    Some(droplet) if droplet.is_ready() => {
+                        if wanted.is_new {
+                            self.note_wait(Awaited::DropletReady, on, patience.elapsed());
+                        }
+                        ready.push(droplet);
+                    }
                     _ => still.push(wanted),
                 }
             }

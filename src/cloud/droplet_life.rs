@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::client::{Client, Patience};
+use super::droplets::Droplet;
 use super::error::CloudError;
 use super::request::Call;
 use super::retry::Lag;
+use super::urgency::as_poll;
+use super::waits::Awaited;
 
 /// More than this many that wait for droplets to be gone look at the list of all together.
 const ALONE: usize = 2;
@@ -20,8 +23,10 @@ impl Client {
             return Ok(());
         }
         let timing = self.timing();
-        let mut patience = Patience::new(self, timing.droplet_gone);
-        let mut waiter = self.inner.all_droplets.join(timing);
+        let expected = self.expect_wait(Awaited::DropletGone, "");
+        let mut patience = Patience::new(self, timing.droplet_gone).expecting(expected);
+        let all = &self.inner.all_droplets;
+        let mut waiter = all.join(self, expected, timing.poll_max);
         let mut deletes = 1;
         loop {
             let may_be_gone = if self.inner.all_droplets.waiting() > ALONE {
@@ -32,7 +37,8 @@ impl Client {
                 true
             };
             // Only its own 404 tells: lists leave out what still exists, GPU droplets for one.
-            if may_be_gone && self.droplet(id).await?.is_none() {
+            if may_be_gone && as_poll(self.droplet(id)).await?.is_none() {
+                self.note_wait(Awaited::DropletGone, "", patience.elapsed());
                 return Ok(());
             }
             if patience.is_over() {
@@ -106,14 +112,34 @@ impl Client {
     /// # Errors
     /// When the API cannot be asked, or there is no such droplet.
     pub async fn wait_droplet_off(&self, id: u64, deadline: Duration) -> Result<bool, CloudError> {
-        let mut patience = Patience::new(self, deadline);
+        let expected = self.expect_wait(Awaited::DropletOff, "");
+        let mut patience = Patience::new(self, deadline).expecting(expected);
+        let all = &self.inner.all_droplets;
+        let mut waiter = all.join(self, expected, self.timing().poll_max);
+        let call = Call::Droplet { id };
+        let alone = || self.read::<Droplet>(&call, "droplet");
+        if alone().await?.is_off() {
+            return Ok(true);
+        }
         loop {
-            let droplet: super::droplets::Droplet =
-                self.read(&Call::Droplet { id }, "droplet").await?;
+            let listed = if all.waiting() > ALONE {
+                let all = waiter.next(self, || self.all_droplets()).await?;
+                all.iter().find(|droplet| droplet.id == id).cloned()
+            } else if patience.wait().await {
+                None
+            } else {
+                return Ok(false);
+            };
+            let droplet = match listed {
+                Some(droplet) => droplet,
+                // Only its own answer tells that it is not there at all: lists leave out some.
+                None => as_poll(alone()).await?,
+            };
             if droplet.is_off() {
+                self.note_wait(Awaited::DropletOff, "", patience.elapsed());
                 return Ok(true);
             }
-            if !patience.wait().await {
+            if patience.is_over() {
                 return Ok(false);
             }
         }

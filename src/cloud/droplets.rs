@@ -41,6 +41,17 @@ pub enum DropletImage {
     Id(u64),
 }
 
+/// A droplet that is being made, as soon as it has a public address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its public address.
+    pub address: Ipv4Addr,
+    /// Whether the API calls it active.
+    pub is_active: bool,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Droplet {
     pub id: u64,
@@ -99,6 +110,15 @@ impl Droplet {
 
     pub fn is_off(&self) -> bool {
         self.status == "off"
+    }
+
+    /// What of it can be reached already; none while it has no public address.
+    pub fn sighting(&self) -> Option<Sighting<'_>> {
+        Some(Sighting {
+            name: &self.name,
+            address: self.address("public")?,
+            is_active: self.status == "active",
+        })
     }
 
     fn address(&self, kind: &str) -> Option<Ipv4Addr> {

@@ -14,6 +14,7 @@ use super::error::CloudError;
 use super::request::Call;
 use super::retry::Lag;
 use super::volumes::is_in_doubt;
+use super::waits::Awaited;
 use super::wire;
 use crate::live::{Catalog, ImageOffer, Live, LiveImage};
 
@@ -71,6 +72,11 @@ impl Image {
             created_at: self.created_at,
         })
     }
+}
+
+/// A snapshot's name without its digest: of one recipe each is about as large as the last.
+fn lineage(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(lineage, _)| lineage)
 }
 
 impl Client {
@@ -155,7 +161,8 @@ impl Client {
         };
         let timing = self.timing();
         let what = format!("snapshot of droplet {id}");
-        self.wait_action(&action, &what, timing.snapshot, timing.poll_slow)
+        let awaited = (Awaited::Snapshot, lineage(name));
+        self.wait_action(&action, &what, awaited, timing.snapshot, timing.poll_slow)
             .await?;
         let mut patience = Patience::new(self, timing.snapshot_listed);
         loop {
@@ -198,8 +205,9 @@ impl Client {
             let Some(running) = running else { continue };
             let timing = self.timing();
             let what = format!("snapshot of droplet {id}");
+            let awaited = (Awaited::Snapshot, builder.name.as_str());
             match self
-                .wait_action(&running, &what, timing.snapshot, timing.poll_slow)
+                .wait_action(&running, &what, awaited, timing.snapshot, timing.poll_slow)
                 .await
             {
                 // One that failed has left nothing.
@@ -289,7 +297,8 @@ impl Client {
             }
         };
         let what = format!("transfer of image {id} to {region}");
-        self.wait_action(&action, &what, timing.transfer, timing.poll_slow)
+        let awaited = (Awaited::Transfer, region);
+        self.wait_action(&action, &what, awaited, timing.transfer, timing.poll_slow)
             .await?;
         let mut patience = Patience::new(self, timing.snapshot_listed);
         while !self.is_in(id, region).await? {

@@ -10,18 +10,21 @@
 //!   called again after any failure.
 //! - Behind a [`Fence`], nothing that changes the account is sent once it has closed.
 //! - Nothing here knows which cloud answers: no fixed waits, only polls that begin fast and slow
-//!   down ([`timing::Timing`]).
+//!   down, or go by what was waited for before ([`timing::Timing`], [`waits`]).
 //! - Wire types stay inside; statuses, slugs and actions are open sets and stay strings.
 
 mod account;
 mod actions;
+mod budget;
 mod client;
 mod droplet_create;
 mod droplet_life;
+mod droplet_look;
 pub mod droplets;
 pub mod error;
 mod fence;
 mod firewalls;
+mod gate;
 mod hold;
 mod images;
 mod observe;
@@ -34,16 +37,19 @@ mod ssh_keys;
 mod tags;
 pub mod timing;
 mod transport;
+mod urgency;
 mod volume_snapshots;
 mod volumes;
 mod wait;
+mod waits;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use budget::{BadBudget, Budget};
 pub use client::{Client, ClientNotice, Config};
-pub use droplets::{DropletImage, NewDroplets};
+pub use droplets::{DropletImage, NewDroplets, Sighting};
 pub use error::{CloudError, Refusal};
 pub use fence::Fence;
 pub use hold::HoldPolls;
@@ -51,3 +57,5 @@ pub use observe::{Query, droplets_of, observe};
 pub use observe_account::observe_account;
 pub use timing::Timing;
 pub(crate) use transport::install_crypto;
+pub use urgency::for_chain;
+pub use waits::Wait;

@@ -1,157 +1,266 @@
-//! Keeps the client within the API's rate limits, and at rest when the API says so.
+//! Keeps the client within the API's rate limits and its own share of them, and at rest when the API
+//! says so. Pure: the time is an argument.
 //!
 //! The API counts in sliding windows (5,000 an hour; 5 % of that a minute), and so does this: a
-//! request is let go when fewer than the limit were sent within the window. A token bucket would
-//! either leave half of the budget unused or exceed it in the minute after a burst.
+//! request is let go when fewer than the limit were sent within the window. A token bucket that is
+//! refilled evenly would either leave half of the budget unused or exceed it in the minute after a
+//! burst.
 //!
-//! Limits are learnt from the headers of answers; where there are none nothing waits.
+//! Limits are learnt from the headers of answers; where there are none nothing waits. So is what
+//! others use of the same token: `ratelimit-remaining` counts their requests, too.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::request::Limit;
 use super::timing::Timing;
 
-/// A minute's share of the hourly limit.
-const MINUTES_SHARE: f64 = 0.05;
-
 /// Remembered beyond need when the API names no limit.
 const MOST_REMEMBERED: usize = 20_000;
+
+/// For so many requests that others are known to have sent in a minute, one more may be on its way.
+const UNHEARD_OF: usize = 16;
+
+/// Polls take at most this part of what is left of the hour in a minute.
+const OF_WHAT_IS_LEFT: u32 = 10;
+
+/// When the hour's budget is spent and the oldest request has expired: how long one request alone
+/// finds out how much there is again.
+const PROBE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct RateLimit {
     minute: Duration,
     hour: Duration,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
+    budget: Budget,
     /// The hourly limit, once an answer has told it.
     hourly: Option<usize>,
     /// When each request of the last hour was sent, oldest first.
     sent: VecDeque<Instant>,
+    /// When others were found to have sent how many requests, within the last minute.
+    others: VecDeque<(Instant, usize)>,
+    /// The most requests of others that an answer has told of lately, and when that was.
+    others_known: Option<(usize, Instant)>,
+    /// What is left of the hour for all, and when the oldest request that counts expires.
+    left: Option<(usize, Instant)>,
     /// The whole client rests until then.
     closed: Option<Instant>,
     /// Listing keys rests until then.
     key_list_closed: Option<Instant>,
 }
 
+/// What the headers of an answer say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The hourly limit.
+    pub limit: Option<usize>,
+    /// What is left of it.
+    pub remaining: Option<usize>,
+    /// How long until the oldest request that counts expires.
+    pub reset: Option<Duration>,
+}
+
 impl RateLimit {
-    pub fn new(timing: &Timing) -> Self {
+    pub const fn new(timing: &Timing, budget: Budget) -> Self {
         Self {
             minute: timing.rate_minute,
             hour: timing.rate_hour,
-            state: Mutex::default(),
+            budget,
+            hourly: None,
+            sent: VecDeque::new(),
+            others: VecDeque::new(),
+            others_known: None,
+            left: None,
+            closed: None,
+            key_list_closed: None,
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Counts a request as sent now, or says until when it has to wait.
-    pub fn admit(&self, limit: Limit, now: Instant) -> Result<(), Instant> {
-        let mut state = self.state();
+    /// Until when requests of that limit rest, for the API said so.
+    pub fn rests(&self, limit: Limit, now: Instant) -> Option<Instant> {
         let closed = match limit {
-            Limit::Token | Limit::VolumeSnapshot => state.closed,
-            Limit::KeyList => state.closed.max(state.key_list_closed),
+            Limit::Token | Limit::VolumeSnapshot => self.closed,
+            Limit::KeyList => self.closed.max(self.key_list_closed),
         };
-        if let Some(until) = closed.filter(|until| *until > now) {
-            return Err(until);
-        }
-        while let Some(first) = state.sent.front() {
-            if *first + self.hour > now && state.sent.len() < MOST_REMEMBERED {
-                break;
-            }
-            state.sent.pop_front();
-        }
-        if let Some(hourly) = state.hourly {
-            for (most, window) in [(per_minute(hourly), self.minute), (hourly, self.hour)] {
+        closed.filter(|until| *until > now)
+    }
+
+    /// Counts a request as sent now, or says until when all have to wait.
+    pub fn admit(&mut self, now: Instant) -> Result<(), Instant> {
+        self.forget(now);
+        if let Some(allowed) = self.budget.allowance(self.hourly) {
+            for (most, window) in [(allowed.minute, self.minute), (allowed.hour, self.hour)] {
                 // The request `most` before this one must have left the window.
-                let earliest = state
-                    .sent
-                    .len()
-                    .checked_sub(most)
-                    .and_then(|at| state.sent.get(at));
-                if let Some(until) = earliest
-                    .map(|sent| *sent + window)
-                    .filter(|until| *until > now)
-                {
+                let before = self.sent.len().checked_sub(most);
+                let earliest = before.and_then(|at| self.sent.get(at));
+                let until = earliest.map(|sent| *sent + window);
+                if let Some(until) = until.filter(|until| *until > now) {
                     return Err(until);
                 }
             }
+            if let Some(until) = self.until_others_leave_room(allowed.minute_of_all, now) {
+                return Err(until);
+            }
         }
-        state.sent.push_back(now);
+        if let Some((left, reset)) = &mut self.left {
+            if *left == 0 {
+                if *reset > now {
+                    return Err(*reset);
+                }
+                // Its answer tells how much there is again.
+                *reset = now + PROBE;
+            } else {
+                *left -= 1;
+            }
+        }
+        self.sent.push_back(now);
         Ok(())
     }
 
-    /// Takes a limit from an answer's header. What was just answered cannot be forbidden altogether.
-    pub fn learn(&self, header: Option<&str>) {
-        let hourly = header.and_then(|text| text.trim().parse::<usize>().ok());
-        if let Some(hourly) = hourly.filter(|hourly| *hourly > 0) {
-            self.state().hourly = Some(hourly);
+    /// Lets go of what has left the windows.
+    fn forget(&mut self, now: Instant) {
+        while let Some(first) = self.sent.front() {
+            if *first + self.hour > now && self.sent.len() < MOST_REMEMBERED {
+                break;
+            }
+            self.sent.pop_front();
+        }
+        while let Some((first, _)) = self.others.front() {
+            if *first + self.minute > now {
+                break;
+            }
+            self.others.pop_front();
+        }
+    }
+
+    /// Our requests of the last minute.
+    fn lately(&self, now: Instant) -> impl Iterator<Item = Instant> {
+        let minute = self.minute;
+        let sent = self.sent.iter().rev().copied();
+        sent.take_while(move |sent| *sent + minute > now)
+    }
+
+    /// Until when the minute is full, with what others have sent in it; `None` when there is room.
+    fn until_others_leave_room(&self, most: usize, now: Instant) -> Option<Instant> {
+        if self.others.is_empty() {
+            return None;
+        }
+        let ours = self.lately(now).map(|at| (at, 1));
+        let mut all: Vec<(Instant, usize)> = ours.chain(self.others.iter().copied()).collect();
+        let count: usize = all.iter().map(|(_, requests)| requests).sum();
+        // They are heard of with the next answer, some seconds late.
+        let theirs: usize = self.others.iter().map(|(_, requests)| requests).sum();
+        let most = most.saturating_sub(theirs / UNHEARD_OF + 1).max(1);
+        let mut surplus = (count + 1)
+            .checked_sub(most)
+            .filter(|surplus| *surplus > 0)?;
+        all.sort_unstable();
+        for (at, requests) in all {
+            surplus = surplus.saturating_sub(requests);
+            if surplus == 0 {
+                return Some(at + self.minute);
+            }
+        }
+        Some(now + self.minute)
+    }
+
+    /// Takes what an answer says, while so many other requests are under way, which it may or may
+    /// not have counted.
+    pub fn learn(&mut self, told: Told, under_way: usize, now: Instant) {
+        if let Some(hourly) = told.limit {
+            self.hourly = Some(hourly.max(1));
+        }
+        let (Some(hourly), Some(remaining)) = (self.hourly, told.remaining) else {
+            return;
+        };
+        if let Some(reset) = told.reset {
+            // An hour's budget is back within the hour, whatever an answer says.
+            let reset = reset.min(self.hour);
+            self.left = Some((remaining.saturating_sub(under_way), now + reset));
+        }
+        self.forget(now);
+        // At least so many are not ours; the last hour's programs count among others.
+        let others = hourly
+            .saturating_sub(remaining)
+            .saturating_sub(self.sent.len());
+        // Answers of several servers do not agree to the last request: only what is more than any
+        // answer of the last minute has told is new.
+        match &mut self.others_known {
+            Some((known, at)) if *at + self.minute > now => {
+                if let Some(new) = others.checked_sub(*known).filter(|new| *new > 0) {
+                    self.others.push_back((now, new));
+                    *known = others;
+                    *at = now;
+                }
+            }
+            known => *known = Some((others, now)),
         }
     }
 
     /// Nothing that counts against that limit is sent for a while.
-    pub fn close(&self, limit: Limit, until: Instant) {
-        let mut state = self.state();
+    pub fn close(&mut self, limit: Limit, until: Instant) {
         let closed = match limit {
-            Limit::Token | Limit::VolumeSnapshot => &mut state.closed,
-            Limit::KeyList => &mut state.key_list_closed,
+            Limit::Token | Limit::VolumeSnapshot => &mut self.closed,
+            Limit::KeyList => &mut self.key_list_closed,
         };
         *closed = (*closed).max(Some(until));
     }
 
-    /// Whether more than half of the minute's budget is spent: polls then slow down.
-    pub fn is_tight(&self, now: Instant) -> bool {
-        let state = self.state();
-        let Some(hourly) = state.hourly else {
-            return false;
+    /// The shortest time between two looks of a poll: none while there is plenty, `slow` once more
+    /// than half of the minute's budget is spent. In a minute polls never take more than a tenth of
+    /// what is left of the hour, so that it lasts.
+    pub fn poll_pause(&self, slow: Duration, now: Instant) -> Duration {
+        let Some(allowed) = self.budget.allowance(self.hourly) else {
+            return Duration::ZERO;
         };
-        let recent = state
-            .sent
-            .iter()
-            .rev()
-            .take_while(|sent| **sent + self.minute > now)
-            .count();
-        recent * 2 > per_minute(hourly)
+        let ours = self.lately(now).count();
+        let minute = self.minute;
+        let others = self.others.iter().filter(|(at, _)| *at + minute > now);
+        let others: usize = others.map(|(_, requests)| requests).sum();
+        let is_tight =
+            ours * 2 > allowed.minute || (ours + others).saturating_mul(2) > allowed.minute_of_all;
+        let left_of_ours = allowed.hour.saturating_sub(self.sent.len());
+        let left = self
+            .left
+            .map_or(left_of_ours, |(left, _)| left.min(left_of_ours));
+        let left = u32::try_from(left.max(1)).unwrap_or(u32::MAX);
+        let to_last = (minute * OF_WHAT_IS_LEFT / left).min(minute);
+        to_last.max(if is_tight { slow } else { Duration::ZERO })
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "limits are some thousands"
-)]
-fn per_minute(hourly: usize) -> usize {
-    ((hourly as f64 * MINUTES_SHARE) as usize).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(61);
+    const HOUR: Duration = Duration::from_secs(3_610);
+
     fn limit(hourly: Option<usize>) -> RateLimit {
-        let limit = RateLimit::new(&Timing::default());
-        limit.learn(hourly.map(|n| n.to_string()).as_deref());
+        within(Budget::Whole, hourly)
+    }
+
+    fn within(budget: Budget, hourly: Option<usize>) -> RateLimit {
+        let mut limit = RateLimit::new(&Timing::default(), budget);
+        let told = Told {
+            limit: hourly,
+            ..Told::default()
+        };
+        limit.learn(told, 0, Instant::now());
         limit
     }
 
     /// Sends as fast as it may, in virtual time; says when each request went.
-    fn run(limit: &RateLimit, requests: usize) -> Vec<Duration> {
+    fn run(limit: &mut RateLimit, requests: usize) -> Vec<Duration> {
         let start = Instant::now();
         let mut now = start;
         (0..requests)
             .map(|_| {
-                while let Err(until) = limit.admit(Limit::Token, now) {
+                while let Err(until) = limit.admit(now) {
+                    assert!(until > now, "a wait that is over");
                     now = until;
                 }
                 now - start
@@ -159,58 +268,150 @@ mod tests {
             .collect()
     }
 
+    /// No more than `most` within any `window`.
+    fn holds(times: &[Duration], most: usize, window: Duration) {
+        for (index, time) in times.iter().enumerate().skip(most) {
+            assert!(*time - times[index - most] >= window, "request {index}");
+        }
+    }
+
     #[test]
     fn no_headers_no_waits() {
-        assert_eq!(run(&limit(None), 10_000).last(), Some(&Duration::ZERO));
+        let times = run(&mut limit(None), 10_000);
+        assert_eq!(times.last(), Some(&Duration::ZERO));
     }
 
     #[test]
     fn no_minute_holds_more_than_its_share_and_none_is_wasted() {
-        let times = run(&limit(Some(5_000)), 1_000);
-        for (index, time) in times.iter().enumerate().skip(250) {
-            assert!(
-                *time - times[index - 250] >= Duration::from_secs(60),
-                "request {index}"
-            );
-        }
+        let times = run(&mut limit(Some(5_000)), 1_000);
+        holds(&times, 250, Duration::from_secs(60));
         assert_eq!(times[249], Duration::ZERO);
-        assert!(times[999] <= Duration::from_secs(3 * 61));
+        assert!(times[999] <= 3 * MINUTE);
     }
 
     #[test]
     fn no_hour_holds_more_than_the_limit() {
-        let times = run(&limit(Some(5_000)), 6_000);
-        for (index, time) in times.iter().enumerate().skip(5_000) {
-            assert!(*time - times[index - 5_000] >= Duration::from_secs(3_600));
-        }
+        let times = run(&mut limit(Some(5_000)), 6_000);
+        holds(&times, 5_000, Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn of_a_budget_only_that_share_is_used_by_the_minute_and_by_the_hour() {
+        let times = run(&mut within(Budget::Percent(20), Some(5_000)), 2_000);
+        holds(&times, 50, MINUTE);
+        holds(&times, 1_000, HOUR);
+        assert_eq!(times[49], Duration::ZERO);
+        assert_eq!(times[999], 19 * MINUTE, "all of the share is used");
+        assert_eq!(times[1_000], HOUR);
+        // Of requests an hour nothing need be told by the API.
+        let times = run(&mut within(Budget::PerHour(100), None), 200);
+        holds(&times, 10, MINUTE);
+        assert_eq!(times[100], HOUR);
     }
 
     #[test]
     fn the_key_list_rests_alone_and_the_client_rests_as_a_whole() {
-        let limit = limit(None);
+        let mut limit = limit(None);
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
         limit.close(Limit::KeyList, later);
-        assert_eq!(limit.admit(Limit::KeyList, now), Err(later));
-        assert_eq!(limit.admit(Limit::Token, now), Ok(()));
+        assert_eq!(limit.rests(Limit::KeyList, now), Some(later));
+        assert_eq!(limit.rests(Limit::Token, now), None);
         limit.close(Limit::Token, later + Duration::from_secs(1));
         // A shorter rest does not end a longer one.
         limit.close(Limit::Token, now);
-        assert!(limit.admit(Limit::Token, later).is_err());
-        assert!(limit.admit(Limit::KeyList, later).is_err());
+        assert!(limit.rests(Limit::Token, later).is_some());
+        assert!(limit.rests(Limit::KeyList, later).is_some());
     }
 
     #[test]
-    fn polls_learn_when_the_budget_is_tight() {
-        let limit = limit(Some(5_000));
+    fn polls_slow_down_when_the_minute_is_tight_and_as_the_hour_runs_out() {
+        const SLOW: Duration = Duration::from_secs(5);
+        let mut of_minute = limit(Some(5_000));
         let now = Instant::now();
-        assert!(!limit.is_tight(now));
+        let is_quick = |limit: &RateLimit, now| limit.poll_pause(SLOW, now) < SLOW / 20;
+        assert!(is_quick(&of_minute, now));
         for _ in 0..126 {
-            limit
-                .admit(Limit::Token, now)
-                .expect("within the minute's share");
+            of_minute.admit(now).expect("within the minute's share");
         }
-        assert!(limit.is_tight(now));
-        assert!(!limit.is_tight(now + Duration::from_secs(62)));
+        assert_eq!(of_minute.poll_pause(SLOW, now), SLOW);
+        assert!(is_quick(&of_minute, now + Duration::from_secs(62)));
+
+        let mut small = within(Budget::PerHour(100), None);
+        assert_eq!(small.poll_pause(SLOW, now), MINUTE * 10 / 100);
+        let last = run(&mut small, 99).last().copied().expect("some");
+        assert_eq!(small.poll_pause(SLOW, now + last + MINUTE), MINUTE);
+        // What others have used of the hour is gone for polls, too.
+        let mut shared = limit(Some(5_000));
+        shared.learn(told(50, 1_000), 0, now);
+        assert_eq!(shared.poll_pause(SLOW, now), MINUTE * 10 / 50);
+    }
+
+    fn told(remaining: usize, reset: u64) -> Told {
+        Told {
+            limit: Some(5_000),
+            remaining: Some(remaining),
+            reset: Some(Duration::from_secs(reset)),
+        }
+    }
+
+    #[test]
+    fn what_others_send_in_the_same_minute_counts() {
+        let mut limit = limit(Some(5_000));
+        let start = Instant::now();
+        limit.admit(start).expect("room");
+        // What was sent before we came may be an hour old.
+        limit.learn(told(4_000, 1_000), 0, start);
+        limit.admit(start).expect("room");
+        // Meanwhile somebody else sent 200.
+        let later = start + Duration::from_secs(1);
+        limit.learn(told(3_799, 1_000), 0, later);
+        assert_eq!(limit.poll_pause(MINUTE, later), MINUTE);
+        let mut sent = 2;
+        let until = loop {
+            match limit.admit(later) {
+                Ok(()) => sent += 1,
+                Err(until) => break until,
+            }
+        };
+        // Of 250, less their 200 and what is not heard of yet.
+        assert_eq!(sent, 37);
+        // Ours of the start leave first, then theirs, as of when they were heard of.
+        assert_eq!(until, start + MINUTE);
+        limit.admit(until).expect("room for the two of the start");
+        limit.admit(until).expect("and the other");
+        assert_eq!(limit.admit(until), Err(later + MINUTE));
+        limit.admit(later + MINUTE).expect("room again");
+    }
+
+    #[test]
+    fn answers_that_disagree_by_a_few_are_no_requests_of_others() {
+        let mut limit = limit(Some(5_000));
+        let now = Instant::now();
+        for round in 0..1_000 {
+            let remaining = if round % 2 == 0 { 4_900 } else { 4_890 };
+            limit.learn(told(remaining, 1_000), 0, now);
+        }
+        // The 10 by which they disagree are counted once.
+        let sent = std::iter::from_fn(|| limit.admit(now).ok()).count();
+        assert_eq!(sent, 239);
+    }
+
+    #[test]
+    fn what_is_left_of_the_hour_is_not_exceeded_whoever_used_the_rest() {
+        let mut limit = limit(Some(5_000));
+        let start = Instant::now();
+        // Of the 7 that are left 2 may be ours that are under way.
+        limit.learn(told(7, 600), 2, start);
+        let sent = std::iter::from_fn(|| limit.admit(start).ok()).count();
+        assert_eq!(sent, 5);
+        let reset = start + Duration::from_secs(600);
+        assert_eq!(limit.admit(start), Err(reset));
+        // Then one asks how much there is.
+        limit.admit(reset).expect("a probe");
+        assert_eq!(limit.admit(reset), Err(reset + PROBE));
+        limit.learn(told(30, 1), 0, reset);
+        let sent = std::iter::from_fn(|| limit.admit(reset).ok()).count();
+        assert_eq!(sent, 30);
     }
 }

@@ -19,6 +19,7 @@ use super::error::{Cause, CloudError, Refusal};
 use super::request::Request;
 use super::timing::Timing;
 use super::transport::{Answer, Fault, MOST_BYTES};
+use super::waits::Awaited;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,9 +193,14 @@ pub(super) fn come_back(answer: &Answer) -> Option<Duration> {
             return Some(until(time, answer));
         }
     }
-    let reset: u64 = answer.header("ratelimit-reset")?.trim().parse().ok()?;
     // At least a second: a reset that has passed must not make a tight loop.
-    Some(until(reset, answer).max(Duration::from_secs(1)))
+    Some(until_reset(answer)?.max(Duration::from_secs(1)))
+}
+
+/// How long until the oldest request that counts against the hour's limit expires.
+pub(super) fn until_reset(answer: &Answer) -> Option<Duration> {
+    let reset: u64 = answer.header("ratelimit-reset")?.trim().parse().ok()?;
+    Some(until(reset, answer))
 }
 
 /// How long until a time in seconds since 1970.
@@ -235,6 +241,16 @@ impl Lag {
             Self::KeyUnknown => {
                 refusal.status == 422 && message.contains("invalid key identifiers")
             }
+        }
+    }
+
+    /// What it is that passes, where one time tells of the next: how long another event takes
+    /// depends on the event.
+    pub const fn awaited(self) -> Option<Awaited> {
+        match self {
+            Self::PendingEvent => None,
+            Self::VolumeAttached => Some(Awaited::VolumeFree),
+            Self::KeyUnknown => Some(Awaited::KeyKnown),
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use super::waits::Expected;
+
 /// How long the client waits for what. The defaults are for the real API, but are no knowledge of
 /// it: polls begin fast and slow down, so that a quick cloud is not held up by them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,8 @@ pub struct Timing {
     pub poll_first: Duration,
     /// Longest interval of a poll.
     pub poll_max: Duration,
-    /// Longest interval of the poll of something that takes minutes.
+    /// The same of something that takes minutes, of what is known to take its time, and while the
+    /// rate limit is nearly spent.
     pub poll_slow: Duration,
     /// After a lost answer of a create: how long the name is looked for before it is made again.
     pub lookup_window: Duration,
@@ -79,7 +82,7 @@ impl Default for Timing {
             rate_minute: seconds(61),
             rate_hour: seconds(3_610),
             poll_first: millis(200),
-            poll_max: seconds(3),
+            poll_max: seconds(2),
             poll_slow: seconds(5),
             lookup_window: seconds(10),
             key_lag: seconds(60),
@@ -109,16 +112,6 @@ impl Timing {
             .without_max_times()
             .build()
     }
-
-    /// Waits of a poll: growing slowly, without jitter and without end.
-    pub(super) fn polls(&self, longest: Duration) -> ExponentialBackoff {
-        ExponentialBuilder::default()
-            .with_factor(POLL_GROWTH)
-            .with_min_delay(self.poll_first)
-            .with_max_delay(longest)
-            .without_max_times()
-            .build()
-    }
 }
 
 /// Waits after 429s that say nothing: doubling up to a minute, the shorter of the two windows.
@@ -132,6 +125,128 @@ pub(super) fn throttles(timing: &Timing) -> ExponentialBackoff {
         .build()
 }
 
-/// By how much the interval of a poll grows. What takes long is looked at less often, and is noticed
-/// late by at most 15 % of what it took: an apply may take 5 % and a second longer than the cloud.
-pub(super) const POLL_GROWTH: f32 = 1.15;
+/// How long until the next look at something that has been waited for so long. Between `least` and
+/// `most`, but for the first look at what is known to take its time.
+///
+/// Of what nothing is known the first look comes soon, and the further ones are the rarer the longer
+/// it takes: it is noticed late by at most 15 % of what it took.
+///
+/// Of what is known the first look comes when it may be over, and from then on the looks
+/// are close: it is noticed late by at most a twenty-fifth, for an apply may take 5 % and a second
+/// longer than the cloud. When it takes much longer than usual they become rare again.
+pub(super) fn polls(
+    expected: Option<Expected>,
+    elapsed: Duration,
+    least: Duration,
+    most: Duration,
+) -> Duration {
+    let Some(expected) = expected else {
+        return (least + elapsed.mul_f64(GROWTH)).min(most).max(least);
+    };
+    if elapsed < expected.opens {
+        return (expected.opens - elapsed).max(least);
+    }
+    let overdue = elapsed.saturating_sub(expected.usual.mul_f64(OVERDUE));
+    let wait = elapsed.mul_f64(CLOSE) + overdue.mul_f64(GROWTH);
+    wait.min(most).max(least)
+}
+
+/// By how much, of what has passed, looks at the unknown become rarer.
+const GROWTH: f64 = 0.15;
+/// Between two looks around the time at which it is expected to be over, as a part of what has passed.
+const CLOSE: f64 = 0.04;
+/// From so many times the usual on looks become rare.
+const OVERDUE: f64 = 1.5;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LEAST: Duration = Duration::from_millis(200);
+    const MOST: Duration = Duration::from_secs(5);
+
+    const fn expected(opens: u64, usual: u64) -> Option<Expected> {
+        Some(Expected {
+            opens: Duration::from_millis(opens),
+            usual: Duration::from_millis(usual),
+        })
+    }
+
+    /// When each look comes, until something that takes so long is seen to be over.
+    fn looks(expected: Option<Expected>, takes: Duration) -> Vec<Duration> {
+        let mut at = Duration::ZERO;
+        let mut looks = Vec::new();
+        while at < takes {
+            at += polls(expected, at, LEAST, MOST);
+            looks.push(at);
+        }
+        looks
+    }
+
+    #[test]
+    fn of_the_unknown_looks_come_soon_and_become_rare() {
+        let looks = looks(None, Duration::from_secs(40));
+        assert_eq!(looks[0], LEAST);
+        assert!((25..35).contains(&looks.len()), "{}", looks.len());
+        let last = looks[looks.len() - 1] - Duration::from_secs(40);
+        assert!(last <= MOST, "{last:?}");
+        assert_eq!(polls(None, Duration::from_secs(600), LEAST, MOST), MOST);
+    }
+
+    #[test]
+    fn of_the_known_the_first_look_comes_when_it_may_be_over_and_then_they_are_close() {
+        let takes = Duration::from_secs(40);
+        let looks = looks(expected(35_000, 40_000), takes);
+        assert_eq!(looks[0], Duration::from_millis(35_000));
+        assert!(looks.len() <= 5, "{looks:?}");
+        assert!(*looks.last().expect("one") <= takes.mul_f64(1.04));
+    }
+
+    #[test]
+    fn what_is_long_overdue_is_looked_at_rarely() {
+        let known = expected(10_000, 12_000);
+        let at = |seconds| polls(known, Duration::from_secs(seconds), LEAST, MOST);
+        assert_eq!(at(10), Duration::from_millis(400));
+        assert_eq!(at(18), Duration::from_millis(720));
+        assert_eq!(at(28), Duration::from_millis(1_120 + 1_500));
+        assert_eq!(at(120), MOST);
+    }
+
+    #[test]
+    fn what_is_over_at_once_is_looked_at_as_often_as_may_be() {
+        assert_eq!(polls(expected(0, 0), Duration::ZERO, LEAST, MOST), LEAST);
+        assert_eq!(looks(expected(50, 60), LEAST), [LEAST]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Never sooner than the least; never later than the most, but for the first look, which
+        /// comes before it was ever over; late by no more than 4 % of what is expected.
+        #[test]
+        fn looks_keep_their_bounds(
+            opens in 0_u64..600_000,
+            more in 0_u64..600_000,
+            takes in 0_u64..1_200_000,
+        ) {
+            let known = expected(opens, opens + more);
+            let takes = Duration::from_millis(takes);
+            let times = looks(known, takes);
+            let mut before = Duration::ZERO;
+            for at in &times {
+                let wait = *at - before;
+                prop_assert!(wait >= LEAST);
+                prop_assert!(wait <= MOST || (before.is_zero() && *at == Duration::from_millis(opens)));
+                before = *at;
+            }
+            let is_as_expected = takes >= Duration::from_millis(opens)
+                && takes <= Duration::from_millis(opens + more);
+            if let (Some(last), true) = (times.last(), is_as_expected) {
+                let late = *last - takes;
+                prop_assert!(late <= takes.mul_f64(CLOSE) + LEAST, "{late:?}");
+            }
+        }
+    }
+}

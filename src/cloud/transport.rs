@@ -3,6 +3,7 @@
 use std::sync::Once;
 
 use aho_corasick::AhoCorasick;
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Url, redirect};
@@ -21,6 +22,13 @@ pub(super) const MOST_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// The most of an error that is read: its beginning is shown, the rest is of no use.
 const MOST_ERROR_BYTES: usize = 1_024 * 1_024;
+
+/// What carries requests to the API: HTTP, but for tests whose hours are virtual.
+#[async_trait]
+pub(super) trait Carry: Send + Sync {
+    /// Sends one request and reads its answer.
+    async fn send(&self, request: &Request) -> Result<Answer, Fault>;
+}
 
 /// The one HTTP client. The token stands in its default headers, marked sensitive, and nowhere else.
 pub(super) struct Transport {
@@ -105,8 +113,11 @@ impl Transport {
             token_bytes: token.expose().len(),
         })
     }
+}
 
-    pub async fn send(&self, request: &Request) -> Result<Answer, Fault> {
+#[async_trait]
+impl Carry for Transport {
+    async fn send(&self, request: &Request) -> Result<Answer, Fault> {
         let url = format!("{}{}", self.base, request.path);
         let mut builder = match request.method {
             Method::Get => self.http.get(url),

@@ -7,6 +7,7 @@ use super::client::{Client, Patience, parse_key};
 use super::error::CloudError;
 use super::request::Call;
 use super::retry::Lag;
+use super::waits::Awaited;
 use super::wire::{self, Slug};
 use crate::live::{LiveVolume, ownership};
 use crate::plan::step::VolumeSpec;
@@ -211,7 +212,7 @@ impl Client {
             region: region.to_owned(),
             size,
         };
-        self.act_on_volume(&call, id, "resize volume", |volume| {
+        self.act_on_volume(&call, id, ("resize volume", Awaited::Grown), |volume| {
             Ok(volume.size_gigabytes == size.0)
         })
         .await
@@ -245,16 +246,19 @@ impl Client {
         let mut patience = Patience::new(self, self.timing().volume_free);
         loop {
             let done = self
-                .act_on_volume(&call, volume, "attach volume", |seen| {
-                    match seen.droplet_ids.iter().find(|id| **id != droplet) {
+                .act_on_volume(
+                    &call,
+                    volume,
+                    ("attach volume", Awaited::Attached),
+                    |seen| match seen.droplet_ids.iter().find(|id| **id != droplet) {
                         Some(other) => Err(CloudError::AttachedElsewhere {
                             volume: seen.name.clone(),
                             other: *other,
                             holder: other.to_string(),
                         }),
                         None => Ok(seen.droplet_ids.contains(&droplet)),
-                    }
-                })
+                    },
+                )
                 .await;
             let Err(CloudError::AttachedElsewhere {
                 volume,
@@ -297,9 +301,12 @@ impl Client {
             region: region.to_owned(),
         };
         let done = self
-            .act_on_volume(&call, volume, "detach volume", |seen| {
-                Ok(!seen.droplet_ids.contains(&droplet))
-            })
+            .act_on_volume(
+                &call,
+                volume,
+                ("detach volume", Awaited::Detached),
+                |seen| Ok(!seen.droplet_ids.contains(&droplet)),
+            )
             .await;
         match done {
             // Of a volume that is gone nothing is attached.
@@ -314,10 +321,11 @@ impl Client {
         &self,
         call: &Call,
         id: &str,
-        what: &str,
+        (what, awaited): (&str, Awaited),
         is_reached: impl Fn(&Volume) -> Result<bool, CloudError>,
     ) -> Result<(), CloudError> {
         let timing = self.timing();
+        let awaited = (awaited, "");
         let mut patience = Patience::new(self, timing.fault_deadline);
         loop {
             let request = call.request();
@@ -328,7 +336,7 @@ impl Client {
             let error = match asked {
                 Ok(action) => {
                     let waited = self
-                        .wait_action(&action, what, timing.action, timing.poll_max)
+                        .wait_action(&action, what, awaited, timing.action, timing.poll_max)
                         .await;
                     match waited {
                         Ok(()) => return Ok(()),

@@ -4,6 +4,7 @@
 //! and find that it was taken since they last looked. When the one whose turn it is goes away, the
 //! next takes over.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,12 +14,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::{Client, locked};
 use super::error::CloudError;
-use super::timing::{POLL_GROWTH, Timing};
+use super::timing::polls;
+use super::urgency::as_poll;
+use super::waits::Expected;
 
 pub(super) struct SharedPoll<T> {
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State<T>>,
-    /// Rung when someone joins: the interval begins anew.
+    /// Rung when someone joins: the next look may be due sooner.
     joined: Notify,
 }
 
@@ -26,11 +29,19 @@ struct State<T> {
     generation: u64,
     last: Option<Result<Arc<T>, Arc<CloudError>>>,
     /// When the last look began.
-    looked: Instant,
+    looked: Option<Instant>,
     /// How long it took: a poll never asks more often than that.
     took: Duration,
-    interval: Duration,
-    waiting: usize,
+    /// Those who wait, by when they came.
+    waiting: BTreeMap<u64, Awaiting>,
+    came: u64,
+}
+
+/// What one of them waits for.
+struct Awaiting {
+    since: Instant,
+    expected: Option<Expected>,
+    longest: Duration,
 }
 
 impl<T> Default for SharedPoll<T> {
@@ -40,47 +51,85 @@ impl<T> Default for SharedPoll<T> {
             state: Mutex::new(State {
                 generation: 0,
                 last: None,
-                looked: Instant::now(),
+                looked: None,
                 took: Duration::ZERO,
-                interval: Duration::ZERO,
-                waiting: 0,
+                waiting: BTreeMap::new(),
+                came: 0,
             }),
             joined: Notify::new(),
         }
     }
 }
 
+impl<T> State<T> {
+    /// When the next look is due: when the first of those who wait wants one.
+    fn due(&self, least: Duration) -> Instant {
+        let wanted = self.waiting.values().map(|waiting| {
+            // What was just asked for is not there yet: the first look comes after an interval.
+            let from = self
+                .looked
+                .map_or(waiting.since, |at| at.max(waiting.since));
+            from + polls(
+                waiting.expected,
+                from - waiting.since,
+                least,
+                waiting.longest,
+            )
+        });
+        let wanted = wanted.min().unwrap_or_else(Instant::now);
+        // However many wait for different things: one look after the other.
+        self.looked
+            .map_or(wanted, |looked| wanted.max(looked + self.took.max(least)))
+    }
+}
+
 impl<T> SharedPoll<T> {
-    /// Joins those who wait. What was looked up before is not given to the newcomer.
-    pub fn join(&self, timing: &Timing) -> Waiter<'_, T> {
+    /// Joins those who wait, for something of which may be known when it is over; `longest` is the
+    /// longest interval otherwise. What was looked up before is not given to the newcomer.
+    pub fn join(
+        &self,
+        client: &Client,
+        expected: Option<Expected>,
+        longest: Duration,
+    ) -> Waiter<'_, T> {
+        let longest = match expected {
+            Some(_) => client.timing().poll_slow,
+            None => longest,
+        };
         let mut state = locked(&self.state);
-        if state.waiting == 0 {
-            // The first look comes after an interval: what was just asked for is not there yet.
-            state.looked = Instant::now();
-        }
-        state.waiting += 1;
-        state.interval = timing.poll_first;
-        let seen = state.generation;
+        state.came += 1;
+        let (came, seen) = (state.came, state.generation);
+        let waiting = Awaiting {
+            since: Instant::now(),
+            expected,
+            longest,
+        };
+        state.waiting.insert(came, waiting);
         drop(state);
         self.joined.notify_waiters();
-        Waiter { poll: self, seen }
+        Waiter {
+            poll: self,
+            came,
+            seen,
+        }
     }
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        locked(&self.state).waiting
+        locked(&self.state).waiting.len()
     }
 }
 
 /// One who waits.
 pub(super) struct Waiter<'a, T> {
     poll: &'a SharedPoll<T>,
+    came: u64,
     seen: u64,
 }
 
 impl<T> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
-        locked(&self.poll.state).waiting -= 1;
+        locked(&self.poll.state).waiting.remove(&self.came);
     }
 }
 
@@ -98,29 +147,21 @@ impl<T> Waiter<'_, T> {
         loop {
             // Before the time is computed, lest a ring in between be missed.
             let joined = self.poll.joined.notified();
-            let due = {
-                let state = locked(&self.poll.state);
-                let mut interval = state.interval.max(state.took);
-                if client.inner.rate.is_tight(Instant::now()) {
-                    interval = interval.max(client.timing().poll_max);
-                }
-                state.looked + interval
-            };
+            let timing = client.timing();
+            let pause = client.inner.gate.poll_pause(timing.poll_slow);
+            let least = timing.poll_first.max(pause);
+            let due = locked(&self.poll.state).due(least);
             tokio::select! {
                 () = sleep_until(due) => break,
                 () = joined => {}
             }
         }
         let begun = Instant::now();
-        locked(&self.poll.state).looked = begun;
+        locked(&self.poll.state).looked = Some(begun);
         // A failure is everyone's: were each to try for itself, the last would wait for hours.
-        let last = look().await.map(Arc::new).map_err(Arc::new);
+        let last = as_poll(look()).await.map(Arc::new).map_err(Arc::new);
         let mut state = locked(&self.poll.state);
         state.took = begun.elapsed();
-        state.interval = state
-            .interval
-            .mul_f32(POLL_GROWTH)
-            .min(client.timing().poll_max);
         state.generation += 1;
         state.last = Some(last.clone());
         self.seen = state.generation;
@@ -156,7 +197,9 @@ mod tests {
         let client = client_of("http://127.0.0.1:1", quick());
         let poll = SharedPoll::default();
         let count = AtomicU32::new(0);
-        let mut waiters: Vec<_> = (0..5).map(|_| poll.join(client.timing())).collect();
+        let mut waiters: Vec<_> = (0..5)
+            .map(|_| poll.join(&client, None, client.timing().poll_max))
+            .collect();
         assert_eq!(poll.waiting(), 5);
         let all = waiters.iter_mut().map(|waiter| {
             waiter.next(&client, || async {
@@ -188,8 +231,8 @@ mod tests {
     async fn whoever_goes_away_in_its_turn_hands_the_turn_on() {
         let client = client_of("http://127.0.0.1:1", quick());
         let poll = SharedPoll::default();
-        let mut first = poll.join(client.timing());
-        let mut second = poll.join(client.timing());
+        let mut first = poll.join(&client, None, client.timing().poll_max);
+        let mut second = poll.join(&client, None, client.timing().poll_max);
         {
             let stuck = first.next(&client, std::future::pending::<Result<u32, CloudError>>);
             tokio::pin!(stuck);

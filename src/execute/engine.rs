@@ -23,7 +23,7 @@ use super::event::{EventKind, Failure};
 use super::feed::{Feed, Inbox, Message};
 use super::interrupt::{Interrupts, Signal, may_be_dropped};
 use super::journal::JournalError;
-use super::limits::{Limits, Queue};
+use super::limits::Queue;
 use super::order::{End, Next, Order};
 use super::outcome::{Ending, Outcome};
 use super::perform::Perform;
@@ -83,7 +83,7 @@ impl<'a, P: Perform> Engine<'a, P> {
         performer: Arc<P>,
         stream: Stream<'a>,
         feed: Feed,
-        limits: Limits,
+        queue: Queue,
         lease: Option<Lease>,
     ) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl<'a, P: Perform> Engine<'a, P> {
             stream,
             feed,
             order: Order::new(plan),
-            queue: Queue::new(limits),
+            queue,
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
             journal_failure: None,
@@ -343,6 +343,7 @@ impl<'a, P: Perform> Engine<'a, P> {
     fn interrupt(&mut self, signal: Signal, times: u32) {
         self.signal.get_or_insert(signal);
         self.feed.hurry();
+        self.performer.hurry();
         self.tell(EventKind::Interrupted {
             signal: signal.name().to_owned(),
             times,

@@ -1,6 +1,7 @@
-//! Limits: how much goes on at once, each with a name and a reason. They pick no order: what is
-//! ready starts in the plan's order.
+//! Limits: how much goes on at once, each with a name and a reason; and what comes first where there
+//! is no room for all: the step with the longest chain of others behind it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Step, StepId, StepKind};
@@ -11,9 +12,9 @@ pub(super) enum Limit {
     /// Steps that talk to the API. Mostly they wait, and the client bounds the requests
     /// themselves; this bounds what waits for the client.
     Api,
-    /// SSH handshakes: each costs this machine a file descriptor and some milliseconds of
-    /// arithmetic, and a hundred at once make each other miss their deadlines.
-    Handshakes,
+    /// Steps that log in: mostly they wait for a droplet to boot, and what they cost this machine is
+    /// bounded where they connect; this bounds what waits for that.
+    Logins,
     /// Files on their way to or from droplets: they share one disk and one uplink.
     Transfers,
     /// Commands on droplets: the droplets do the work.
@@ -48,7 +49,7 @@ impl Limit {
             | StepKind::DestroyDroplet { .. }
             | StepKind::KeepDroplet { .. }
             | StepKind::Transfer { .. } => Self::Api,
-            StepKind::Connect { .. } => Self::Handshakes,
+            StepKind::Connect { .. } => Self::Logins,
             StepKind::Sync { .. } | StepKind::Collect { .. } => Self::Transfers,
             StepKind::Gather { .. }
             | StepKind::Prepare { .. }
@@ -67,8 +68,8 @@ impl Limit {
 pub struct Limits {
     /// Steps that talk to the API.
     pub api: usize,
-    /// Steps that connect.
-    pub handshakes: usize,
+    /// Steps that log in.
+    pub logins: usize,
     /// Steps that move files.
     pub transfers: usize,
     /// Steps that run commands on droplets.
@@ -82,7 +83,7 @@ impl Limits {
     pub const fn for_parallelism(parallelism: usize) -> Self {
         Self {
             api: parallelism.saturating_mul(64),
-            handshakes: 64,
+            logins: 2_048,
             transfers: 16,
             commands: usize::MAX,
         }
@@ -91,7 +92,7 @@ impl Limits {
     const fn room(&self, limit: Limit) -> usize {
         let room = match limit {
             Limit::Api => self.api,
-            Limit::Handshakes => self.handshakes,
+            Limit::Logins => self.logins,
             Limit::Transfers => self.transfers,
             Limit::Commands => self.commands,
         };
@@ -104,38 +105,50 @@ impl Limits {
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
-    ready: BTreeMap<Limit, BTreeSet<StepId>>,
+    /// How long the longest chain is that begins with each step, by its position.
+    chains: Vec<u64>,
+    ready: BTreeMap<Limit, BTreeSet<Place>>,
     running: BTreeMap<Limit, usize>,
 }
 
+/// A step's place: the longest chain first, and of chains as long the plan's order.
+type Place = (Reverse<u64>, StepId);
+
 impl Queue {
-    pub(super) const fn new(limits: Limits) -> Self {
+    /// An empty one, for steps whose chains are so long (see [`crate::plan::schedule::chains`]); a
+    /// step that is not among them has none.
+    pub(super) const fn new(limits: Limits, chains: Vec<u64>) -> Self {
         Self {
             limits,
+            chains,
             ready: BTreeMap::new(),
             running: BTreeMap::new(),
         }
     }
 
+    /// How long the longest chain is that begins with a step.
+    pub(super) fn chain(&self, step: StepId) -> u64 {
+        let known = self.chains.get(step.0 as usize);
+        known.copied().unwrap_or_default()
+    }
+
     pub(super) fn push(&mut self, step: &Step) {
-        self.ready
-            .entry(Limit::of(step))
-            .or_default()
-            .insert(step.id);
+        let place = (Reverse(self.chain(step.id)), step.id);
+        self.ready.entry(Limit::of(step)).or_default().insert(place);
     }
 
     /// The next step that may start and has room; it counts as running from here on.
     pub(super) fn pop(&mut self) -> Option<StepId> {
-        for (limit, ready) in &mut self.ready {
-            let running = self.running.entry(*limit).or_default();
-            if *running < self.limits.room(*limit)
-                && let Some(step) = ready.pop_first()
-            {
-                *running += 1;
-                return Some(step);
-            }
-        }
-        None
+        let has_room = |limit: &Limit| {
+            let running = self.running.get(limit).copied().unwrap_or_default();
+            running < self.limits.room(*limit)
+        };
+        let firsts = self.ready.iter().filter(|(limit, _)| has_room(limit));
+        let firsts = firsts.filter_map(|(limit, ready)| Some((*ready.first()?, *limit)));
+        let (place, limit) = firsts.min()?;
+        self.ready.get_mut(&limit)?.remove(&place);
+        *self.running.entry(limit).or_default() += 1;
+        Some(place.1)
     }
 
     /// Gives back the room of a step.
@@ -150,6 +163,7 @@ impl Queue {
         std::mem::take(&mut self.ready)
             .into_values()
             .flatten()
+            .map(|(_, step)| step)
             .collect()
     }
 }

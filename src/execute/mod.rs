@@ -23,6 +23,7 @@ mod output;
 mod outputs;
 mod perform;
 mod redact;
+pub mod rehearsal;
 mod run_state;
 mod sessions;
 mod settings;

@@ -20,6 +20,9 @@ pub trait Perform: Send + Sync + 'static {
     /// Calls to the API so far, those of planning included.
     fn api_calls(&self) -> u64;
 
+    /// The run was interrupted: what clean-up does goes first from here on.
+    fn hurry(&self);
+
     /// Lets go of what is held open. Called once, when all steps have ended.
     async fn close(&self);
 }

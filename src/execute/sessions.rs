@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 
 use super::error::StepError;
 use super::settings::Settings;
-use crate::guest::{self, HostKeyPin, Session, Target};
+use crate::cloud::Sighting;
+use crate::guest::{self, HostKeyPin, Identity, Session, Target};
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::{Plan, StepKind};
 
 /// How long a droplet that was up a moment ago may be away.
 const RECONNECT: Duration = Duration::from_secs(90);
+/// However long a connection was waited for that was begun early: one try of one's own.
+const ONE_TRY: Duration = Duration::from_secs(5);
 
 /// How one logs in to a droplet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub(super) struct Login {
 pub(super) struct Sessions {
     logins: BTreeMap<String, Login>,
     slots: Mutex<HashMap<String, Arc<Slot>>>,
+    /// What connects to droplets that are still being made.
+    early: Mutex<HashMap<String, AbortHandle>>,
 }
 
 /// Held while a connection is made, so that steps that start together make one.
@@ -49,6 +55,18 @@ struct Held {
 }
 
 impl Held {
+    /// A first connection.
+    fn new(session: Session) -> Self {
+        Self {
+            session,
+            up_since: Instant::now(),
+            restarts: 0,
+            is_given_up: false,
+            has_mounted: false,
+            has_lost_mounts: false,
+        }
+    }
+
     fn is_lost(&self) -> bool {
         self.is_given_up || self.session.is_closed()
     }
@@ -91,7 +109,79 @@ impl Sessions {
         Self {
             logins,
             slots: Mutex::default(),
+            early: Mutex::default(),
         }
+    }
+
+    /// Begins to connect to a droplet that is still being made: whoever asks for the connection
+    /// next waits for this one. A failure is for them to meet again.
+    pub(super) fn begin(&self, settings: &Settings, seen: Sighting<'_>, patience: Duration) {
+        let Ok((target, identity, pin)) = self.way_in(settings, seen.name, seen.address) else {
+            return;
+        };
+        // Without a pin whoever answers first is believed: it had better be the droplet.
+        if pin == HostKeyPin::AcceptNew && !seen.is_active {
+            return;
+        }
+        let Ok(mut held) = self.slot(seen.name).try_lock_owned() else {
+            return;
+        };
+        let mut early = self.early();
+        if held.is_some() || early.contains_key(seen.name) {
+            return;
+        }
+        let identity = identity.clone();
+        let task = tokio::spawn(async move {
+            match Session::connect(&target, &identity, &pin, patience).await {
+                Ok(session) => *held = Some(Held::new(session)),
+                Err(error) => {
+                    tracing::debug!(%error, label = target.label, "not connected early");
+                }
+            }
+        });
+        early.insert(seen.name.to_owned(), task.abort_handle());
+    }
+
+    fn early(&self) -> MutexGuard<'_, HashMap<String, AbortHandle>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a droplet is being connected to that no step has asked for yet.
+    fn is_early(&self, droplet: &str) -> bool {
+        let early = self.early();
+        early.get(droplet).is_some_and(|task| !task.is_finished())
+    }
+
+    fn end_early(&self, droplet: &str) {
+        if let Some(task) = self.early().get(droplet) {
+            task.abort();
+        }
+    }
+
+    /// Where a droplet is, who logs in, and what it must show.
+    fn way_in<'a>(
+        &self,
+        settings: &'a Settings,
+        droplet: &str,
+        address: Ipv4Addr,
+    ) -> Result<(Target, &'a Identity, HostKeyPin), StepError> {
+        let login = self.login(droplet)?;
+        let identity = settings.identity.as_ref().ok_or(StepError::NoIdentity)?;
+        let pin = match login.policy {
+            HostKeyPolicy::AcceptNew => HostKeyPin::AcceptNew,
+            HostKeyPolicy::Derived => settings
+                .host_key
+                .as_ref()
+                .ok_or(StepError::NoIdentity)?
+                .pin(),
+        };
+        let target = Target {
+            address: IpAddr::V4(address),
+            port: settings.ssh_port,
+            user: login.user.clone(),
+            label: login.label.clone(),
+        };
+        Ok((target, identity, pin))
     }
 
     /// The user who logs in to a droplet.
@@ -108,11 +198,14 @@ impl Sessions {
 
     /// Whether a connection to a droplet was ever made, and not ended by [`Self::close`].
     pub(super) async fn was_made(&self, droplet: &str) -> bool {
-        self.slot(droplet).lock().await.is_some()
+        !self.is_early(droplet) && self.slot(droplet).lock().await.is_some()
     }
 
     /// Whether there was a connection to a droplet, and it broke.
     pub(super) async fn is_lost(&self, droplet: &str) -> bool {
+        if self.is_early(droplet) {
+            return false;
+        }
         let slot = self.slot(droplet);
         let held = slot.lock().await;
         held.as_ref().is_some_and(Held::is_lost)
@@ -156,18 +249,20 @@ impl Sessions {
         address: Ipv4Addr,
         patience: Duration,
     ) -> Result<Session, StepError> {
-        let login = self.login(droplet)?;
-        let identity = settings.identity.as_ref().ok_or(StepError::NoIdentity)?;
-        let pin = match login.policy {
-            HostKeyPolicy::AcceptNew => HostKeyPin::AcceptNew,
-            HostKeyPolicy::Derived => settings
-                .host_key
-                .as_ref()
-                .ok_or(StepError::NoIdentity)?
-                .pin(),
-        };
+        let (target, identity, pin) = self.way_in(settings, droplet, address)?;
         let slot = self.slot(droplet);
-        let mut held = slot.lock().await;
+        let begun = Instant::now();
+        let mut held = match timeout(patience, slot.lock()).await {
+            Ok(held) => held,
+            Err(_elapsed) => {
+                self.end_early(droplet);
+                slot.lock().await
+            }
+        };
+        // What was waited for a connection that was begun early is waited for no second time.
+        let patience = patience
+            .saturating_sub(begun.elapsed())
+            .max(patience.min(ONE_TRY));
         // Whoever was there first is whoever must answer again, also where any key would do at first.
         let (pin, patience) = match &*held {
             Some(held) => (
@@ -179,24 +274,9 @@ impl Sessions {
         if let Some(held) = held.as_ref().filter(|held| !held.is_lost()) {
             return Ok(held.session.clone());
         }
-        let target = Target {
-            address: IpAddr::V4(address),
-            port: settings.ssh_port,
-            user: login.user.clone(),
-            label: login.label.clone(),
-        };
         let session = Session::connect(&target, identity, &pin, patience).await?;
         match held.as_mut() {
-            None => {
-                *held = Some(Held {
-                    session: session.clone(),
-                    up_since: Instant::now(),
-                    restarts: 0,
-                    is_given_up: false,
-                    has_mounted: false,
-                    has_lost_mounts: false,
-                });
-            }
+            None => *held = Some(Held::new(session.clone())),
             Some(held) => {
                 // Measured before asking: a droplet that was not restarted is older than that.
                 let known = held.up_since.elapsed();
@@ -215,6 +295,7 @@ impl Sessions {
 
     /// Ends the connection to a droplet, if there is one.
     pub(super) async fn close(&self, droplet: &str) {
+        self.end_early(droplet);
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.remove(droplet)

@@ -9,6 +9,7 @@ use super::shared_lock::Lease;
 use crate::cloud::Client;
 use crate::guest::{HostKey, Identity, SourceFiles};
 use crate::live::Live;
+use crate::plan::Durations;
 use crate::secret::Secret;
 
 /// What execution needs beside the plan.
@@ -42,6 +43,9 @@ pub struct Settings {
     pub sources: BTreeMap<String, SourceFiles>,
     /// How many API requests may be under way at once.
     pub parallelism: usize,
+    /// How long steps take there, as far as that is known: what the order of steps goes by where
+    /// the plan leaves it open.
+    pub durations: Durations,
     /// What the plan was made from: addresses of droplets that are up, and prices.
     pub live: Live,
 }

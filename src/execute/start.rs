@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::feed::{Feed, feed};
 use super::interrupt::Interrupts;
 use super::journal::{Journal, JournalError};
-use super::limits::Limits;
+use super::limits::{Limits, Queue};
 use super::listener::Listener;
 use super::outcome::Outcome;
 use super::redact::Redactor;
@@ -20,7 +20,8 @@ use super::standing::Tariff;
 use super::steps::Steps;
 use super::stream::Stream;
 use crate::cloud::ClientNotice;
-use crate::plan::Plan;
+use crate::guest;
+use crate::plan::{Plan, schedule};
 
 /// Executes a plan, exactly as it was made, to its end or that of the second interrupt.
 ///
@@ -43,7 +44,12 @@ pub async fn execute(
         .to_owned();
     let (feed, inbox) = feed(Redactor::new(settings.secrets.values()));
     settings.client.set_observer(observer(feed.clone()));
-    let limits = Limits::for_parallelism(settings.parallelism);
+    let expected = settings.durations.expected_ms(&plan.steps);
+    let chains = schedule::chains(&expected, &plan.edges);
+    let queue = Queue::new(
+        Limits::for_parallelism(settings.parallelism),
+        chains.clone(),
+    );
     let tariff = Tariff::of(&settings.live);
     let stream = Stream::new(plan, tariff, journal, listeners);
     let client = settings.client.clone();
@@ -51,8 +57,9 @@ pub async fn execute(
     if let Some(lease) = &lease {
         client.set_fence(Arc::new(lease.clone()));
     }
-    let steps = Arc::new(Steps::new(plan, settings));
-    let engine = Engine::new(plan, steps, stream, feed, limits, lease);
+    guest::allow_many_connections();
+    let steps = Arc::new(Steps::new(plan, settings, chains));
+    let engine = Engine::new(plan, steps, stream, feed, queue, lease);
     let outcome = engine.run(run, inbox, interrupts).await;
     // The stream is over: whatever the client still says belongs to no run.
     client.set_observer(Arc::new(|_| {}));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{Cause, GuestError};
@@ -28,6 +29,34 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 const LOGIN_GRACE: Duration = Duration::from_secs(30);
 /// After this long without a word the other side is asked for one; four unanswered end it.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// What this process does at once, however many droplets there are.
+struct AtOnce {
+    /// TCP connects: most of those to droplets that boot wait in vain, with a file descriptor each.
+    knocks: Semaphore,
+    /// Handshakes: each takes some milliseconds of arithmetic, and hundreds at once make each other
+    /// miss their deadlines.
+    handshakes: Semaphore,
+}
+
+static AT_ONCE: AtOnce = AtOnce {
+    knocks: Semaphore::const_new(256),
+    handshakes: Semaphore::const_new(64),
+};
+
+/// Lets this process have as many file descriptors as the system allows it: a connection takes one,
+/// and the usual 1,024 would be reached by as many droplets. Where it cannot be raised those must do.
+pub fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit on descriptors stays as it is");
+    }
+}
 
 /// Which droplet to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,14 +288,18 @@ async fn attempt(
     is_taken: &AtomicBool,
 ) -> Result<Session, Try> {
     let at = SocketAddr::new(target.address, target.port);
+    // Never an error: they are never closed.
+    let knocking = AT_ONCE.knocks.acquire().await;
     let stream = timeout(TCP_LIMIT, TcpStream::connect(at))
         .await
         .map_err(|_elapsed| Try::Again(Silence::NoAnswer.into()))?
         .map_err(|cause| Try::Again(cause.into()))?;
+    drop(knocking);
     is_taken.store(true, Ordering::Relaxed);
     stream
         .set_nodelay(true)
         .map_err(|cause| Try::Again(cause.into()))?;
+    let _shaking = AT_ONCE.handshakes.acquire().await;
     timeout(
         HANDSHAKE_LIMIT,
         log_in(stream, target, identity, pinned, config),

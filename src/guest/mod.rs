@@ -45,7 +45,7 @@ mod unpack;
 
 pub use background::{Began, Look, Probe, Standing, Start, Watch, write_inventory};
 pub use collect::{CollectReport, collect};
-pub use connect::{Session, Target};
+pub use connect::{Session, Target, allow_many_connections};
 pub use copy::{Copied, copied, copy_digest, copy_to};
 pub use error::GuestError;
 pub use git::{GitCommit, resolve_git, sync_git};

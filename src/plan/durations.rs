@@ -80,6 +80,12 @@ impl Durations {
         }
     }
 
+    /// What is usual, nothing being known of past runs.
+    #[must_use]
+    pub fn usual(pace: Pace) -> Self {
+        Self::new(pace, &[])
+    }
+
     /// Milliseconds that each step is expected to take, and what that goes by.
     pub(super) fn of(&self, steps: &[Step]) -> (Vec<u64>, Basis) {
         let sizes = sizes(steps);
@@ -107,6 +113,12 @@ impl Durations {
             }
         };
         (expected, basis)
+    }
+
+    /// Milliseconds that each step is expected to take, by its position.
+    #[must_use]
+    pub fn expected_ms(&self, steps: &[Step]) -> Vec<u64> {
+        self.of(steps).0
     }
 
     fn usual_ms(&self, kind: &StepKind) -> u64 {

@@ -81,6 +81,65 @@ impl Schedule {
     }
 }
 
+/// How long it takes from the beginning of each step until all that waits for it, directly or not,
+/// has ended, if nothing but edges holds it back: the longest chain that begins with the step.
+///
+/// Of steps that could begin now the one with the longest chain is the one to begin with: what is
+/// left of the whole cannot take less than that. Edges are sorted by where they come from, as a plan
+/// has them, and go from lower to higher ids; others count for nothing.
+#[must_use]
+pub fn chains(took: &[u64], edges: &[Edge]) -> Vec<u64> {
+    let mut chains = took.to_vec();
+    for edge in edges.iter().rev() {
+        let (from, to) = ends_of(edge);
+        if from < to && to < chains.len() {
+            chains[from] = chains[from].max(took[from].saturating_add(chains[to]));
+        }
+    }
+    chains
+}
+
 const fn ends_of(edge: &Edge) -> (usize, usize) {
     (edge.from.0 as usize, edge.to.0 as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::EdgeKind;
+
+    fn edges(pairs: &[(u32, u32)]) -> Vec<Edge> {
+        let mut edges: Vec<Edge> = pairs
+            .iter()
+            .map(|&(from, to)| Edge {
+                from: StepId(from),
+                to: StepId(to),
+                kind: EdgeKind::Needs,
+                reason: String::new(),
+            })
+            .collect();
+        edges.sort();
+        edges
+    }
+
+    #[test]
+    fn a_chain_is_the_longest_way_to_the_end_its_beginning_included() {
+        // 0 -> 1 -> 3, 0 -> 2 -> 3, and 4 alone.
+        let diamond = edges(&[(0, 1), (0, 2), (1, 3), (2, 3)]);
+        assert_eq!(
+            chains(&[1, 10, 20, 100, 7], &diamond),
+            [121, 110, 120, 100, 7]
+        );
+        assert_eq!(chains(&[3, 4], &[]), [3, 4]);
+        assert_eq!(chains(&[], &[]), [0; 0]);
+    }
+
+    #[test]
+    fn the_longest_chain_is_the_whole_and_nothing_overflows() {
+        let line = edges(&[(0, 1), (1, 2)]);
+        assert_eq!(chains(&[u64::MAX, 1, u64::MAX], &line), [u64::MAX; 3]);
+        let took = [5, 6, 7];
+        let whole = super::super::cost::ends(&took, &line).into_iter().max();
+        assert_eq!(chains(&took, &line).into_iter().max(), whole);
+    }
 }

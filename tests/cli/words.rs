@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::workspace::Workspace;
+use crate::workspace::{Running, Workspace};
 
 const BOX: &str = r#"
 version: 1
@@ -52,6 +52,30 @@ fn quiet_leaves_the_plan_out_and_verbose_lists_the_calls() {
     assert!(!more.err.contains(&token), "{}", more.all());
     // CI scripts give it everywhere; one command more that takes it.
     workspace.local(&["test", "--yes", "-q"]).expect(0);
+}
+
+#[test]
+fn a_budget_for_the_api_is_kept_and_nonsense_is_refused() {
+    let workspace = without_guests(BOX);
+    for nonsense in ["0%", "101%", "50", "1000", "0/h", "half"] {
+        workspace
+            .local(&["plan", "--api-budget", nonsense])
+            .expect(1)
+            .says("--api-budget")
+            .says("write a percentage of what the API grants, 1% to 100%, or requests an hour");
+    }
+    let before = workspace.requests().len();
+    let mut plan = Running::start(&workspace, &["plan", "-vv", "--api-budget", "3/h"]);
+    plan.until("held back by the rate limit");
+    // The other calls of a plan are due in an hour.
+    drop(plan);
+    assert_eq!(workspace.requests().len() - before, 3);
+    let mut command = workspace.command(&["plan", "--local"]);
+    command.env("DEWPOINT_API_BUDGET", "half");
+    workspace
+        .finish(command)
+        .expect(1)
+        .says("write a percentage");
 }
 
 #[test]

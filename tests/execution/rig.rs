@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use dewpoint::address::Address;
-use dewpoint::cloud::{Client, Config, Query, observe};
+use dewpoint::cloud::{Budget, Client, Config, Query, observe};
 use dewpoint::digest::Digest;
 use dewpoint::execute::journal::make_run_folder;
 use dewpoint::execute::{Event, EventKind, Interrupts, Listener, Outcome, Settings, execute};
@@ -18,7 +18,7 @@ use dewpoint::local::guests::Tier;
 use dewpoint::local::service::{self, Endpoint, UpOptions};
 use dewpoint::manifest::schema::HostKeyPolicy;
 use dewpoint::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet, RunSpec};
-use dewpoint::plan::{Cost, Edge, EdgeKind, Goal, Plan, Step, StepId, StepKind};
+use dewpoint::plan::{Cost, Durations, Edge, EdgeKind, Goal, Pace, Plan, Step, StepId, StepKind};
 use dewpoint::report::style::Palette;
 use dewpoint::report::{JUnit, Lines};
 use dewpoint::units::Seconds;
@@ -78,6 +78,7 @@ impl Rig {
             endpoint: endpoint.url.clone(),
             token: endpoint.token.clone(),
             parallelism: 16,
+            budget: Budget::Whole,
         });
         let rig = Self {
             client: client.expect("a client"),
@@ -154,6 +155,7 @@ impl Rig {
             hold_patience: std::time::Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,
+            durations: Durations::usual(Pace::Local(0.01)),
             live: self.live().await,
         };
         let screen = Screen::default();

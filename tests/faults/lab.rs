@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use dewpoint::cloud::{Client, Config, Query, Timing, observe, observe_account};
+use dewpoint::cloud::{Budget, Client, Config, Query, Timing, observe, observe_account};
 use dewpoint::desired::{self, Desired};
 use dewpoint::execute::journal::make_run_folder;
 use dewpoint::execute::{Interrupts, Listener, Outcome, Settings, execute};
@@ -17,7 +17,7 @@ use dewpoint::live::ownership::Owner;
 use dewpoint::local::latency::Latency;
 use dewpoint::local::service::{self, Endpoint, UpOptions};
 use dewpoint::manifest::{self, Manifest};
-use dewpoint::plan::{self, EdgeKind, Goal, Options, Plan, StepId, StepKind};
+use dewpoint::plan::{self, Durations, EdgeKind, Goal, Options, Pace, Plan, StepId, StepKind};
 use dewpoint::report::status::Status;
 use serde_json::{Value, json};
 
@@ -221,6 +221,7 @@ impl Lab {
             endpoint: self.endpoint.url.clone(),
             token: self.endpoint.token.clone(),
             parallelism: 16,
+            budget: Budget::Whole,
         };
         Client::with_timing(config, hurried()).expect("a client")
     }
@@ -345,6 +346,7 @@ impl Lab {
             hold_patience: Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,
+            durations: Durations::usual(Pace::Local(0.01)),
             live,
         };
         let outcome = execute(plan, settings, listeners, Interrupts::none()).await;

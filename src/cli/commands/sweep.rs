@@ -19,6 +19,7 @@ use crate::execute::{self, Ending, Interrupts, Settings};
 use crate::live::Live;
 use crate::local::service;
 use crate::manifest::schema::ImageSource;
+use crate::plan::Durations;
 use crate::plan::sweep::{self, Declared, Found, LeftAlone, Sweep};
 use crate::report::{outcome, sweep_text};
 
@@ -184,6 +185,7 @@ async fn delete(
         hold_patience: std::time::Duration::ZERO,
         sources: BTreeMap::new(),
         parallelism: usize::from(context.global.parallelism),
+        durations: Durations::usual(cloud.pace),
         live,
     };
     let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;

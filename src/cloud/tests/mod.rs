@@ -5,8 +5,10 @@ mod hostile;
 mod images;
 mod keys_and_tags;
 mod observing;
+mod pace;
 mod sending;
-mod server;
+pub(crate) mod server;
+pub(crate) mod simulated;
 mod volume_snapshots;
 mod volumes;
 

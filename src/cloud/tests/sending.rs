@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::server::{Reply, Server, TOKEN, client_of, ok, page_of, quick, refuse, volume};
 use crate::cloud::request::Call;
-use crate::cloud::{Client, ClientNotice, CloudError, Config};
+use crate::cloud::{Budget, Client, ClientNotice, CloudError, Config};
 use crate::secret::Secret;
 
 /// An error with all its causes, as people and logs may see it.
@@ -368,6 +368,7 @@ fn configured(endpoint: &str, token: &str) -> Result<Client, CloudError> {
         endpoint: endpoint.to_owned(),
         token: Secret::new(token.to_owned()),
         parallelism: 0,
+        budget: Budget::Whole,
     })
 }
 

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::cloud::{Client, Config, Timing};
+use crate::cloud::{Budget, Client, Config, Timing};
 use crate::secret::Secret;
 
 pub const TOKEN: &str = "dop_v1_0123456789abcdef0123456789abcdef";
@@ -137,6 +137,7 @@ pub fn client_of(url: &str, timing: Timing) -> Client {
         endpoint: url.to_owned(),
         token: Secret::new(TOKEN.to_owned()),
         parallelism: 16,
+        budget: Budget::Whole,
     };
     Client::with_timing(config, timing).expect("a good configuration")
 }

@@ -1,12 +1,13 @@
 //! Droplets: made, logged in to, destroyed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::Steps;
-use crate::cloud::{CloudError, DropletImage, NewDroplets};
+use super::{Steps, TO_BOOT};
+use crate::cloud::{CloudError, DropletImage, NewDroplets, Sighting};
 use crate::desired::user_data;
 use crate::execute::error::StepError;
 use crate::execute::event::Failure;
@@ -19,7 +20,7 @@ use crate::plan::StepId;
 use crate::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet};
 use crate::secret::Secret;
 
-/// Between two looks for droplets whose create an interrupt met on its way.
+/// After a look for droplets that failed, whose create an interrupt met on its way.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How often a connection that breaks during the first boot is made again: cloud-init may restart
 /// the SSH server, or the network.
@@ -43,7 +44,11 @@ impl Steps {
         };
         self.outputs.ask(step);
         reporter.progress("waiting until it can be reached");
-        let create = self.settings.client.create_droplets(&new);
+        // The first boot begins before the API calls a droplet active, and a batch is only as fast
+        // as its last.
+        let see = |seen: Sighting<'_>| self.sessions.begin(&self.settings, seen, TO_BOOT);
+        let client = &self.settings.client;
+        let create = client.create_droplets_seeing(&new, &see);
         let mut create = std::pin::pin!(create);
         let made = tokio::select! {
             made = &mut create => made,
@@ -138,17 +143,25 @@ impl Steps {
 
     /// Looks for what a create that is still out has made, until all of it is found.
     async fn look_until_found(&self, step: StepId, new: &NewDroplets) {
-        for name in &new.names {
-            loop {
-                let found = self.settings.client.find_droplets(&new.env_tag, name).await;
-                // A look that fails is made again: the create itself will tell what is wrong.
-                if let Ok(found) = found
-                    && let Some(oldest) = found.first()
-                {
-                    self.note_made(step, std::slice::from_ref(oldest));
-                    break;
+        let names: Vec<&str> = new.names.iter().map(String::as_str).collect();
+        let mut missing: BTreeSet<&str> = names.iter().copied().collect();
+        let mut note = |found: Vec<LiveDroplet>| {
+            // The oldest of a name comes first.
+            for droplet in found {
+                if missing.remove(droplet.name.as_str()) {
+                    self.note_made(step, std::slice::from_ref(&droplet));
                 }
-                sleep(LOOK_AGAIN).await;
+            }
+            missing.is_empty().then_some(())
+        };
+        let client = &self.settings.client;
+        loop {
+            let looked = client.look_for_droplets(&new.env_tag, &names, LOOK_FOR, &mut note);
+            match looked.await {
+                Ok(Some(())) => return,
+                Ok(None) => {}
+                // A look that fails is made again: the create itself will tell what is wrong.
+                Err(_) => sleep(LOOK_AGAIN).await,
             }
         }
     }
@@ -224,13 +237,14 @@ impl Steps {
         name: &str,
         patience: Duration,
     ) -> Result<Vec<u64>, StepError> {
-        let end = Instant::now() + patience;
-        loop {
-            let found = self.settings.client.find_droplets(tag, name).await?;
-            if !found.is_empty() || Instant::now() >= end {
-                return Ok(found.into_iter().map(|droplet| droplet.id).collect());
-            }
-            sleep(LOOK_AGAIN * 4).await;
-        }
+        let ids = |found: Vec<LiveDroplet>| {
+            let ids: Vec<u64> = found.into_iter().map(|droplet| droplet.id).collect();
+            (!ids.is_empty()).then_some(ids)
+        };
+        let client = &self.settings.client;
+        let found = client
+            .look_for_droplets(tag, &[name], patience, ids)
+            .await?;
+        Ok(found.unwrap_or_default())
     }
 }

@@ -30,15 +30,15 @@ use super::outputs::{MadeDroplet, Outputs};
 use super::perform::Perform;
 use super::sessions::Sessions;
 use super::settings::Settings;
+use crate::cloud::for_chain;
 use crate::guest::{GuestError, Session};
+use crate::live::LiveDroplet;
 use crate::live::ownership::{environment_tag, project_tag};
 use crate::plan::step::{DropletRef, TaggedResource};
 use crate::plan::{EdgeKind, Plan, Step, StepId, StepKind};
 
 /// How long a droplet that is being made by someone else may be without an address.
-const ADDRESS_LOOKS: u32 = 60;
-/// Between two looks for it.
-const ADDRESS_PAUSE: Duration = Duration::from_secs(3);
+const TO_HAVE_AN_ADDRESS: Duration = Duration::from_secs(3 * 60);
 
 /// How long a droplet that was just made may take until it can be logged in to: the first boot of a
 /// large image takes minutes.
@@ -66,6 +66,8 @@ pub(super) struct Steps {
     environment: String,
     environment_tag: String,
     project_tag: String,
+    /// How long the longest chain is that begins with each step: its calls are as urgent.
+    chains: Vec<u64>,
     /// Steps that make throw-away copies of volumes.
     clones: BTreeSet<StepId>,
     niceties: BTreeSet<StepId>,
@@ -76,8 +78,9 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(plan: &Plan, settings: Settings) -> Self {
+    pub(super) fn new(plan: &Plan, settings: Settings, chains: Vec<u64>) -> Self {
         Self {
+            chains,
             outputs: Outputs::default(),
             sessions: Sessions::new(plan),
             project: plan.project.clone(),
@@ -125,20 +128,16 @@ impl Steps {
         if let Some(address) = known.address {
             return Ok(address);
         }
-        for look in 0..ADDRESS_LOOKS {
-            if look > 0 {
-                sleep(ADDRESS_PAUSE).await;
-            }
-            let client = &self.settings.client;
-            let found = client
-                .find_droplets(&self.environment_tag, droplet.name())
-                .await?;
-            let ours = found.iter().find(|found| found.id == known.id);
-            if let Some(address) = ours.and_then(|found| found.public_ipv4) {
-                return Ok(address);
-            }
-        }
-        Err(StepError::NoAddress {
+        let address = |found: Vec<LiveDroplet>| {
+            let ours = found.into_iter().find(|found| found.id == known.id);
+            ours.and_then(|found| found.public_ipv4)
+        };
+        let client = &self.settings.client;
+        let tag = &self.environment_tag;
+        let found = client
+            .look_for_droplets(tag, &[droplet.name()], TO_HAVE_AN_ADDRESS, address)
+            .await?;
+        found.ok_or_else(|| StepError::NoAddress {
             name: droplet.name().to_owned(),
         })
     }
@@ -236,6 +235,26 @@ impl Steps {
 #[async_trait]
 impl Perform for Steps {
     async fn perform(&self, step: &Step, reporter: &Reporter) -> Result<String, Failure> {
+        let chain = self.chains.get(step.id.0 as usize).copied();
+        for_chain(chain.unwrap_or_default(), self.carry_out(step, reporter)).await
+    }
+
+    fn api_calls(&self) -> u64 {
+        self.settings.client.calls()
+    }
+
+    fn hurry(&self) {
+        self.settings.client.hurry();
+    }
+
+    async fn close(&self) {
+        self.sessions.close_all().await;
+    }
+}
+
+impl Steps {
+    /// Does what a step is there for.
+    async fn carry_out(&self, step: &Step, reporter: &Reporter) -> Result<String, Failure> {
         let done = match &step.kind {
             StepKind::CreateSshKey {
                 name,
@@ -396,14 +415,6 @@ impl Perform for Steps {
             failure.allowed = self.niceties.contains(&step.id);
             failure
         })
-    }
-
-    fn api_calls(&self) -> u64 {
-        self.settings.client.calls()
-    }
-
-    async fn close(&self) {
-        self.sessions.close_all().await;
     }
 }
 

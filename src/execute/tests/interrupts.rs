@@ -38,6 +38,7 @@ async fn an_interrupt_ends_what_runs_and_cleans_up_at_once() {
     run finished: 2 done, 1 failed (0 runs), 1 skipped, interrupted: true, $0.0025, $0.00/h
     ");
     assert_eq!(played.outcome.ending.exit_code(), 143);
+    assert!(played.was_hurried);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,16 @@
 //! The engine with scripted steps, under paused time.
 
+mod early;
+mod fleet;
 mod interrupts;
 mod lost_lock;
 mod order;
+mod pace;
 mod record;
 mod steps;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +24,7 @@ use super::event::{Event, EventKind, Failure, FailureClass, OutputStream};
 use super::feed::{Reporter, feed};
 use super::interrupt::{Interrupts, Signal};
 use super::journal::Journal;
-use super::limits::Limits;
+use super::limits::{Limits, Queue};
 use super::listener::Listener;
 use super::outcome::Outcome;
 use super::perform::Perform;
@@ -32,7 +36,7 @@ use crate::address::Address;
 use crate::digest::Digest;
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet, RunSpec};
-use crate::plan::{Cost, Edge, EdgeKind, Goal, Plan, Step, StepId, StepKind};
+use crate::plan::{Cost, Edge, EdgeKind, Goal, Plan, Step, StepId, StepKind, schedule};
 use crate::units::{Money, Seconds};
 
 /// What a scripted step does.
@@ -56,6 +60,7 @@ enum Act {
 struct Scripted {
     acts: BTreeMap<StepId, Act>,
     log: Arc<Log>,
+    is_hurried: Arc<AtomicBool>,
 }
 
 struct Log {
@@ -129,6 +134,10 @@ impl Perform for Scripted {
         7
     }
 
+    fn hurry(&self) {
+        self.is_hurried.store(true, Ordering::Relaxed);
+    }
+
     async fn close(&self) {
         self.log.note("close");
     }
@@ -138,6 +147,8 @@ impl Perform for Scripted {
 struct Scenario {
     plan: Plan,
     acts: BTreeMap<StepId, Act>,
+    /// Seconds that steps are expected to take, where that is not nothing.
+    took: BTreeMap<StepId, u64>,
     limits: Limits,
     listeners: Vec<Box<dyn Listener>>,
     folder: tempfile::TempDir,
@@ -149,6 +160,8 @@ struct Scenario {
 struct Played {
     outcome: Outcome,
     log: Vec<String>,
+    /// Whether whoever performed the steps was told that time is short.
+    was_hurried: bool,
     folder: tempfile::TempDir,
 }
 
@@ -182,6 +195,7 @@ impl Scenario {
         Self {
             plan: empty_plan(),
             acts: BTreeMap::new(),
+            took: BTreeMap::new(),
             limits: Limits::for_parallelism(16),
             listeners: vec![],
             folder: tempfile::tempdir().expect("a temporary folder"),
@@ -254,6 +268,13 @@ impl Scenario {
         self.step(StepKind::DestroyDroplet { droplet, tag }, true, act)
     }
 
+    /// The last step is expected to take so many seconds.
+    fn expected(mut self, seconds: u64) -> Self {
+        let last = self.plan.steps.last().expect("a step").id;
+        self.took.insert(last, seconds);
+        self
+    }
+
     fn edge(mut self, from: u32, to: u32, kind: EdgeKind) -> Self {
         self.plan.edges.push(Edge {
             from: StepId(from),
@@ -293,8 +314,10 @@ impl Scenario {
             began: Instant::now(),
             lines: Mutex::default(),
         });
+        let is_hurried = Arc::new(AtomicBool::new(false));
         let performer = Arc::new(Scripted {
             acts: self.acts,
+            is_hurried: Arc::clone(&is_hurried),
             log: Arc::clone(&log),
         });
         let secret = crate::secret::Secret::new("s3cret".to_owned());
@@ -305,13 +328,19 @@ impl Scenario {
         let price = Money("0.36".parse().expect("a price"));
         tariff.by_size.insert("s-1vcpu-1gb".to_owned(), price);
         let stream = Stream::new(&self.plan, tariff, journal, self.listeners);
-        let engine = Engine::new(&self.plan, performer, stream, feed, self.limits, self.lease);
+        let steps = self.plan.steps.iter();
+        let took: Vec<u64> = steps
+            .map(|step| self.took.get(&step.id).copied().unwrap_or_default())
+            .collect();
+        let queue = Queue::new(self.limits, schedule::chains(&took, &self.plan.edges));
+        let engine = Engine::new(&self.plan, performer, stream, feed, queue, self.lease);
         let run = engine.run("01RUN".to_owned(), inbox, self.interrupts);
         let outcome = tokio::time::timeout(Duration::from_secs(10_000), run).await;
         let lines = std::mem::take(&mut *log.lines.lock().unwrap_or_else(PoisonError::into_inner));
         Played {
             outcome: outcome.expect("a run ends"),
             log: lines,
+            was_hurried: is_hurried.load(Ordering::Relaxed),
             folder: self.folder,
         }
     }

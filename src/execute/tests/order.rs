@@ -155,9 +155,9 @@ async fn limits_bound_what_runs_at_once_in_the_plans_order() {
     }
     let played = scenario.destroy(Act::Take(1)).play().await;
     insta::assert_snapshot!(played.log.join("\n"), @r"
-     0 start 5
      0 start 0
      0 start 1
+     0 start 5
      1 end 5
     10 end 0
     10 end 1

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{empty_plan, told};
 use crate::address::Address;
-use crate::cloud::{Client, Config};
+use crate::cloud::{Budget, Client, Config};
 use crate::execute::event::{Event, EventKind};
 use crate::execute::interrupt::{Interrupts, Signal};
 use crate::execute::listener::Listener;
@@ -21,7 +21,7 @@ use crate::guest::tests::server::Server;
 use crate::live::{DropletStatus, Live, LiveDroplet};
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::step::{DropletRef, ProvisionStep, RunSpec, SourceSpec};
-use crate::plan::{Edge, EdgeKind, Plan, Step, StepId, StepKind};
+use crate::plan::{Durations, Edge, EdgeKind, Pace, Plan, Step, StepId, StepKind};
 use crate::secret::Secret;
 use crate::units::Seconds;
 
@@ -175,6 +175,7 @@ impl Droplet {
             endpoint: "http://127.0.0.1:9".to_owned(),
             token: Secret::new("none".to_owned()),
             parallelism: 1,
+            budget: Budget::Whole,
         });
         let settings = Settings {
             client: client.expect("a client"),
@@ -190,6 +191,7 @@ impl Droplet {
             hold_patience: std::time::Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,
+            durations: Durations::usual(Pace::DigitalOcean),
             live: Live {
                 droplets: vec![live_runner()],
                 ..Live::default()

@@ -25,7 +25,9 @@ use tokio::process::{ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::guest::keys::public_line;
-use crate::guest::{HostKeyPin, Identity, Session, Target, UserKey, generate_key_file, open_key};
+use crate::guest::{
+    HostKeyPin, Identity, Session, Target, UserKey, derive_host_key, generate_key_file, open_key,
+};
 
 /// A server, and the key that it lets in.
 pub(crate) struct Server {
@@ -59,6 +61,15 @@ impl Server {
 
     /// Starts one that refuses the key for the first so many logins.
     pub(crate) async fn start_refusing(refusals: usize) -> Self {
+        Self::start_with(refusals, false).await
+    }
+
+    /// Starts one that is a droplet of `shop / main`: it shows the host key that is derived for it.
+    pub(crate) async fn start_pinned() -> Self {
+        Self::start_with(0, true).await
+    }
+
+    async fn start_with(refusals: usize, is_pinned: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).expect("UTF-8");
         let home = path.join("home");
@@ -67,11 +78,15 @@ impl Server {
         }
         let pair = generate_key_file(&path.join("id"), "test").expect("made");
         let identity = open_key(&UserKey::File(pair.private)).await.expect("opens");
-        let host = PrivateKey::new(
-            KeypairData::Ed25519(Ed25519Keypair::from_seed(&[3; 32])),
-            "",
-        )
-        .expect("a key");
+        let host = if is_pinned {
+            let derived = derive_host_key(&identity, "shop", "main").await;
+            let text = derived.expect("derived").private_openssh();
+            PrivateKey::from_openssh(text.expose())
+        } else {
+            let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[3; 32]));
+            PrivateKey::new(pair, "")
+        };
+        let host = host.expect("a key");
         let host_key = public_line(host.public_key());
         let config = Arc::new(Config {
             keys: vec![host],

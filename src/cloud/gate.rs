@@ -1,0 +1,245 @@
+//! The gate that every request goes through: as many writes at once as the user allows, as many
+//! requests as the rate limit does, and the most urgent first.
+//!
+//! There is no task of its own. Whoever comes, leaves or has waited long enough looks who may go now,
+//! and lets them go.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::locked;
+use super::rate_limit::{RateLimit, Told};
+use super::request::{Limit, Method, Request};
+use super::urgency::{Class, Urgency};
+
+/// Of so many requests one goes to whoever has waited longest: nobody waits for ever.
+const TURN_OF_THE_OLDEST: u64 = 10;
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rate: RateLimit,
+    /// Requests that wait, the most urgent first.
+    waiting: BTreeMap<Place, Waiting>,
+    /// Where each of them is.
+    places: HashMap<u64, Place>,
+    /// How many further writes may be under way.
+    free_writes: usize,
+    under_way: usize,
+    /// Whether deletes go before all else.
+    is_hurried: bool,
+    arrived: u64,
+    let_go: u64,
+}
+
+/// Where a request stands among those that wait.
+type Place = (Class, Reverse<u64>, Reverse<bool>, u64);
+
+#[derive(Debug)]
+struct Waiting {
+    urgency: Urgency,
+    method: Method,
+    limit: Limit,
+    go: oneshot::Sender<()>,
+}
+
+impl Waiting {
+    fn place(&self, arrived: u64, is_hurried: bool) -> Place {
+        let class = match self.method {
+            Method::Delete if is_hurried => Class::LastDelete,
+            _ => self.urgency.class,
+        };
+        (
+            class,
+            Reverse(self.urgency.chain),
+            Reverse(self.urgency.makes),
+            arrived,
+        )
+    }
+}
+
+/// A request's leave to be sent; counts as under way until it is dropped. Before that, its place
+/// among those that wait.
+#[derive(Debug)]
+pub(super) struct Pass {
+    gate: Arc<Gate>,
+    arrived: u64,
+    is_write: bool,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut state = self.gate.state();
+        match state.places.remove(&self.arrived) {
+            Some(place) => {
+                state.waiting.remove(&place);
+            }
+            None => {
+                state.under_way -= 1;
+                state.free_writes += usize::from(self.is_write);
+                state.let_go(Instant::now());
+            }
+        }
+    }
+}
+
+impl Gate {
+    pub fn new(rate: RateLimit, parallelism: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                rate,
+                waiting: BTreeMap::new(),
+                places: HashMap::new(),
+                free_writes: parallelism.max(1),
+                under_way: 0,
+                is_hurried: false,
+                arrived: 0,
+                let_go: 0,
+            }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// Waits until a request may be sent. `held` is told once, and until when, if it is the rate
+    /// limit that holds it back.
+    ///
+    /// # Errors
+    /// When the rate limit lets nothing go until after `deadline`: until when.
+    pub async fn pass(
+        self: &Arc<Self>,
+        request: &Request,
+        deadline: Instant,
+        held: impl FnOnce(Instant),
+    ) -> Result<Pass, Instant> {
+        let (go, mut gone) = oneshot::channel();
+        let waiting = Waiting {
+            urgency: Urgency::of(request),
+            method: request.method,
+            limit: request.limit,
+            go,
+        };
+        let pass = {
+            let mut state = self.state();
+            state.arrived += 1;
+            let arrived = state.arrived;
+            let place = waiting.place(arrived, state.is_hurried);
+            state.waiting.insert(place, waiting);
+            state.places.insert(arrived, place);
+            Pass {
+                gate: Arc::clone(self),
+                arrived,
+                is_write: request.method != Method::Get,
+            }
+        };
+        let mut held = Some(held);
+        loop {
+            let closed = self.state().let_go(Instant::now());
+            if gone.try_recv().is_ok() {
+                return Ok(pass);
+            }
+            if let Some(until) = closed.filter(|until| *until > deadline) {
+                return Err(until);
+            }
+            if let (Some(until), Some(held)) = (closed, held.take()) {
+                held(until);
+            }
+            tokio::select! {
+                // Never an error: who lets it go keeps nothing back.
+                _ = &mut gone => return Ok(pass),
+                () = sleep_until(closed.unwrap_or_else(Instant::now)), if closed.is_some() => {}
+            }
+        }
+    }
+
+    /// Takes what an answer's headers say.
+    pub fn learn(&self, told: Told) {
+        let mut state = self.state();
+        let now = Instant::now();
+        // The one that was answered is still under way itself.
+        let others = state.under_way.saturating_sub(1);
+        state.rate.learn(told, others, now);
+        state.let_go(now);
+    }
+
+    /// Nothing that counts against that limit is sent for a while.
+    pub fn close(&self, limit: Limit, until: Instant) {
+        self.state().rate.close(limit, until);
+    }
+
+    /// The shortest time between two looks of a poll, which is `slow` when the rate limit is near.
+    pub fn poll_pause(&self, slow: Duration) -> Duration {
+        self.state().rate.poll_pause(slow, Instant::now())
+    }
+
+    /// From here on deletes go before all else.
+    pub fn hurry(&self) {
+        let mut state = self.state();
+        state.is_hurried = true;
+        for (place, waiting) in std::mem::take(&mut state.waiting) {
+            let arrived = place.3;
+            let place = waiting.place(arrived, true);
+            state.places.insert(arrived, place);
+            state.waiting.insert(place, waiting);
+        }
+    }
+}
+
+impl State {
+    /// Lets go whoever may, the most urgent first; says until when the rate limit keeps the rest.
+    fn let_go(&mut self, now: Instant) -> Option<Instant> {
+        loop {
+            let mut opens = None;
+            let next = self.next(now, &mut opens);
+            let Some(place) = next else { return opens };
+            if let Err(until) = self.rate.admit(now) {
+                return Some(until);
+            }
+            let Some(waiting) = self.waiting.remove(&place) else {
+                return opens;
+            };
+            self.places.remove(&place.3);
+            self.let_go += 1;
+            self.under_way += 1;
+            if waiting.method != Method::Get {
+                self.free_writes -= 1;
+            }
+            // Whoever does not listen any more gives it back when it is dropped, which is now.
+            let _ = waiting.go.send(());
+        }
+    }
+
+    /// The next that may go but for the rate limit; notes when others of a limit of their own may.
+    fn next(&self, now: Instant, opens: &mut Option<Instant>) -> Option<Place> {
+        let may_go = |(place, waiting): (&Place, &Waiting)| {
+            if waiting.method != Method::Get && self.free_writes == 0 {
+                return None;
+            }
+            match self.rate.rests(waiting.limit, now) {
+                None => Some(*place),
+                Some(until) => {
+                    *opens = Some(opens.map_or(until, |known: Instant| known.min(until)));
+                    None
+                }
+            }
+        };
+        let mut places = self.waiting.iter().filter_map(may_go);
+        let first = places.next()?;
+        let is_turn_of_the_oldest = (self.let_go + 1).is_multiple_of(TURN_OF_THE_OLDEST);
+        if first.0 == Class::LastDelete || !is_turn_of_the_oldest {
+            return Some(first);
+        }
+        places.chain([first]).min_by_key(|place| place.3)
+    }
+}

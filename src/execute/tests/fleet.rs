@@ -1,0 +1,201 @@
+//! Many droplets, in virtual time, on an account that is as slow as DigitalOcean's: few calls, and
+//! hardly longer than the cloud itself takes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use tokio::time::Instant;
+
+use crate::cloud::tests::simulated::Simulated;
+use crate::cloud::{Budget, Client, Query, Wait, observe};
+use crate::desired::{Desired, Inputs, SshKey};
+use crate::execute::interrupt::Interrupts;
+use crate::execute::outcome::Ending;
+use crate::execute::{Settings, execute};
+use crate::guest::{HostKey, Identity, UserKey, derive_host_key, generate_key_file, open_key};
+use crate::live::Live;
+use crate::local::latency::{Latency, Wait as Slow};
+use crate::plan::{self, Durations, Goal, Options, Pace, Plan};
+
+const NOW: i64 = 1_793_527_200;
+
+/// A user with a key, and what is asked for.
+struct Fleet {
+    identity: Identity,
+    host_key: HostKey,
+    desired: Desired,
+    folder: tempfile::TempDir,
+    runs: u32,
+}
+
+impl Fleet {
+    async fn new(droplets: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("id")).expect("UTF-8");
+        let pair = generate_key_file(&path, "fleet-main").expect("a key");
+        let identity = open_key(&UserKey::File(pair.private)).await.expect("opens");
+        let host_key = derive_host_key(&identity, "fleet", "main").await;
+        let yaml = format!(
+            "version: 1\nproject: fleet\nregion: nyc3\ndroplets:\n  worker:\n    \
+             image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    count: {droplets}\n"
+        );
+        let manifest = serde_yaml::from_str(&yaml).expect("a manifest");
+        let inputs = Inputs {
+            ssh_key: SshKey {
+                public_key: identity.public_key_line(),
+                fingerprint: identity.md5_fingerprint(),
+                generated: true,
+            },
+            copies: BTreeMap::new(),
+            commits: BTreeMap::new(),
+        };
+        Self {
+            desired: crate::desired::desired(&manifest, &inputs).expect("desired"),
+            host_key: host_key.expect("derived"),
+            identity,
+            folder,
+            runs: 0,
+        }
+    }
+
+    /// Looks at the account and plans.
+    async fn plan(&self, client: &Client) -> (Plan, Live) {
+        let query = Query {
+            project: "fleet".to_owned(),
+            environment: "main".to_owned(),
+            ssh_key: Some(self.identity.md5_fingerprint()),
+            for_destroy: false,
+            volume_snapshots: false,
+        };
+        let live = observe(client, &query).await.expect("an account");
+        let options = Options {
+            goal: Goal::Apply,
+            unprotect: Vec::new(),
+            ..Options::default()
+        };
+        let plan = plan::plan(&self.desired, &live, &options, NOW).expect("a plan");
+        (plan, live)
+    }
+
+    async fn carry_out(&mut self, client: &Client, plan: &Plan, live: Live) {
+        self.runs += 1;
+        let path = Utf8PathBuf::from_path_buf(self.folder.path().to_owned()).expect("UTF-8");
+        let settings = Settings {
+            client: client.clone(),
+            ssh_port: 9,
+            identity: Some(self.identity.clone()),
+            host_key: Some(self.host_key.clone()),
+            generated_key: None,
+            base: path.clone(),
+            run_folder: path.join(format!("run-{}", self.runs)),
+            cache: path.join("cache"),
+            secrets: BTreeMap::new(),
+            lease: None,
+            hold_patience: Duration::ZERO,
+            sources: BTreeMap::new(),
+            parallelism: 16,
+            durations: Durations::usual(Pace::DigitalOcean),
+            live,
+        };
+        let outcome = execute(plan, settings, vec![], Interrupts::none()).await;
+        let outcome = outcome.expect("a journal");
+        assert_eq!(outcome.ending, Ending::Succeeded, "{:?}", outcome.failures);
+    }
+
+    /// Applies to an account with nothing in it, after runs that told so much.
+    async fn apply(&mut self, api: &Simulated, known: &[Wait]) -> Applied {
+        let client = api.client(Budget::Whole);
+        client.teach(known.to_vec());
+        let (plan, live) = self.plan(&client).await;
+        let (begun, before) = (Instant::now(), client.calls());
+        self.carry_out(&client, &plan, live).await;
+        Applied {
+            took: begun.elapsed(),
+            calls: client.calls() - before,
+            waited: client.waited(),
+        }
+    }
+}
+
+struct Applied {
+    took: Duration,
+    calls: u64,
+    waited: Vec<Wait>,
+}
+
+/// What the cloud itself takes: the SSH key is made and known, the droplet made, active, and has an
+/// address, which is read.
+fn critical_path(latency: Latency) -> Duration {
+    let chain = [
+        Slow::Write,
+        Slow::KeyUsable,
+        Slow::DropletActive,
+        Slow::Network,
+        Slow::Read,
+    ];
+    let ms: i64 = chain.into_iter().map(|wait| latency.of(wait)).sum();
+    Duration::from_millis(u64::try_from(ms).expect("no way back"))
+}
+
+fn creates(api: &Simulated) -> usize {
+    let mut log = api.log();
+    log.retain(|arrived| arrived.line == "POST /v2/droplets");
+    log.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_takes_hardly_longer_than_the_cloud_and_few_calls() {
+    let cloud = critical_path(Latency::REALISTIC);
+    for droplets in [1_usize, 10, 100] {
+        let mut fleet = Fleet::new(droplets).await;
+        let first = fleet.apply(&Simulated::new(Latency::REALISTIC), &[]).await;
+        let api = Simulated::new(Latency::REALISTIC);
+        let second = fleet.apply(&api, &first.waited).await;
+        println!(
+            "{droplets} droplets: cloud {cloud:?}, first {:?} and {} calls, then {:?} and {} calls, {} creates",
+            first.took,
+            first.calls,
+            second.took,
+            second.calls,
+            creates(&api),
+        );
+        for arrived in api.log() { println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status); }
+        assert_eq!(api.droplets(), droplets);
+        assert_eq!(api.refused(), 0);
+        assert!(second.took <= cloud.mul_f64(1.05) + Duration::from_secs(1));
+        assert!(
+            second.calls < first.calls,
+            "what is known is looked at less"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_with_nothing_to_do_takes_eight_calls_and_one_for_each_200_droplets() {
+    for droplets in [1_usize, 10, 100, 1_000] {
+        let mut fleet = Fleet::new(droplets).await;
+        let api = Simulated::new(Latency::REALISTIC);
+        fleet.apply(&api, &[]).await;
+        assert_eq!(api.droplets(), droplets);
+        // Ten to a call; the key is new, so that the first may be refused a few times.
+        let made = droplets.div_ceil(10);
+        assert!(
+            (made..made + 9).contains(&creates(&api)),
+            "{}",
+            creates(&api)
+        );
+        let client = api.client(Budget::Whole);
+        let begun = Instant::now();
+        let (plan, _) = fleet.plan(&client).await;
+        assert!(!plan.has_changes() && plan.steps.is_empty());
+        let most = 8 + droplets.div_ceil(200) as u64;
+        assert!(client.calls() <= most, "{} calls", client.calls());
+        // The first page tells how many there are; all others are read at once.
+        assert!(
+            begun.elapsed() < Duration::from_millis(2 * 650),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
