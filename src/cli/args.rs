@@ -159,6 +159,8 @@ pub enum Command {
     History(History),
     /// Show what a past run said, or follow one that goes on.
     Logs(Logs),
+    /// Make a page of a past run that any browser shows: timeline, critical path, tests, logs.
+    Report(Report),
     /// Log in to a droplet, or run a command on it, with the system's `ssh`.
     Ssh(Ssh),
     /// Forward a port of this machine to a droplet.
@@ -167,6 +169,8 @@ pub enum Command {
     SshConfig,
     /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
     Sweep(Sweep),
+    /// Look whether all is there that the other commands need, and say how to mend what is not.
+    Doctor(Doctor),
     /// Explain an error code, such as `dewpoint::cloud::rate_limited`; without one, list them all.
     Explain(Explain),
     /// Print the JSON Schema of manifests, or of what commands write as JSON.
@@ -205,6 +209,14 @@ pub enum SchemaOf {
     Diff,
     /// What `plan --refresh-only --format json` prints.
     Drift,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
+    pub format: PlanFormat,
 }
 
 /// Options of `explain`.
@@ -646,6 +658,17 @@ pub struct Logs {
     /// How it is written.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
     pub format: PlanFormat,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where to write the page; `-` is standard output [default: report.html in the run's folder].
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
 }
 
 /// Options of `ssh`.

@@ -15,6 +15,7 @@
 
 mod account;
 mod actions;
+mod checkup;
 mod client;
 mod droplet_create;
 mod droplet_life;
@@ -42,6 +43,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use checkup::{Checkup, checkup};
 pub use client::{Client, ClientNotice, Config};
 pub use droplets::{DropletImage, NewDroplets};
 pub use error::{CloudError, Refusal};

@@ -25,6 +25,7 @@ mod populate;
 #[path = "../support/python.rs"]
 mod python;
 mod quickstart;
+mod report;
 mod run;
 mod saved_plans;
 mod secrets;
