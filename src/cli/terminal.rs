@@ -106,6 +106,17 @@ impl Terminal {
             _ => Err(CliError::NotApproved),
         }
     }
+
+    /// Asks for a line: none when nothing can be read. Whether there is anybody to ask is the
+    /// caller's to look at.
+    #[must_use]
+    pub fn question(&self, question: &str) -> Option<String> {
+        let mut err = std::io::stderr();
+        write!(err, "{question}").and_then(|()| err.flush()).ok()?;
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer).ok()?;
+        (read > 0).then(|| answer.trim().to_owned())
+    }
 }
 
 /// Writes a result to standard output. A reader that went away early is content with what it has

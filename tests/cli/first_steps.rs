@@ -225,3 +225,29 @@ fn a_fault_of_what_was_given_is_not_blamed_on_the_manifest() {
             .says("the values given beside dewpoint.yaml have 1 problem");
     }
 }
+
+#[test]
+fn init_finds_the_language_and_the_repository() {
+    let workspace = Workspace::new();
+    workspace.write("requirements.txt", "pytest\n");
+    let git = |arguments: &[&str]| {
+        let status = std::process::Command::new("git")
+            .args(arguments)
+            .current_dir(workspace.path("."))
+            .status();
+        assert!(status.expect("git runs").success());
+    };
+    git(&["init", "--quiet"]);
+    let remote = "https://someone:hunter2@git.example.com/acme/words.git";
+    git(&["remote", "add", "origin", remote]);
+    let ran = workspace
+        .run(&["init", "--project", "words"])
+        .expect(0)
+        .says("a project in Python with pytest")
+        .says("git.example.com/acme/words.git");
+    let text = workspace.read("dewpoint.yaml");
+    assert!(text.contains("-m pytest --junitxml=report.xml"), "{text}");
+    assert!(text.contains("# git: https://git.example.com/acme/words.git\n"), "{text}");
+    assert!(!text.contains("hunter2") && !ran.all().contains("hunter2"));
+    workspace.run(&["validate"]).expect(0);
+}

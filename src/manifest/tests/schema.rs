@@ -38,14 +38,14 @@ fn the_checked_in_schema_is_that_of_the_types() {
 
 #[test]
 fn the_schema_accepts_what_the_parser_accepts() {
-    let starter = starter("my-project");
+    let starter = starter(&Outline::named("my-project"));
     let blank = format!(
         "{HEAD}limits:\nprotect:\nvariables: {{ a: }}\nssh:\nfirewall: {{ inbound: }}\nsnapshots: {{ s: {{ from: 1, size: y, provision: }} }}\nvolumes:\ndroplets: {{ d: {{ image: x, size: y, env: , secrets: , run: , needs: , tags: , volumes: }} }}\n"
     );
     let variables = format!(
         "{HEAD}variables: {{ n: {{ default: 1 }}, w: {{ default: ext4 }}, k: {{ default: keep }} }}\nlimits: {{ droplets: \"${{var.n}}\", cost_per_hour: \"${{var.n}}\" }}\nsnapshots: {{ s: {{ from: \"${{var.n}}\", size: y, keep: \"${{var.n}}\" }} }}\nvolumes: {{ v: {{ size: \"${{var.n}}GiB\", filesystem: \"${{var.w}}\" }} }}\ndroplets: {{ d: {{ image: x, size: y, after_run: \"${{var.k}}\" }} }}\n"
     );
-    for text in [HEAD, FULL, &starter, &blank, &variables] {
+    for text in [HEAD, FULL, &starter, Outline, &blank, &variables] {
         loaded(text);
         if let Err(errors) = accepts(text) {
             panic!("{text}\n{errors}");
