@@ -195,6 +195,9 @@ pub enum Command {
         /// Of which command, such as `apply` or `local up`.
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
+        /// Write all of them into this folder, which must be there.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        all: Option<Utf8PathBuf>,
     },
 }
 

@@ -89,7 +89,10 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Explain(options) => commands::codes::run(context, options),
         Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
-        Command::Man { command } => commands::texts::man(command),
+        Command::Man {
+            all: Some(folder), ..
+        } => commands::texts::all_man_pages(folder),
+        Command::Man { command, .. } => commands::texts::man(command),
         Command::Plan(options) => wait(commands::plan::run(context, options)),
         Command::Apply(options) => wait(commands::apply::apply(context, options)),
         Command::Test(options) => wait(commands::apply::test(context, options)),

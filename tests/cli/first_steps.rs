@@ -251,3 +251,18 @@ fn init_finds_the_language_and_the_repository() {
     assert!(!text.contains("hunter2") && !ran.all().contains("hunter2"));
     workspace.run(&["validate"]).expect(0);
 }
+
+#[test]
+fn all_man_pages_come_in_one_go() {
+    let workspace = Workspace::new();
+    std::fs::create_dir(workspace.path("man")).expect("a folder");
+    workspace.run(&["man", "--all", "man"]).expect(0);
+    for page in ["dewpoint", "dewpoint-apply", "dewpoint-local-up"] {
+        let text = workspace.read(&format!("man/{page}.1"));
+        assert!(text.contains(".TH"), "{page}: {text}");
+    }
+    workspace
+        .run(&["man", "--all", "nowhere"])
+        .expect(1)
+        .says("cannot write nowhere");
+}

@@ -10,6 +10,7 @@ mod clone;
 mod diff;
 mod docs;
 mod drift;
+mod editor;
 mod examples;
 mod failures;
 mod faults;

@@ -1,5 +1,6 @@
 //! `schema`, `completions` and `man`: made from the types and the arguments.
 
+use camino::Utf8Path;
 use clap::CommandFactory as _;
 
 use crate::cli::args::{Cli, SchemaOf};
@@ -58,5 +59,17 @@ pub fn man(of: &[String]) -> miette::Result<Exit> {
             cause: cause.into(),
         })?;
     print(&String::from_utf8_lossy(&page))?;
+    Ok(Exit::Success)
+}
+
+/// Writes the man page of dewpoint and of each of its commands into a folder.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn all_man_pages(folder: &Utf8Path) -> miette::Result<Exit> {
+    clap_mangen::generate_to(Cli::command(), folder).map_err(|cause| CliError::Write {
+        path: folder.to_string(),
+        cause,
+    })?;
     Ok(Exit::Success)
 }
