@@ -2,7 +2,9 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
+use super::complete;
 use crate::local::latency::Latency;
 use crate::units::{Money, Seconds};
 
@@ -47,6 +49,7 @@ pub struct Global {
         long = "env",
         global = true,
         value_name = "NAME",
+        add = ArgValueCandidates::new(complete::environments),
         env = "DEWPOINT_ENV",
         hide_env_values = true
     )]
@@ -226,7 +229,7 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The code, or its end, or a part of dewpoint such as `cloud`.
-    #[arg(value_name = "CODE")]
+    #[arg(value_name = "CODE", add = ArgValueCandidates::new(complete::error_codes))]
     pub code: Option<String>,
     /// Print all pages as Markdown.
     #[arg(long, conflicts_with = "code")]
@@ -257,7 +260,7 @@ pub struct Plan {
     #[arg(long, requires = "destroy")]
     pub project: bool,
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -274,7 +277,7 @@ pub struct Plan {
     pub steps: bool,
     /// Instead of the plan: why the steps of this address (`*` for any characters) exist, what they
     /// wait for and what waits for them.
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["format", "steps"])]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses), conflicts_with_all = ["format", "steps"])]
     pub explain: Option<String>,
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
@@ -289,11 +292,11 @@ pub struct Plan {
 pub struct Narrowing {
     /// Only this address (`*` for any characters) and what it needs; all else stays as it is, which
     /// the plan says loudly; can be given several times.
-    #[arg(long = "target", value_name = "ADDRESS")]
+    #[arg(long = "target", value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub targets: Vec<String>,
     /// Make this address anew although nothing is wrong with it, and what is made from it: a
     /// droplet, a snapshot, a volume with `scope: environment`; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub replace: Vec<String>,
 }
 
@@ -319,7 +322,7 @@ pub struct Graph {
     #[arg(long, requires = "destroy")]
     pub project: bool,
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -397,7 +400,7 @@ pub struct Approval {
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
     /// Destroy or replace this protected address all the same; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -526,7 +529,7 @@ pub struct Test {
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
     /// Destroy or replace this protected address all the same; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -550,7 +553,7 @@ pub struct Test {
 #[derive(Debug, Args)]
 pub struct Run {
     /// Which droplets: an address, in which `*` stands for any characters.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub address: String,
     /// The one run step to run, also when it runs only once and has [default: all of them].
     #[arg(value_name = "STEP")]
@@ -605,7 +608,7 @@ pub enum SweepFormat {
 #[derive(Debug, Args)]
 pub struct Adopt {
     /// The address it shall have, such as volume.models or snapshot.base: the manifest says what it is.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub address: String,
     /// Its id or its name on DigitalOcean.
     #[arg(value_name = "ID")]
@@ -647,10 +650,10 @@ pub struct History {
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
     pub run: Option<String>,
     /// Only steps of droplets of that address, in which `*` stands for any characters.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub droplet: Option<String>,
     /// Only steps of that name.
     #[arg(long, value_name = "STEP")]
@@ -667,7 +670,7 @@ pub struct Logs {
 #[derive(Debug, Args)]
 pub struct Report {
     /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
     pub run: Option<String>,
     /// Where to write the page; `-` is standard output [default: report.html in the run's folder].
     #[arg(long, short, value_name = "FILE")]
@@ -678,7 +681,7 @@ pub struct Report {
 #[derive(Debug, Args)]
 pub struct Ssh {
     /// Which droplet, such as droplet.runner or droplet.runner[2]; snapshot.base for a builder that was kept.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub address: String,
     /// What to run there, after `--`, as `ssh` takes it; without it, a shell.
     #[arg(value_name = "COMMAND", last = true)]
@@ -689,7 +692,7 @@ pub struct Ssh {
 #[derive(Debug, Args)]
 pub struct Forward {
     /// Which droplet.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub address: String,
     /// The droplet's port; or LOCAL:PORT; or LOCAL:HOST:PORT for a host that the droplet reaches.
     #[arg(value_name = "PORT", value_parser = ports)]

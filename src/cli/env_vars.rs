@@ -16,3 +16,5 @@ pub const NO_COLOR: &str = "NO_COLOR";
 pub const CI: &str = "CI";
 /// Filter for debug logs on standard error, in tracing-subscriber's syntax.
 pub const LOG: &str = "DEWPOINT_LOG";
+/// A shell that asks for completions names itself in it.
+pub const COMPLETE: &str = "DEWPOINT_COMPLETE";

@@ -6,6 +6,7 @@
 mod applied;
 pub mod args;
 pub mod commands;
+mod complete;
 pub mod context;
 pub mod durations;
 pub mod endpoint;
@@ -40,6 +41,10 @@ use terminal::Terminal;
 /// The whole program: parses, does, reports.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A shell asks what can follow: it is answered, and this ends.
+    clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command)
+        .var(env_vars::COMPLETE)
+        .complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

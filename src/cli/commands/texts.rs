@@ -4,6 +4,7 @@ use camino::Utf8Path;
 use clap::CommandFactory as _;
 
 use crate::cli::args::{Cli, SchemaOf};
+use crate::cli::env_vars;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::print;
@@ -26,13 +27,26 @@ pub fn schema(of: SchemaOf) -> miette::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Prints a completion script.
+/// Prints a completion script: the shell asks this program what can follow, so that addresses,
+/// environments and runs are offered as they are at that moment.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn completions(shell: clap_complete::Shell) -> miette::Result<Exit> {
+    let shells = clap_complete::env::Shells::builtins();
+    let name = shell.to_string();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "dewpoint", &mut script);
+    if let Some(completer) = shells.completer(&name) {
+        let var = env_vars::COMPLETE;
+        completer
+            .write_registration(var, "dewpoint", "dewpoint", "dewpoint", &mut script)
+            .map_err(|cause| CliError::Render {
+                what: "the completion script",
+                cause: cause.into(),
+            })?;
+    } else {
+        clap_complete::generate(shell, &mut Cli::command(), "dewpoint", &mut script);
+    }
     print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Success)
 }
