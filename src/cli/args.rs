@@ -81,6 +81,9 @@ pub struct Global {
     /// How progress is written: `json` is the event stream, one line each.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", env = "DEWPOINT_LOG_FORMAT", hide_env_values = true)]
     pub log_format: LogFormat,
+    /// Plain lines: nothing moves, no colour, no signs but ASCII; for screen readers and recordings.
+    #[arg(long, global = true, env = "DEWPOINT_PLAIN", hide_env_values = true, value_parser = clap::builder::BoolishValueParser::new())]
+    pub plain: bool,
     /// Only results and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -215,6 +218,8 @@ pub enum SchemaOf {
     Diff,
     /// What `plan --refresh-only --format json` prints.
     Drift,
+    /// A line of what `--log-format json` writes, and of a journal.
+    Event,
 }
 
 /// Options of `doctor`.
@@ -547,6 +552,10 @@ pub struct Test {
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
     pub max_cost: Option<Money>,
+    /// On droplets that are up (`dewpoint apply`), bring the source and run the steps, again on every
+    /// save, until Ctrl-C; nothing else is made or destroyed. The same as `run 'droplet.*' --watch`.
+    #[arg(short, long, conflicts_with_all = ["unprotect", "targets", "replace", "keep_builder", "max_cost"])]
+    pub watch: bool,
 }
 
 /// Options of `run`.
@@ -558,6 +567,9 @@ pub struct Run {
     /// The one run step to run, also when it runs only once and has [default: all of them].
     #[arg(value_name = "STEP")]
     pub step: Option<String>,
+    /// Run again on every save of a source or of the manifest, until Ctrl-C.
+    #[arg(short, long)]
+    pub watch: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub locking: Locking,

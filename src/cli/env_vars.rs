@@ -18,3 +18,5 @@ pub const CI: &str = "CI";
 pub const LOG: &str = "DEWPOINT_LOG";
 /// A shell that asks for completions names itself in it.
 pub const COMPLETE: &str = "DEWPOINT_COMPLETE";
+/// `true` in a job of GitHub Actions, whose log folds.
+pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";

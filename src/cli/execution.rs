@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::applied::{self, Outcome, Record};
 use super::args::LogFormat;
+use super::env_vars;
 use super::context::Context;
 use super::durations;
 use super::error::CliError;
@@ -247,9 +248,15 @@ pub(super) fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {
         LogFormat::Text if context.terminal.moves => {
             vec![Box::new(Progress::new(context.terminal.err))]
         }
-        LogFormat::Text => vec![Box::new(Lines::new(
-            Box::new(std::io::stderr()),
-            context.terminal.err,
-        ))],
+        LogFormat::Text => {
+            let is_actions = std::env::var_os(env_vars::GITHUB_ACTIONS)
+                .is_some_and(|value| value == "true")
+                && !context.global.plain;
+            let lines = if is_actions { Lines::for_actions } else { Lines::new };
+            vec![Box::new(lines(
+                Box::new(std::io::stderr()),
+                context.terminal.err,
+            ))]
+        }
     }
 }

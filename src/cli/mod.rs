@@ -26,6 +26,7 @@ mod revisions;
 mod sides;
 pub mod terminal;
 pub mod variables;
+mod watch;
 mod waiting;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+mod actions;
 pub mod adoption;
 pub mod codes;
 pub mod diff_markdown;

@@ -8,7 +8,7 @@ use crate::cli::env_vars;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::print;
-use crate::{diff, manifest, plan, report};
+use crate::{diff, execute, manifest, plan, report};
 
 /// Prints a JSON Schema.
 ///
@@ -20,6 +20,7 @@ pub fn schema(of: SchemaOf) -> miette::Result<Exit> {
         SchemaOf::Plan => plan::json_schema(),
         SchemaOf::Diff => diff::json_schema(),
         SchemaOf::Drift => report::drift::json_schema(),
+        SchemaOf::Event => execute::event::json_schema(),
     };
     let mut text = serde_json::to_string_pretty(&schema).expect("a schema is plain data");
     text.push('\n');
