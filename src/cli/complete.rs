@@ -23,14 +23,23 @@ pub(super) fn addresses() -> Vec<CompletionCandidate> {
     };
     let mut found = droplets_of(&manifest);
     found.extend(manifest.volumes.keys().map(|name| format!("volume.{name}")));
-    found.extend(manifest.snapshots.keys().map(|name| format!("snapshot.{name}")));
+    found.extend(
+        manifest
+            .snapshots
+            .keys()
+            .map(|name| format!("snapshot.{name}")),
+    );
     found.extend(["firewall", "ssh_key"].map(str::to_owned));
     candidates(found)
 }
 
 /// Addresses of the manifest's droplets.
 pub(super) fn droplets() -> Vec<CompletionCandidate> {
-    candidates(load().map(|manifest| droplets_of(&manifest)).unwrap_or_default())
+    candidates(
+        load()
+            .map(|manifest| droplets_of(&manifest))
+            .unwrap_or_default(),
+    )
 }
 
 fn droplets_of(manifest: &Manifest) -> Vec<String> {
@@ -55,7 +64,9 @@ pub(super) fn environments() -> Vec<CompletionCandidate> {
     let locks = state().join("locks");
     for entry in std::fs::read_dir(locks).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let environment = name.strip_prefix(&before).and_then(|name| name.strip_suffix(".lock"));
+        let environment = name
+            .strip_prefix(&before)
+            .and_then(|name| name.strip_suffix(".lock"));
         found.extend(environment.map(str::to_owned));
     }
     candidates(found)
@@ -103,7 +114,11 @@ fn file() -> Utf8PathBuf {
     let given = option(&["-f", "--file"]).or_else(|| std::env::var("DEWPOINT_FILE").ok());
     let file = given.unwrap_or_else(|| "dewpoint.yaml".to_owned());
     // Standard input is not for a shell to read.
-    if file == "-" { "dewpoint.yaml".into() } else { file.into() }
+    if file == "-" {
+        "dewpoint.yaml".into()
+    } else {
+        file.into()
+    }
 }
 
 fn state() -> Utf8PathBuf {
@@ -128,9 +143,9 @@ fn value(words: impl Iterator<Item = OsString>, names: &[&str]) -> Option<String
             continue;
         }
         is_next = names.contains(&word.as_str());
-        let with_value = names.iter().find_map(|name| {
-            word.strip_prefix(name)?.strip_prefix('=')
-        });
+        let with_value = names
+            .iter()
+            .find_map(|name| word.strip_prefix(name)?.strip_prefix('='));
         if let Some(value) = with_value {
             found = Some(value.to_owned());
         }
@@ -148,8 +163,14 @@ mod tests {
             let words = line.split(' ').map(OsString::from);
             value(words, &["-f", "--file"])
         };
-        assert_eq!(of("dewpoint -- dewpoint -f a.yaml run "), Some("a.yaml".to_owned()));
-        assert_eq!(of("dewpoint run --file=b.yaml --fil"), Some("b.yaml".to_owned()));
+        assert_eq!(
+            of("dewpoint -- dewpoint -f a.yaml run "),
+            Some("a.yaml".to_owned())
+        );
+        assert_eq!(
+            of("dewpoint run --file=b.yaml --fil"),
+            Some("b.yaml".to_owned())
+        );
         assert_eq!(of("dewpoint run -f"), None);
         assert_eq!(of("dewpoint run"), None);
     }

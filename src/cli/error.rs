@@ -60,7 +60,9 @@ pub enum CliError {
     #[error("cannot watch for changes of files")]
     #[diagnostic(
         code(dewpoint::cli::unwatched),
-        help("the system may allow no more watches (sysctl fs.inotify.max_user_watches); `dewpoint run` runs once")
+        help(
+            "the system may allow no more watches (sysctl fs.inotify.max_user_watches); `dewpoint run` runs once"
+        )
     )]
     Unwatched {
         /// Why.

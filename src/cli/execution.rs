@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::applied::{self, Outcome, Record};
 use super::args::LogFormat;
-use super::env_vars;
 use super::context::Context;
 use super::durations;
+use super::env_vars;
 use super::error::CliError;
 use super::exit::Exit;
 use super::plan_file::{self, FromFile};
@@ -252,7 +252,11 @@ pub(super) fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {
             let is_actions = std::env::var_os(env_vars::GITHUB_ACTIONS)
                 .is_some_and(|value| value == "true")
                 && !context.global.plain;
-            let lines = if is_actions { Lines::for_actions } else { Lines::new };
+            let lines = if is_actions {
+                Lines::for_actions
+            } else {
+                Lines::new
+            };
             vec![Box::new(lines(
                 Box::new(std::io::stderr()),
                 context.terminal.err,

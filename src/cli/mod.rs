@@ -26,8 +26,8 @@ mod revisions;
 mod sides;
 pub mod terminal;
 pub mod variables;
-mod watch;
 mod waiting;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -127,7 +127,11 @@ fn list_artifacts(folder: &Utf8Path, files: &mut PastFiles) {
         let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
         let is_xml = path.extension() == Some("xml") && bytes <= TEST_FILE.min(room);
         let xml = is_xml
-            .then(|| File::open(&path).and_then(|mut file| text(&mut file, bytes)).ok())
+            .then(|| {
+                File::open(&path)
+                    .and_then(|mut file| text(&mut file, bytes))
+                    .ok()
+            })
             .flatten();
         if xml.is_some() {
             room -= bytes;
@@ -148,7 +152,12 @@ mod tests {
         std::fs::write(&path, "short\n").expect("written");
         let log = read_log(&path, ALL_LOGS).expect("read");
         assert_eq!((log.head.as_str(), log.left_out), ("short\n", 0));
-        let long = format!("{}{}{}", "a".repeat(100_000), "b".repeat(100_000), "c".repeat(200_000));
+        let long = format!(
+            "{}{}{}",
+            "a".repeat(100_000),
+            "b".repeat(100_000),
+            "c".repeat(200_000)
+        );
         std::fs::write(&path, &long).expect("written");
         let log = read_log(&path, ALL_LOGS).expect("read");
         let read = (log.head.len() + log.tail.len()) as u64;

@@ -191,7 +191,10 @@ fn kind(of: &Value, all: &Value, named: &mut Vec<String>) -> String {
     match first {
         Some("array") => format!("list of {}", kind(&of["items"], all, named)),
         Some("object") if of["additionalProperties"].is_object() => {
-            format!("map of names to {}", kind(&of["additionalProperties"], all, named))
+            format!(
+                "map of names to {}",
+                kind(&of["additionalProperties"], all, named)
+            )
         }
         Some("integer" | "number") => "number".to_owned(),
         Some("string") => "text".to_owned(),

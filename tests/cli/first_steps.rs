@@ -247,7 +247,10 @@ fn init_finds_the_language_and_the_repository() {
         .says("git.example.com/acme/words.git");
     let text = workspace.read("dewpoint.yaml");
     assert!(text.contains("-m pytest --junitxml=report.xml"), "{text}");
-    assert!(text.contains("# git: https://git.example.com/acme/words.git\n"), "{text}");
+    assert!(
+        text.contains("# git: https://git.example.com/acme/words.git\n"),
+        "{text}"
+    );
     assert!(!text.contains("hunter2") && !ran.all().contains("hunter2"));
     workspace.run(&["validate"]).expect(0);
 }
@@ -280,7 +283,10 @@ fn a_shell_is_offered_what_there_is() {
         // As fish asks: a candidate a line, what it is after a tabulator.
         command.args(words).env("DEWPOINT_COMPLETE", "fish");
         let ran = workspace.finish(command).expect(0);
-        let lines = ran.out.lines().map(|line| line.split('\t').next().unwrap_or_default());
+        let lines = ran
+            .out
+            .lines()
+            .map(|line| line.split('\t').next().unwrap_or_default());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let droplets = ["droplet.web", "droplet.web[*]", "droplet.web[2]"];
@@ -288,14 +294,25 @@ fn a_shell_is_offered_what_there_is() {
     run.sort();
     assert_eq!(run, ["droplet.web", "droplet.web[*]", "droplet.web[2]"]);
     let targets = offered(&["plan", "--target", ""]);
-    for address in droplets.iter().chain(&["volume.models", "firewall", "ssh_key"]) {
-        assert!(targets.contains(&(*address).to_owned()), "{address}: {targets:?}");
+    for address in droplets
+        .iter()
+        .chain(&["volume.models", "firewall", "ssh_key"])
+    {
+        assert!(
+            targets.contains(&(*address).to_owned()),
+            "{address}: {targets:?}"
+        );
     }
     let mut environments = offered(&["plan", "--env", ""]);
     environments.sort();
     assert_eq!(environments, ["main", "pr-7"]);
-    assert!(offered(&["explain", "dewpoint::cli::no_"]).contains(&"dewpoint::cli::no_run".to_owned()));
-    assert_eq!(offered(&["-f", "nowhere.yaml", "run", "dro"]), Vec::<String>::new());
+    assert!(
+        offered(&["explain", "dewpoint::cli::no_"]).contains(&"dewpoint::cli::no_run".to_owned())
+    );
+    assert_eq!(
+        offered(&["-f", "nowhere.yaml", "run", "dro"]),
+        Vec::<String>::new()
+    );
     // Commands and options as ever.
     assert!(offered(&["app"]).contains(&"apply".to_owned()));
 }

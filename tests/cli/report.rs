@@ -71,7 +71,9 @@ fn browser() -> Option<(String, String)> {
     let found = |names: &[&str]| {
         let path = std::env::var_os("PATH")?;
         let folders: Vec<_> = std::env::split_paths(&path).collect();
-        let all = names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
+        let all = names
+            .iter()
+            .flat_map(|name| folders.iter().map(move |f| f.join(name)));
         let found = all.into_iter().find(|path| path.is_file())?;
         found.to_str().map(str::to_owned)
     };
@@ -99,7 +101,10 @@ fn a_browser_shows_the_page() {
         Ok(python) => python,
         Err(reason) => {
             eprintln!("NOT RUN: the browser cannot be driven: {reason}");
-            assert!(std::env::var_os("CI").is_none(), "CI must drive it: {reason}");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI must drive it: {reason}"
+            );
             return;
         }
     };

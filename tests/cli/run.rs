@@ -106,10 +106,16 @@ fn a_save_runs_again_until_ctrl_c() {
     running.until("waiting for a save");
     // A slip in the manifest is told, and mended by the next save.
     let manifest = workspace.read("dewpoint.yaml");
-    workspace.write("dewpoint.yaml", &manifest.replace("cat word.txt", "cat word.txt\n    nonsense: 1"));
+    workspace.write(
+        "dewpoint.yaml",
+        &manifest.replace("cat word.txt", "cat word.txt\n    nonsense: 1"),
+    );
     running.until("dewpoint::manifest");
     running.until("waiting for a save");
-    workspace.write("dewpoint.yaml", &manifest.replace("cat", "sed s/second/third/"));
+    workspace.write(
+        "dewpoint.yaml",
+        &manifest.replace("cat", "sed s/second/third/"),
+    );
     running.until("| third");
     running.until("waiting for a save");
     let process = rustix::process::Pid::from_raw(running.pid()).expect("a process");

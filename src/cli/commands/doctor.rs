@@ -17,7 +17,8 @@ use crate::manifest::Manifest;
 use crate::report::doctor::{Finding, Health, render};
 use crate::report::fold;
 
-const NEW_TOKEN: &str = "export DIGITALOCEAN_TOKEN=...: make one at https://cloud.digitalocean.com/account/api/tokens";
+const NEW_TOKEN: &str =
+    "export DIGITALOCEAN_TOKEN=...: make one at https://cloud.digitalocean.com/account/api/tokens";
 const SCOPES: &str = "give the token the scopes droplet, image, block_storage, ssh_key, tag, firewall and their actions, and read on account, regions, sizes";
 
 /// Looks at everything, changes nothing; with a token, reads the account.
@@ -47,7 +48,11 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
         })?;
     }
     let is_broken = findings.iter().any(|f| f.health == Health::Bad);
-    Ok(if is_broken { Exit::Error } else { Exit::Success })
+    Ok(if is_broken {
+        Exit::Error
+    } else {
+        Exit::Success
+    })
 }
 
 fn manifest(context: &Context) -> (Option<Loaded>, Vec<Finding>) {
@@ -102,8 +107,7 @@ fn version(program: &str, option: &str) -> Option<String> {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let line = said.lines().next()?.trim();
-    (output.status.success() && !line.is_empty())
-        .then(|| crate::report::lines::clean(line))
+    (output.status.success() && !line.is_empty()).then(|| crate::report::lines::clean(line))
 }
 
 fn git(manifest: Option<&Manifest>) -> Finding {
@@ -119,7 +123,11 @@ fn git(manifest: Option<&Manifest>) -> Finding {
     });
     let mend = "install git: a `source` with `git` is fetched with it, and `diff` reads revisions";
     if needed {
-        Finding::bad(subject, "not found, and the manifest has a `source` with `git`", mend)
+        Finding::bad(
+            subject,
+            "not found, and the manifest has a `source` with `git`",
+            mend,
+        )
     } else {
         Finding::lacking(subject, "not found", mend)
     }
@@ -168,10 +176,15 @@ async fn local(context: &Context) -> Finding {
     });
     match found.await {
         Ok(probe) if probe.tier == Tier::Namespaces => {
-            let base = probe.base.map(|base| format!("; every public image is {base}"));
+            let base = probe
+                .base
+                .map(|base| format!("; every public image is {base}"));
             Finding::good(
                 subject,
-                format!("droplets can be real guests here{}", base.unwrap_or_default()),
+                format!(
+                    "droplets can be real guests here{}",
+                    base.unwrap_or_default()
+                ),
             )
         }
         Ok(probe) => Finding::lacking(
@@ -187,7 +200,10 @@ async fn cloud(context: &Context) -> Vec<Finding> {
     let subject = "token";
     let is_local = context.global.is_local();
     if matches!(is_local, Ok(true)) {
-        return vec![Finding::good(subject, "none is needed with the local cloud")];
+        return vec![Finding::good(
+            subject,
+            "none is needed with the local cloud",
+        )];
     }
     let cloud = match endpoint::open(&context.global).await {
         Ok(cloud) => cloud,
@@ -212,7 +228,11 @@ async fn cloud(context: &Context) -> Vec<Finding> {
         Finding::good(subject, format!("{place} takes it; the account is active"))
     } else {
         let found = format!("the account at {place} is {}", account.status);
-        Finding::bad(subject, found, "look at it on https://cloud.digitalocean.com")
+        Finding::bad(
+            subject,
+            found,
+            "look at it on https://cloud.digitalocean.com",
+        )
     });
     let blocked: Vec<String> = checkup
         .kinds
@@ -220,26 +240,31 @@ async fn cloud(context: &Context) -> Vec<Finding> {
         .filter_map(|(kind, read)| Some(format!("{kind} ({})", in_one_line(read.as_ref().err()?))))
         .collect();
     findings.push(if blocked.is_empty() {
-        let counts = checkup.kinds.iter().filter_map(|(kind, read)| {
-            Some(format!("{} {kind}", read.as_ref().ok()?))
-        });
+        let counts = checkup
+            .kinds
+            .iter()
+            .filter_map(|(kind, read)| Some(format!("{} {kind}", read.as_ref().ok()?)));
         let counts: Vec<String> = counts.collect();
         Finding::good("scopes", format!("it may read all: {}", counts.join(", ")))
     } else {
         let found = format!("it cannot read {}", blocked.join("; "));
         Finding::bad("scopes", found, SCOPES)
     });
-    let droplets = checkup.kinds.iter().find_map(|(kind, read)| match (*kind, read) {
-        ("droplets", Ok(count)) => Some(*count as u64),
-        _ => None,
-    });
+    let droplets = checkup
+        .kinds
+        .iter()
+        .find_map(|(kind, read)| match (*kind, read) {
+            ("droplets", Ok(count)) => Some(*count as u64),
+            _ => None,
+        });
     if let Some(droplets) = droplets.filter(|_| account.droplet_limit > 0) {
         let limit = u64::from(account.droplet_limit);
         let found = format!("{droplets} of {limit} droplets are in use");
         findings.push(if droplets < limit {
             Finding::good("limit", found)
         } else {
-            let mend = "destroy what is not needed (`dewpoint sweep` looks), or ask for a higher limit";
+            let mend =
+                "destroy what is not needed (`dewpoint sweep` looks), or ask for a higher limit";
             Finding::bad("limit", found, mend)
         });
     }

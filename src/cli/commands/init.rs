@@ -64,7 +64,11 @@ pub fn run(context: &Context, options: &Init) -> miette::Result<Exit> {
     }
     let mut found: Vec<String> = Vec::new();
     found.extend(outline.kit.words().map(|kit| format!("a project in {kit}")));
-    found.extend(outline.remote.map(|remote| format!("the repository {remote}")));
+    found.extend(
+        outline
+            .remote
+            .map(|remote| format!("the repository {remote}")),
+    );
     let found = match found.is_empty() {
         true => String::new(),
         false => format!(" for {}", found.join(", ")),
@@ -86,7 +90,10 @@ fn ask(context: &Context, default: String) -> String {
     if !context.terminal.can_ask || context.global.file == "-" {
         return default;
     }
-    match context.terminal.question(&format!("Name of the project [{default}]: ")) {
+    match context
+        .terminal
+        .question(&format!("Name of the project [{default}]: "))
+    {
         Some(answer) if !answer.is_empty() => answer,
         _ => default,
     }
@@ -103,7 +110,10 @@ fn kit(folder: &Path) -> Kit {
     };
     if mentions_pytest("requirements.txt") {
         Kit::Pytest
-    } else if ["pyproject.toml", "setup.py", "requirements.txt"].into_iter().any(has) {
+    } else if ["pyproject.toml", "setup.py", "requirements.txt"]
+        .into_iter()
+        .any(has)
+    {
         Kit::Unittest
     } else if has("Cargo.toml") {
         Kit::Rust
@@ -173,7 +183,11 @@ mod tests {
                 "a-very-long-name-of",
             ),
         ] {
-            assert_eq!(project_name(&folder(Utf8Path::new(path))), expected, "{path}");
+            assert_eq!(
+                project_name(&folder(Utf8Path::new(path))),
+                expected,
+                "{path}"
+            );
         }
     }
 

@@ -53,7 +53,6 @@ fn same_folder(one: Option<&Utf8Path>, other: &Utf8Path) -> bool {
         Some(path) if path != "" => path,
         _ => Utf8Path::new("."),
     };
-    one.canonicalize_utf8().is_ok_and(|one| {
-        other.canonicalize_utf8().is_ok_and(|other| one == other)
-    })
+    one.canonicalize_utf8()
+        .is_ok_and(|one| other.canonicalize_utf8().is_ok_and(|other| one == other))
 }

@@ -82,7 +82,9 @@ fn sources(loaded: &Loaded, options: &Run) -> Vec<Utf8PathBuf> {
     let droplets = loaded.manifest.droplets.iter();
     let chosen = droplets.filter(|(name, droplet)| {
         let instances = desired::instances(name, droplet);
-        instances.iter().any(|address| address.matches(&options.address))
+        instances
+            .iter()
+            .any(|address| address.matches(&options.address))
     });
     let folders: BTreeSet<Utf8PathBuf> = chosen
         .filter_map(|(_, droplet)| Some(loaded.base.join(droplet.source.as_ref()?.path.as_ref()?)))

@@ -43,7 +43,8 @@ impl Kit {
 
     /// The steps that install what the tests need, as lines of a list.
     pub(super) fn provision(self) -> String {
-        let requirements = "      - copy: { from: ./requirements.txt, to: /opt/requirements.txt }\n";
+        let requirements =
+            "      - copy: { from: ./requirements.txt, to: /opt/requirements.txt }\n";
         let venv = "- run: apt-get install -y python3-venv && python3 -m venv /opt/venv && /opt/venv/bin/pip install -r /opt/requirements.txt\n";
         match self {
             Self::Unittest => format!(
@@ -72,7 +73,10 @@ impl Kit {
             Self::Node => ("npm ci && npm test", "[\"coverage/**\"]"),
             Self::Rust => ("cargo test", "[\"target/nextest/**\"]"),
             Self::Go => ("go test ./...", "[coverage.out]"),
-            Self::Other => ("ls -l                  # what runs your tests", "[report.xml]"),
+            Self::Other => (
+                "ls -l                  # what runs your tests",
+                "[report.xml]",
+            ),
         };
         let sign = if self == Self::Pytest { "" } else { "# " };
         format!(

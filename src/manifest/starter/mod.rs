@@ -33,12 +33,18 @@ impl Outline {
 pub fn starter(outline: &Outline) -> String {
     // An address is another's text: in a comment, it must not end the line.
     let remote = outline.remote.as_deref().filter(|remote| {
-        !remote.is_empty() && remote.chars().all(|c| !c.is_control() && !c.is_whitespace())
+        !remote.is_empty()
+            && remote
+                .chars()
+                .all(|c| !c.is_control() && !c.is_whitespace())
     });
     include_str!("starter.yaml")
         .replace("PROVISION\n", &outline.kit.provision())
         .replace("RUN\n", &outline.kit.run())
-        .replace("REMOTE", remote.unwrap_or("https://github.com/acme/app.git"))
+        .replace(
+            "REMOTE",
+            remote.unwrap_or("https://github.com/acme/app.git"),
+        )
         .replace("PROJECT", &outline.project)
 }
 
@@ -96,8 +102,14 @@ mod tests {
             // The other source, in place of the folder.
             let text = text.replace("      path: .  ", "      # path: .  ");
             let manifest = read(&uncommented(&text, &["git:", "ref:"]));
-            let source = manifest.droplets["tests"].source.as_ref().expect("a source");
-            assert_eq!(source.git.as_deref(), Some("https://github.com/acme/app.git"));
+            let source = manifest.droplets["tests"]
+                .source
+                .as_ref()
+                .expect("a source");
+            assert_eq!(
+                source.git.as_deref(),
+                Some("https://github.com/acme/app.git")
+            );
         }
     }
 

@@ -184,7 +184,11 @@ fn critical(bars: &[Bar], of: &BTreeMap<StepId, usize>, plan: &Plan) -> Vec<usiz
             before.entry(edge.to).or_default().push(*bar);
         }
     }
-    let latest = |of: &[usize]| of.iter().copied().max_by_key(|bar| (bars[*bar].ended, *bar));
+    let latest = |of: &[usize]| {
+        of.iter()
+            .copied()
+            .max_by_key(|bar| (bars[*bar].ended, *bar))
+    };
     let mut chain = Vec::new();
     let mut seen = BTreeSet::new();
     let all: Vec<usize> = (0..bars.len()).collect();

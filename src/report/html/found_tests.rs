@@ -71,9 +71,12 @@ pub fn tests(xml: &str) -> Option<Vec<FoundTest>> {
             }
             Event::GeneralRef(name) if open_failure => {
                 let name = name.decode().ok()?;
-                let known = quick_xml::escape::unescape(&format!("&{name};"))
-                    .map(|text| text.into_owned());
-                tests.last_mut()?.message.push_str(&known.unwrap_or_default());
+                let known =
+                    quick_xml::escape::unescape(&format!("&{name};")).map(|text| text.into_owned());
+                tests
+                    .last_mut()?
+                    .message
+                    .push_str(&known.unwrap_or_default());
             }
             Event::Eof => break,
             _ => {}
@@ -107,7 +110,10 @@ fn add(message: &mut String, text: &str) {
 }
 
 fn attribute(tag: &BytesStart<'_>, name: &str) -> String {
-    let found = tag.attributes().flatten().find(|a| a.key.as_ref() == name.as_bytes());
+    let found = tag
+        .attributes()
+        .flatten()
+        .find(|a| a.key.as_ref() == name.as_bytes());
     let value = found.and_then(|attribute| {
         let text = String::from_utf8_lossy(&attribute.value).into_owned();
         Some(quick_xml::escape::unescape(&text).ok()?.into_owned())

@@ -99,7 +99,9 @@ fn head(page: Page<'_>, chart: &Chart) -> Markup {
         } => Some(expected_seconds),
         _ => None,
     });
-    let began = run.began.map(|began| began.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let began = run
+        .began
+        .map(|began| began.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
     html! {
         header {
             h1 { (title(run)) ": " (verdict(run)) }

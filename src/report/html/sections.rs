@@ -20,7 +20,11 @@ const NAMED: f64 = 6.0;
 
 /// What each run step came to.
 pub(super) fn runs(page: Page<'_>, chart: &Chart) -> Markup {
-    let results = page.files.plan.as_ref().map(|plan| run_results(plan, &page.files.events));
+    let results = page
+        .files
+        .plan
+        .as_ref()
+        .map(|plan| run_results(plan, &page.files.events));
     let results = results.unwrap_or_default();
     if results.is_empty() {
         return html! {};
@@ -59,7 +63,11 @@ pub(super) fn runs(page: Page<'_>, chart: &Chart) -> Markup {
 
 /// What failed, and what to do about it.
 pub(super) fn failures(chart: &Chart) -> Markup {
-    let failed: Vec<&Bar> = chart.bars.iter().filter(|bar| bar.mark == Mark::Failed).collect();
+    let failed: Vec<&Bar> = chart
+        .bars
+        .iter()
+        .filter(|bar| bar.mark == Mark::Failed)
+        .collect();
     if failed.is_empty() {
         return html! {};
     }
@@ -122,7 +130,7 @@ pub(super) fn tests(page: Page<'_>) -> Markup {
             @let others = tests.len() - of(Verdict::Failed).count();
             @if others > 0 {
                 details.test {
-                    summary { span.what { "the " (others) " others" } }
+                    summary { span.what { @if others == 1 { "1 other" } @else { (others) " others" } } }
                     ul { @for test in tests.iter().filter(|test| test.verdict != Verdict::Failed).take(MOST_TESTS * 10) {
                         li {
                             (clean(&test.name)) " " (took(test))
@@ -195,7 +203,10 @@ fn ticks(took: u64) -> Vec<u64> {
     ];
     let every = ROUND.into_iter().find(|every| took / every < 7);
     let every = every.unwrap_or(took.div_ceil(7).max(1));
-    (0..=took / every).map(|tick| tick * every).filter(|tick| *tick * 100 <= took * 96).collect()
+    (0..=took / every)
+        .map(|tick| tick * every)
+        .filter(|tick| *tick * 100 <= took * 96)
+        .collect()
 }
 
 /// The chain of steps that the run had to wait for.
@@ -302,8 +313,12 @@ mod tests {
     #[test]
     fn ticks_are_few_and_round() {
         assert_eq!(ticks(1), [0]);
-        assert_eq!(ticks(3_400), [0, 1_000, 2_000, 3_000]);
-        assert_eq!(ticks(65_000), [0, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000]);
+        assert_eq!(ticks(3_400), [0, 500, 1_000, 1_500, 2_000, 2_500, 3_000]);
+        assert_eq!(ticks(4_000), [0, 1_000, 2_000, 3_000]);
+        assert_eq!(
+            ticks(65_000),
+            [0, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000]
+        );
         for took in [7, 99, 12_345, 9_999_999, u64::MAX / 200] {
             assert!(ticks(took).len() <= 8, "{took}");
         }
@@ -311,7 +326,10 @@ mod tests {
 
     #[test]
     fn a_name_of_an_artifact_stays_a_name() {
-        assert_eq!(link(Utf8Path::new("artifacts/a b/x.xml")), "./artifacts/a%20b/x.xml");
+        assert_eq!(
+            link(Utf8Path::new("artifacts/a b/x.xml")),
+            "./artifacts/a%20b/x.xml"
+        );
         assert_eq!(
             link(Utf8Path::new("javascript:alert(1)?#\"")),
             "./javascript%3Aalert%281%29%3F%23%22"

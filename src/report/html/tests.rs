@@ -101,7 +101,10 @@ fn a_run_whose_tests_failed() {
         .finished(2, 0, false, "0");
     let folder = Folder::of(&story, Some(&plan));
     let log = log_path(&plan.steps[3]);
-    folder.write(log.as_str(), "\u{1b}[32mcollected 2 items\u{1b}[0m\n1 < 2\n");
+    folder.write(
+        log.as_str(),
+        "\u{1b}[32mcollected 2 items\u{1b}[0m\n1 < 2\n",
+    );
     folder.write(
         "artifacts/box/report.xml",
         r#"<testsuite><testcase classname="a" name="good" time="0.1"/><testcase classname="a" name="bad"><failure message="1 != 2"/></testcase></testsuite>"#,
@@ -125,7 +128,10 @@ fn nothing_that_comes_from_outside_becomes_part_of_the_page() {
     folder.write("artifacts/b/<script>alert(6)<.xml", "<testsuite><testcase name='&lt;script>alert(7)&lt;/script>'><failure/></testcase></testsuite>");
     let page = folder.page();
     for number in 1..=7 {
-        assert!(page.contains(&format!("alert({number})")) || number == 6, "{number}: {page}");
+        assert!(
+            page.contains(&format!("alert({number})")) || number == 6,
+            "{number}: {page}"
+        );
     }
     assert!(!page.contains("<script"), "{page}");
     assert!(!page.contains("<img"), "{page}");

@@ -73,7 +73,13 @@ impl Story {
         })
     }
 
-    pub(crate) fn finished(self, failed: u32, skipped: u32, interrupted: bool, hourly: &str) -> Self {
+    pub(crate) fn finished(
+        self,
+        failed: u32,
+        skipped: u32,
+        interrupted: bool,
+        hourly: &str,
+    ) -> Self {
         self.then(EventKind::RunFinished {
             done: 5 - failed - skipped,
             failed,
