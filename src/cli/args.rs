@@ -2,7 +2,9 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
+use super::complete;
 use crate::cloud::Budget;
 use crate::local::latency::Latency;
 use crate::units::{Money, Seconds};
@@ -48,6 +50,7 @@ pub struct Global {
         long = "env",
         global = true,
         value_name = "NAME",
+        add = ArgValueCandidates::new(complete::environments),
         env = "DEWPOINT_ENV",
         hide_env_values = true
     )]
@@ -90,6 +93,9 @@ pub struct Global {
     /// How progress is written: `json` is the event stream, one line each.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", env = "DEWPOINT_LOG_FORMAT", hide_env_values = true)]
     pub log_format: LogFormat,
+    /// Plain lines: nothing moves, no colour, no signs but ASCII; for screen readers and recordings.
+    #[arg(long, global = true, env = "DEWPOINT_PLAIN", hide_env_values = true, value_parser = clap::builder::BoolishValueParser::new())]
+    pub plain: bool,
     /// Only results and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -171,6 +177,8 @@ pub enum Command {
     History(History),
     /// Show what a past run said, or follow one that goes on.
     Logs(Logs),
+    /// Make a page of a past run that any browser shows: timeline, critical path, tests, logs.
+    Report(Report),
     /// Log in to a droplet, or run a command on it, with the system's `ssh`.
     Ssh(Ssh),
     /// Forward a port of this machine to a droplet.
@@ -179,6 +187,8 @@ pub enum Command {
     SshConfig,
     /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
     Sweep(Sweep),
+    /// Look whether all is there that the other commands need, and say how to mend what is not.
+    Doctor(Doctor),
     /// Explain an error code, such as `dewpoint::cloud::rate_limited`; without one, list them all.
     Explain(Explain),
     /// Print the JSON Schema of manifests, or of what commands write as JSON.
@@ -203,6 +213,9 @@ pub enum Command {
         /// Of which command, such as `apply` or `local up`.
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
+        /// Write all of them into this folder, which must be there.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        all: Option<Utf8PathBuf>,
     },
 }
 
@@ -217,13 +230,23 @@ pub enum SchemaOf {
     Diff,
     /// What `plan --refresh-only --format json` prints.
     Drift,
+    /// A line of what `--log-format json` writes, and of a journal.
+    Event,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
+    pub format: PlanFormat,
 }
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The code, or its end, or a part of dewpoint such as `cloud`.
-    #[arg(value_name = "CODE")]
+    #[arg(value_name = "CODE", add = ArgValueCandidates::new(complete::error_codes))]
     pub code: Option<String>,
     /// Print all pages as Markdown.
     #[arg(long, conflicts_with = "code")]
@@ -254,7 +277,7 @@ pub struct Plan {
     #[arg(long, requires = "destroy")]
     pub project: bool,
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -271,7 +294,7 @@ pub struct Plan {
     pub steps: bool,
     /// Instead of the plan: why the steps of this address (`*` for any characters) exist, what they
     /// wait for and what waits for them.
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["format", "steps"])]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses), conflicts_with_all = ["format", "steps"])]
     pub explain: Option<String>,
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
@@ -286,11 +309,11 @@ pub struct Plan {
 pub struct Narrowing {
     /// Only this address (`*` for any characters) and what it needs; all else stays as it is, which
     /// the plan says loudly; can be given several times.
-    #[arg(long = "target", value_name = "ADDRESS")]
+    #[arg(long = "target", value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub targets: Vec<String>,
     /// Make this address anew although nothing is wrong with it, and what is made from it: a
     /// droplet, a snapshot, a volume with `scope: environment`; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub replace: Vec<String>,
 }
 
@@ -316,7 +339,7 @@ pub struct Graph {
     #[arg(long, requires = "destroy")]
     pub project: bool,
     /// Plan as if this protected address might be destroyed or replaced; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -394,7 +417,7 @@ pub struct Approval {
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
     /// Destroy or replace this protected address all the same; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -523,7 +546,7 @@ pub struct Test {
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
     /// Destroy or replace this protected address all the same; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub unprotect: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -541,17 +564,24 @@ pub struct Test {
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
     pub max_cost: Option<Money>,
+    /// On droplets that are up (`dewpoint apply`), bring the source and run the steps, again on every
+    /// save, until Ctrl-C; nothing else is made or destroyed. The same as `run 'droplet.*' --watch`.
+    #[arg(short, long, conflicts_with_all = ["unprotect", "targets", "replace", "keep_builder", "max_cost"])]
+    pub watch: bool,
 }
 
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
     /// Which droplets: an address, in which `*` stands for any characters.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub address: String,
     /// The one run step to run, also when it runs only once and has [default: all of them].
     #[arg(value_name = "STEP")]
     pub step: Option<String>,
+    /// Run again on every save of a source or of the manifest, until Ctrl-C.
+    #[arg(short, long)]
+    pub watch: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub locking: Locking,
@@ -602,7 +632,7 @@ pub enum SweepFormat {
 #[derive(Debug, Args)]
 pub struct Adopt {
     /// The address it shall have, such as volume.models or snapshot.base: the manifest says what it is.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
     pub address: String,
     /// Its id or its name on DigitalOcean.
     #[arg(value_name = "ID")]
@@ -644,10 +674,10 @@ pub struct History {
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
     pub run: Option<String>,
     /// Only steps of droplets of that address, in which `*` stands for any characters.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub droplet: Option<String>,
     /// Only steps of that name.
     #[arg(long, value_name = "STEP")]
@@ -660,11 +690,22 @@ pub struct Logs {
     pub format: PlanFormat,
 }
 
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
+    #[arg(value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
+    pub run: Option<String>,
+    /// Where to write the page; `-` is standard output [default: report.html in the run's folder].
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+}
+
 /// Options of `ssh`.
 #[derive(Debug, Args)]
 pub struct Ssh {
     /// Which droplet, such as droplet.runner or droplet.runner[2]; snapshot.base for a builder that was kept.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub address: String,
     /// What to run there, after `--`, as `ssh` takes it; without it, a shell.
     #[arg(value_name = "COMMAND", last = true)]
@@ -675,7 +716,7 @@ pub struct Ssh {
 #[derive(Debug, Args)]
 pub struct Forward {
     /// Which droplet.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", add = ArgValueCandidates::new(complete::droplets))]
     pub address: String,
     /// The droplet's port; or LOCAL:PORT; or LOCAL:HOST:PORT for a host that the droplet reaches.
     #[arg(value_name = "PORT", value_parser = ports)]

@@ -16,3 +16,7 @@ pub const NO_COLOR: &str = "NO_COLOR";
 pub const CI: &str = "CI";
 /// Filter for debug logs on standard error, in tracing-subscriber's syntax.
 pub const LOG: &str = "DEWPOINT_LOG";
+/// A shell that asks for completions names itself in it.
+pub const COMPLETE: &str = "DEWPOINT_COMPLETE";
+/// `true` in a job of GitHub Actions, whose log folds.
+pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";

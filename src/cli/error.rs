@@ -56,6 +56,28 @@ pub enum CliError {
         cause: std::io::Error,
     },
 
+    /// The system cannot tell of changes of files.
+    #[error("cannot watch for changes of files")]
+    #[diagnostic(
+        code(dewpoint::cli::unwatched),
+        help(
+            "the system may allow no more watches (sysctl fs.inotify.max_user_watches); `dewpoint run` runs once"
+        )
+    )]
+    Unwatched {
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
+    /// Standard input is read once.
+    #[error("a manifest on standard input cannot be watched")]
+    #[diagnostic(
+        code(dewpoint::cli::nothing_to_watch),
+        help("write it into a file, and name that with `-f FILE`")
+    )]
+    NothingToWatch,
+
     /// `init` found a manifest.
     #[error("{path} is there already, and was left as it is")]
     #[diagnostic(

@@ -9,6 +9,7 @@ use super::applied::{self, Outcome, Record};
 use super::args::LogFormat;
 use super::context::Context;
 use super::durations;
+use super::env_vars;
 use super::error::CliError;
 use super::exit::Exit;
 use super::plan_file::{self, FromFile};
@@ -251,9 +252,19 @@ pub(super) fn listeners(context: &Context) -> Vec<Box<dyn Listener>> {
         LogFormat::Text if context.terminal.moves => {
             vec![Box::new(Progress::new(context.terminal.err))]
         }
-        LogFormat::Text => vec![Box::new(Lines::new(
-            Box::new(std::io::stderr()),
-            context.terminal.err,
-        ))],
+        LogFormat::Text => {
+            let is_actions = std::env::var_os(env_vars::GITHUB_ACTIONS)
+                .is_some_and(|value| value == "true")
+                && !context.global.plain;
+            let lines = if is_actions {
+                Lines::for_actions
+            } else {
+                Lines::new
+            };
+            vec![Box::new(lines(
+                Box::new(std::io::stderr()),
+                context.terminal.err,
+            ))]
+        }
     }
 }

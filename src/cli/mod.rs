@@ -6,6 +6,7 @@
 mod applied;
 pub mod args;
 pub mod commands;
+mod complete;
 pub mod context;
 pub mod durations;
 pub mod endpoint;
@@ -26,6 +27,7 @@ mod sides;
 pub mod terminal;
 pub mod variables;
 mod waiting;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,10 @@ use terminal::Terminal;
 /// The whole program: parses, does, reports.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A shell asks what can follow: it is answered, and this ends.
+    clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command)
+        .var(env_vars::COMPLETE)
+        .complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -85,10 +91,14 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Init(options) => commands::init::run(context, options),
         Command::Validate => commands::validate::run(context),
         Command::Diff(options) => commands::diff::run(context, options),
+        Command::Doctor(options) => wait(commands::doctor::run(context, options)),
         Command::Explain(options) => commands::codes::run(context, options),
         Command::Schema { of } => commands::texts::schema(*of),
         Command::Completions { shell } => commands::texts::completions(*shell),
-        Command::Man { command } => commands::texts::man(command),
+        Command::Man {
+            all: Some(folder), ..
+        } => commands::texts::all_man_pages(folder),
+        Command::Man { command, .. } => commands::texts::man(command),
         Command::Plan(options) => wait(commands::plan::run(context, options)),
         Command::Apply(options) => wait(commands::apply::apply(context, options)),
         Command::Test(options) => wait(commands::apply::test(context, options)),
@@ -100,6 +110,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Status(options) => wait(commands::status::run(context, options)),
         Command::History(options) => commands::history::list(context, options),
         Command::Logs(options) => commands::history::logs(context, options),
+        Command::Report(options) => commands::report::run(context, options),
         Command::Ssh(options) => wait(commands::ssh::ssh(context, options)),
         Command::Forward(options) => wait(commands::ssh::forward(context, options)),
         Command::SshConfig => wait(commands::ssh::config(context)),

@@ -27,6 +27,8 @@ pub struct Terminal {
     pub err_folds: bool,
     /// Whether a person can be asked.
     pub can_ask: bool,
+    /// Whether only ASCII and whole lines are wanted.
+    pub is_plain: bool,
 }
 
 impl Terminal {
@@ -38,6 +40,7 @@ impl Terminal {
         let no_colour = std::env::var_os(env_vars::NO_COLOR).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         let colour = |is_terminal: bool| match global.color {
+            _ if global.plain => false,
             Colour::Always => true,
             Colour::Never => false,
             Colour::Auto => is_terminal && !no_colour && !dumb,
@@ -57,10 +60,11 @@ impl Terminal {
             err: Palette::new(colour(err_is_terminal)),
             err_coloured: colour(err_is_terminal),
             // Lines of the log would tear a moving view.
-            moves: err_is_terminal && !ci && !dumb && global.verbose == 0,
+            moves: err_is_terminal && !ci && !dumb && !global.plain && global.verbose == 0,
             width,
             out_folds: out_is_terminal,
             err_folds: err_is_terminal,
+            is_plain: global.plain,
             can_ask: std::io::stdin().is_terminal() && err_is_terminal,
         }
     }
@@ -75,7 +79,8 @@ impl Terminal {
             .is_some_and(|locale| {
                 let locale = locale.to_lowercase();
                 locale.contains("utf-8") || locale.contains("utf8")
-            });
+            })
+            && !self.is_plain;
         // A second call would keep the first style: there is only one.
         let _ = miette::set_hook(Box::new(move |_| {
             Box::new(Problem {
@@ -105,6 +110,17 @@ impl Terminal {
             Ok(_) if answer.trim() == "yes" => Ok(()),
             _ => Err(CliError::NotApproved),
         }
+    }
+
+    /// Asks for a line: none when nothing can be read. Whether there is anybody to ask is the
+    /// caller's to look at.
+    #[must_use]
+    pub fn question(&self, question: &str) -> Option<String> {
+        let mut err = std::io::stderr();
+        write!(err, "{question}").and_then(|()| err.flush()).ok()?;
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer).ok()?;
+        (read > 0).then(|| answer.trim().to_owned())
     }
 }
 

@@ -16,6 +16,7 @@
 mod account;
 mod actions;
 mod budget;
+mod checkup;
 mod client;
 mod droplet_create;
 mod droplet_life;
@@ -48,6 +49,7 @@ mod wire;
 pub(crate) mod tests;
 
 pub use budget::{BadBudget, Budget};
+pub use checkup::{Checkup, checkup};
 pub use client::{Client, ClientNotice, Config};
 pub use droplets::{DropletImage, NewDroplets, Sighting};
 pub use error::{CloudError, Refusal};

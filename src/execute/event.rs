@@ -2,6 +2,7 @@
 //! listeners on this stream; there are no mirror types.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
@@ -11,12 +12,14 @@ use crate::units::Money;
 /// What a run step says that had nothing to do, for `when: once` is satisfied.
 pub const DONE_BEFORE: &str = "has succeeded before";
 
-/// Something that happened in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Something that happened in a run: a line of `--log-format json`, and of a journal. Fields may be
+/// added, and kinds of events: a reader skips what it does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Position in the stream, from 0, without gaps.
     pub seq: u64,
     /// Wall time.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// Milliseconds since the run began, by a clock that never goes back.
     pub elapsed_ms: u64,
@@ -25,8 +28,14 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+/// The JSON Schema of [`Event`]: what `schemas/event.schema.json` holds.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Event).to_value()
+}
+
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     /// The run began. First event of each stream.
@@ -143,7 +152,7 @@ pub enum EventKind {
 }
 
 /// Where a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputStream {
     /// Standard output.
@@ -153,7 +162,7 @@ pub enum OutputStream {
 }
 
 /// Whose fault a failure is; it decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
     /// A run step failed: the tests' fault, not the tool's.
@@ -163,7 +172,7 @@ pub enum FailureClass {
 }
 
 /// How a step failed, in a form that can be stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// Whose fault it is.
     pub class: FailureClass,

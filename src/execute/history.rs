@@ -164,7 +164,7 @@ pub fn read(runs: &Utf8Path, id: &str, is_running: impl Fn(&str, &str) -> bool) 
         }
     };
     run.problem = broken.as_ref().map(told);
-    fold(&mut run, &events, plan(&folder).as_ref());
+    fold(&mut run, &events, journal::read_plan(&folder).as_ref());
     if run.how == How::CutOff && is_running(&run.project, &run.environment) {
         run.how = How::Running;
     }
@@ -182,12 +182,6 @@ fn told(error: &JournalError) -> String {
 fn began(id: &str) -> Option<Timestamp> {
     let id: ulid::Ulid = id.parse().ok()?;
     Timestamp::from_millisecond(i64::try_from(id.timestamp_ms()).ok()?).ok()
-}
-
-/// The plan of a run; earlier versions kept none, and without it only less is told.
-fn plan(folder: &Utf8Path) -> Option<Plan> {
-    let bytes = std::fs::read(folder.join(journal::PLAN)).ok()?;
-    serde_json::from_slice(&bytes).ok()
 }
 
 fn fold(run: &mut PastRun, events: &[Event], plan: Option<&Plan>) {

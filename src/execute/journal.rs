@@ -268,6 +268,12 @@ pub(super) fn file_name(text: &str) -> String {
     }
 }
 
+/// The plan of a run; none when it kept none, or another version did: without it only less is told.
+pub(super) fn read_plan(folder: &Utf8Path) -> Option<Plan> {
+    let bytes = std::fs::read(folder.join(PLAN)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
 /// Reads a journal. A last line that was cut off, for its writer was killed, is left out.
 ///
 /// # Errors

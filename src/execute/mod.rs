@@ -21,6 +21,7 @@ mod order;
 mod outcome;
 mod output;
 mod outputs;
+pub mod past_files;
 mod perform;
 mod redact;
 pub mod rehearsal;

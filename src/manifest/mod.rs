@@ -43,7 +43,7 @@ pub use http_target::{HttpTarget, http_target};
 pub use json_schema::json_schema;
 pub use schema::Manifest;
 pub use spans::MOST_BYTES;
-pub use starter::starter;
+pub use starter::{Kit, Outline, starter};
 
 use path::Path;
 use report::Report;

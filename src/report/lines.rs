@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::actions::{Groups, Piece};
 use super::labels::{step_label, step_title};
 use super::plan_text::duration;
 use super::style::Palette;
@@ -174,20 +175,26 @@ struct State {
     began: Instant,
     last_line: Instant,
     running: Vec<(StepId, String, Instant)>,
+    /// For a log that folds: what is held back.
+    groups: Option<Groups>,
     finished: bool,
 }
 
 impl State {
     fn write(&mut self, elapsed_ms: u64, text: &str) {
-        if self.broken {
-            return;
-        }
         let mut lines = String::new();
         for line in text.lines() {
             lines.push_str(&format!(
                 "{:>7}  {line}\n",
                 format!("{}.{}s", elapsed_ms / 1_000, elapsed_ms % 1_000 / 100)
             ));
+        }
+        self.put(&lines);
+    }
+
+    fn put(&mut self, lines: &str) {
+        if self.broken {
+            return;
         }
         self.broken = self
             .out
@@ -215,6 +222,7 @@ impl Lines {
                 began: now,
                 last_line: now,
                 running: Vec::new(),
+                groups: None,
                 finished: false,
             }),
             changed: Condvar::new(),
@@ -226,6 +234,15 @@ impl Lines {
             palette,
             ticker: Some(ticker),
         }
+    }
+
+    /// The same as GitHub Actions reads it: what a step says in a group that folds, what fails as an
+    /// annotation.
+    #[must_use]
+    pub fn for_actions(out: Box<dyn Write + Send>, palette: Palette) -> Self {
+        let lines = Self::new(out, palette);
+        lock(&lines.shared).groups = Some(Groups::default());
+        lines
     }
 }
 
@@ -245,7 +262,14 @@ impl Listener for Lines {
             }
             _ => {}
         }
-        if let Some(text) = line_of(event, plan, self.palette) {
+        if let Some(groups) = &mut state.groups {
+            for piece in groups.pieces(event, plan, self.palette) {
+                match piece {
+                    Piece::Command(text) => state.put(&format!("{text}\n")),
+                    Piece::Line(at, text) => state.write(at, &text),
+                }
+            }
+        } else if let Some(text) = line_of(event, plan, self.palette) {
             state.write(event.elapsed_ms, &text);
         }
     }

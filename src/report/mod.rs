@@ -6,17 +6,20 @@
 //! [`Progress`], [`JsonLines`] and [`JUnit`] write, to where they were told. A screen reads well
 //! without colour; colour only repeats what signs and words say.
 
+mod actions;
 pub mod adoption;
 pub mod codes;
 pub mod diff_markdown;
 pub mod diff_text;
 mod diff_words;
+pub mod doctor;
 pub mod drift;
 pub mod explain;
 pub mod fold;
 pub mod graph;
 mod groups;
 pub mod history;
+pub mod html;
 pub mod json_lines;
 pub mod junit;
 mod labels;

@@ -225,3 +225,94 @@ fn a_fault_of_what_was_given_is_not_blamed_on_the_manifest() {
             .says("the values given beside dewpoint.yaml have 1 problem");
     }
 }
+
+#[test]
+fn init_finds_the_language_and_the_repository() {
+    let workspace = Workspace::new();
+    workspace.write("requirements.txt", "pytest\n");
+    let git = |arguments: &[&str]| {
+        let status = std::process::Command::new("git")
+            .args(arguments)
+            .current_dir(workspace.path("."))
+            .status();
+        assert!(status.expect("git runs").success());
+    };
+    git(&["init", "--quiet"]);
+    let remote = "https://someone:hunter2@git.example.com/acme/words.git";
+    git(&["remote", "add", "origin", remote]);
+    let ran = workspace
+        .run(&["init", "--project", "words"])
+        .expect(0)
+        .says("a project in Python with pytest")
+        .says("git.example.com/acme/words.git");
+    let text = workspace.read("dewpoint.yaml");
+    assert!(text.contains("-m pytest --junitxml=report.xml"), "{text}");
+    assert!(
+        text.contains("# git: https://git.example.com/acme/words.git\n"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2") && !ran.all().contains("hunter2"));
+    workspace.run(&["validate"]).expect(0);
+}
+
+#[test]
+fn all_man_pages_come_in_one_go() {
+    let workspace = Workspace::new();
+    std::fs::create_dir(workspace.path("man")).expect("a folder");
+    workspace.run(&["man", "--all", "man"]).expect(0);
+    for page in ["dewpoint", "dewpoint-apply", "dewpoint-local-up"] {
+        let text = workspace.read(&format!("man/{page}.1"));
+        assert!(text.contains(".TH"), "{page}: {text}");
+    }
+    workspace
+        .run(&["man", "--all", "nowhere"])
+        .expect(1)
+        .says("cannot write nowhere");
+}
+
+#[test]
+fn a_shell_is_offered_what_there_is() {
+    let workspace = Workspace::with(
+        "version: 1\nproject: shop\nregion: nyc3\nvolumes:\n  models: { size: 1GiB }\ndroplets:\n  web: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: 2 }\n",
+    );
+    std::fs::create_dir_all(workspace.path(".dewpoint/locks")).expect("made");
+    workspace.write(".dewpoint/locks/shop-pr-7.lock", "");
+    workspace.write(".dewpoint/locks/other-main.lock", "");
+    let offered = |words: &[&str]| {
+        let mut command = workspace.command(&["--", "dewpoint"]);
+        // As fish asks: a candidate a line, what it is after a tabulator.
+        command.args(words).env("DEWPOINT_COMPLETE", "fish");
+        let ran = workspace.finish(command).expect(0);
+        let lines = ran
+            .out
+            .lines()
+            .map(|line| line.split('\t').next().unwrap_or_default());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let droplets = ["droplet.web", "droplet.web[*]", "droplet.web[2]"];
+    let mut run = offered(&["run", "dro"]);
+    run.sort();
+    assert_eq!(run, ["droplet.web", "droplet.web[*]", "droplet.web[2]"]);
+    let targets = offered(&["plan", "--target", ""]);
+    for address in droplets
+        .iter()
+        .chain(&["volume.models", "firewall", "ssh_key"])
+    {
+        assert!(
+            targets.contains(&(*address).to_owned()),
+            "{address}: {targets:?}"
+        );
+    }
+    let mut environments = offered(&["plan", "--env", ""]);
+    environments.sort();
+    assert_eq!(environments, ["main", "pr-7"]);
+    assert!(
+        offered(&["explain", "dewpoint::cli::no_"]).contains(&"dewpoint::cli::no_run".to_owned())
+    );
+    assert_eq!(
+        offered(&["-f", "nowhere.yaml", "run", "dro"]),
+        Vec::<String>::new()
+    );
+    // Commands and options as ever.
+    assert!(offered(&["app"]).contains(&"apply".to_owned()));
+}

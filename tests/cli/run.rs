@@ -85,3 +85,44 @@ fn run_syncs_and_runs_and_does_nothing_else() {
     workspace.local(&["destroy", "--yes"]).expect(0);
     workspace.assert_empty();
 }
+
+#[test]
+fn a_save_runs_again_until_ctrl_c() {
+    if !crate::guests() {
+        return;
+    }
+    let workspace = Workspace::with(
+        "version: 1\nproject: saves\nregion: nyc3\ndroplets:\n  box:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    source: { path: src }\n    run: [{ name: say, command: cat word.txt }]\n",
+    );
+    workspace.write("src/word.txt", "first\n");
+    // Nothing is up, and nothing is made for it.
+    workspace.local(&["test", "--watch"]).expect(1);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let mut running = crate::workspace::Running::start(&workspace, &["test", "--watch"]);
+    running.until("| first");
+    running.until("waiting for a save");
+    workspace.write("src/word.txt", "second\n");
+    running.until("| second");
+    running.until("waiting for a save");
+    // A slip in the manifest is told, and mended by the next save.
+    let manifest = workspace.read("dewpoint.yaml");
+    workspace.write(
+        "dewpoint.yaml",
+        &manifest.replace("cat word.txt", "cat word.txt\n    nonsense: 1"),
+    );
+    running.until("dewpoint::manifest");
+    running.until("waiting for a save");
+    workspace.write(
+        "dewpoint.yaml",
+        &manifest.replace("cat", "sed s/second/third/"),
+    );
+    running.until("| third");
+    running.until("waiting for a save");
+    let process = rustix::process::Pid::from_raw(running.pid()).expect("a process");
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("signalled");
+    let (code, _) = running.end();
+    assert_eq!(code, Some(0));
+    // It stands as it stood.
+    assert_eq!(workspace.names("droplets"), ["saves-main-box"]);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+}

@@ -126,6 +126,7 @@ impl Workspace {
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("NO_COLOR", "1")
             .env_remove("CI")
+            .env_remove("GITHUB_ACTIONS")
             .env_remove("LC_ALL")
             .env_remove("LC_CTYPE")
             .env_remove("LANG")

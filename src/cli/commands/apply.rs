@@ -60,6 +60,9 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
 /// # Errors
 /// As [`apply`].
 pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
+    if options.watch {
+        return super::run::watch_all(context, &options.locking).await;
+    }
     carry_out(
         context,
         Goal::Test,

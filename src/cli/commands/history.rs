@@ -57,7 +57,8 @@ pub(super) fn latest(loaded: &Loaded, most: usize) -> miette::Result<Vec<PastRun
     Ok(ours.take(most).collect())
 }
 
-fn read(loaded: &Loaded, id: &str) -> PastRun {
+/// A run, and whether it goes on.
+pub(super) fn read(loaded: &Loaded, id: &str) -> PastRun {
     let state = loaded.looked_at("");
     let run = history::read(&loaded.looked_at("runs"), id, |project, environment| {
         lock::held(&state, project, environment).is_some()
@@ -86,7 +87,7 @@ fn is_newest(loaded: &Loaded, run: &PastRun) -> bool {
 /// When there is no such run, nothing was said by what is asked for, or a log cannot be read.
 pub fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
     let loaded = context.load()?;
-    let id = find(&loaded, options)?;
+    let id = find(&loaded, options.run.as_ref())?;
     let run = read(&loaded, &id);
     if let Some(problem) = &run.problem {
         tell(&format!("note: {problem}"));
@@ -184,8 +185,8 @@ fn there(run: &PastRun) -> String {
 }
 
 /// The run that is meant: the newest, or the one whose id is, begins or ends like that.
-fn find(loaded: &Loaded, options: &Logs) -> miette::Result<String> {
-    let Some(given) = &options.run else {
+pub(super) fn find(loaded: &Loaded, given: Option<&String>) -> miette::Result<String> {
+    let Some(given) = given else {
         let newest = latest(loaded, 1)?.into_iter().next();
         return match newest {
             Some(run) => Ok(run.id),

@@ -38,7 +38,7 @@ fn the_checked_in_schema_is_that_of_the_types() {
 
 #[test]
 fn the_schema_accepts_what_the_parser_accepts() {
-    let starter = starter("my-project");
+    let starter = starter(&Outline::named("my-project"));
     let blank = format!(
         "{HEAD}limits:\nprotect:\nvariables: {{ a: }}\nssh:\nfirewall: {{ inbound: }}\nsnapshots: {{ s: {{ from: 1, size: y, provision: }} }}\nvolumes:\ndroplets: {{ d: {{ image: x, size: y, env: , secrets: , run: , needs: , tags: , volumes: }} }}\n"
     );

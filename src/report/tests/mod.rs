@@ -3,7 +3,7 @@
 mod explain;
 pub(crate) mod markdown;
 mod plans;
-mod runs;
+pub(crate) mod runs;
 
 use crate::address::{Address, Instance};
 use crate::digest::Digest;
@@ -54,7 +54,7 @@ fn runner(index: u32) -> Address {
 }
 
 /// A plan with a bit of everything: `count` single-use droplets that run tests.
-fn plan(count: u32) -> Plan {
+pub(crate) fn plan(count: u32) -> Plan {
     let mut firewall = change(
         "firewall",
         "shop-main",

@@ -8,10 +8,10 @@ use crate::report::outcome;
 use crate::report::style::Palette;
 
 /// Events of a run, one after the other.
-struct Story(Vec<Event>);
+pub(crate) struct Story(pub(crate) Vec<Event>);
 
 impl Story {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(vec![]).then(EventKind::RunStarted {
             run: "01M0".to_owned(),
             project: "shop".to_owned(),
@@ -22,7 +22,7 @@ impl Story {
         })
     }
 
-    fn then(mut self, kind: EventKind) -> Self {
+    pub(crate) fn then(mut self, kind: EventKind) -> Self {
         let number = self.0.len() as u64;
         self.0.push(Event {
             seq: number,
@@ -33,7 +33,7 @@ impl Story {
         self
     }
 
-    fn started(self, plan: &Plan, step: u32) -> Self {
+    pub(crate) fn started(self, plan: &Plan, step: u32) -> Self {
         let step = &plan.steps[step as usize];
         self.then(EventKind::Started {
             step: step.id,
@@ -42,7 +42,7 @@ impl Story {
         })
     }
 
-    fn done(self, step: u32, note: &str) -> Self {
+    pub(crate) fn done(self, step: u32, note: &str) -> Self {
         self.then(EventKind::Done {
             step: StepId(step),
             took_ms: 1_500,
@@ -50,11 +50,11 @@ impl Story {
         })
     }
 
-    fn did(self, plan: &Plan, step: u32, note: &str) -> Self {
+    pub(crate) fn did(self, plan: &Plan, step: u32, note: &str) -> Self {
         self.started(plan, step).done(step, note)
     }
 
-    fn failed(self, plan: &Plan, step: u32, failure: Failure) -> Self {
+    pub(crate) fn failed(self, plan: &Plan, step: u32, failure: Failure) -> Self {
         self.started(plan, step).then(EventKind::Failed {
             step: StepId(step),
             took_ms: 75_000,
@@ -62,7 +62,7 @@ impl Story {
         })
     }
 
-    fn skipped(self, step: u32, because: Option<u32>) -> Self {
+    pub(crate) fn skipped(self, step: u32, because: Option<u32>) -> Self {
         self.then(EventKind::Skipped {
             step: StepId(step),
             because: because.map(StepId),
@@ -73,7 +73,13 @@ impl Story {
         })
     }
 
-    fn finished(self, failed: u32, skipped: u32, interrupted: bool, hourly: &str) -> Self {
+    pub(crate) fn finished(
+        self,
+        failed: u32,
+        skipped: u32,
+        interrupted: bool,
+        hourly: &str,
+    ) -> Self {
         self.then(EventKind::RunFinished {
             done: 5 - failed - skipped,
             failed,
@@ -110,7 +116,7 @@ impl Story {
     }
 }
 
-fn tests_failed() -> Failure {
+pub(crate) fn tests_failed() -> Failure {
     Failure {
         class: FailureClass::RunStep,
         allowed: false,
@@ -127,7 +133,7 @@ fn tests_failed() -> Failure {
     }
 }
 
-fn sync_failed() -> Failure {
+pub(crate) fn sync_failed() -> Failure {
     Failure {
         class: FailureClass::Tool,
         allowed: false,

@@ -1,0 +1,9 @@
+"""Counts words."""
+
+
+def count(text):
+    """How often each word occurs in a text."""
+    counts = {}
+    for word in text.lower().split():
+        counts[word] = counts.get(word, 0) + 1
+    return counts

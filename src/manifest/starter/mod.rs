@@ -1,0 +1,129 @@
+//! The manifest that `init` writes.
+
+mod kit;
+
+pub use kit::Kit;
+
+/// What is known of the project a manifest is written for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// Its name, which must be one that a project can have; with another the manifest says so when
+    /// it is read.
+    pub project: String,
+    /// What it is written in.
+    pub kit: Kit,
+    /// Address of its git repository.
+    pub remote: Option<String>,
+}
+
+impl Outline {
+    /// A project of which only the name is known.
+    #[must_use]
+    pub fn named(project: &str) -> Self {
+        Self {
+            project: project.to_owned(),
+            kit: Kit::Other,
+            remote: None,
+        }
+    }
+}
+
+/// A commented manifest for a project, which validates as it is.
+#[must_use]
+pub fn starter(outline: &Outline) -> String {
+    // An address is another's text: in a comment, it must not end the line.
+    let remote = outline.remote.as_deref().filter(|remote| {
+        !remote.is_empty()
+            && remote
+                .chars()
+                .all(|c| !c.is_control() && !c.is_whitespace())
+    });
+    include_str!("starter.yaml")
+        .replace("PROVISION\n", &outline.kit.provision())
+        .replace("RUN\n", &outline.kit.run())
+        .replace(
+            "REMOTE",
+            remote.unwrap_or("https://github.com/acme/app.git"),
+        )
+        .replace("PROJECT", &outline.project)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Inputs, Manifest, load};
+    use super::*;
+
+    fn of(kit: Kit) -> Outline {
+        Outline {
+            kit,
+            ..Outline::named("my-project")
+        }
+    }
+
+    fn read(text: &str) -> Manifest {
+        load("dewpoint.yaml", text.as_bytes(), &Inputs::default())
+            .unwrap_or_else(|errors| panic!("{text}\n{:?}", miette::Report::new(errors)))
+    }
+
+    /// Uncommented are the lines that hold keys; prose stays a comment.
+    fn uncommented(text: &str, keys: &[&str]) -> String {
+        text.lines()
+            .map(|line| match line.split_once("# ") {
+                Some((blank, rest))
+                    if blank.trim().is_empty() && keys.iter().any(|key| rest.starts_with(key)) =>
+                {
+                    format!("{blank}{rest}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_starter_validates_and_names_its_project() {
+        for kit in Kit::ALL {
+            let text = starter(&of(kit));
+            let manifest = read(&text);
+            assert_eq!(manifest.project, "my-project");
+            for word in ["PROJECT", "PROVISION", "REMOTE", "RUN\n"] {
+                assert!(!text.contains(word), "{kit:?}: {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_starter_has_in_comments_is_right_too() {
+        for kit in Kit::ALL {
+            let text = starter(&of(kit));
+            let keys = ["- copy:", "- run:", "secrets:", "artifacts:"];
+            let manifest = read(&uncommented(&text, &keys));
+            assert_eq!(manifest.droplets["tests"].secrets, ["HF_TOKEN"]);
+            assert!(!manifest.droplets["tests"].run[0].artifacts.is_empty());
+            // The other source, in place of the folder.
+            let text = text.replace("      path: .  ", "      # path: .  ");
+            let manifest = read(&uncommented(&text, &["git:", "ref:"]));
+            let source = manifest.droplets["tests"]
+                .source
+                .as_ref()
+                .expect("a source");
+            assert_eq!(
+                source.git.as_deref(),
+                Some("https://github.com/acme/app.git")
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_cannot_become_part_of_the_manifest() {
+        let with = |remote: &str| {
+            starter(&Outline {
+                remote: Some(remote.to_owned()),
+                ..Outline::named("my-project")
+            })
+        };
+        let text = with("git@github.com:acme/wordcount.git");
+        assert!(text.contains("      # git: git@github.com:acme/wordcount.git\n"));
+        let text = with("https://x\n      git: y");
+        assert!(!text.contains("git: y"), "{text}");
+    }
+}

@@ -1,0 +1,104 @@
+//! The steps of a page, each with what it said.
+
+use maud::{Markup, html};
+
+use super::chart::{Bar, Chart};
+use super::sections::failure;
+use super::{Page, word};
+use crate::execute::EventKind;
+use crate::execute::past_files::PastLog;
+use crate::report::labels::step_title;
+use crate::report::lines::{clean, clean_text};
+use crate::report::plan_text::duration;
+
+/// Steps by lane, in the order they were started, and those that were not.
+pub(super) fn steps(page: Page<'_>, chart: &Chart) -> Markup {
+    if chart.bars.is_empty() {
+        return html! {};
+    }
+    let skipped = skipped(page);
+    html! {
+        h2 #steps { "Steps" }
+        p { label { input #only-failed type="checkbox"; " only what did not go well" } }
+        @for lane in &chart.lanes {
+            @let bars: Vec<&Bar> = bars(chart, &lane.rows);
+            h3 { (lane.label) }
+            @for bar in bars { (step(bar, page.files.logs.get(&bar.id))) }
+        }
+        @if !skipped.is_empty() {
+            h3 { "Not run" }
+            ul { @for (title, reason) in &skipped { li { (title) ": " span.faint { (clean_text(reason)) } } } }
+        }
+    }
+}
+
+fn bars<'a>(chart: &'a Chart, rows: &[Vec<usize>]) -> Vec<&'a Bar> {
+    let mut all: Vec<usize> = rows.iter().flatten().copied().collect();
+    all.sort_unstable();
+    all.into_iter().map(|bar| &chart.bars[bar]).collect()
+}
+
+fn step(bar: &Bar, log: Option<&PastLog>) -> Markup {
+    let is_open = bar.failure.is_some();
+    html! {
+        details id={ "at-" (bar.id.0) } class={ "step " (bar.mark.class()) } open[is_open] {
+            summary {
+                (word(bar.mark))
+                span.what { (bar.title) }
+                @if !bar.retries.is_empty() { span.faint { "tried again " (times(bar.retries.len())) } }
+                span.faint { (duration(bar.took())) }
+            }
+            // The target of links lies inside, so that a browser opens what holds it.
+            div id={ "step-" (bar.id.0) } {
+                p.faint {
+                    "began at " (duration(bar.began))
+                    @if !bar.note.is_empty() { "; " (clean_text(&bar.note)) }
+                }
+                (failure(bar))
+                @if !bar.retries.is_empty() {
+                    ul { @for reason in &bar.retries { li { "tried again: " (clean_text(reason)) } } }
+                }
+                @if let Some(log) = log {
+                    pre.log {
+                        (lines(&log.head))
+                        @if log.left_out > 0 {
+                            "\n... " (bytesize::ByteSize(log.left_out)) " left out ...\n"
+                            (lines(&log.tail))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+fn lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        out.push_str(&clean(line));
+        out.push('\n');
+    }
+    out
+}
+
+fn skipped(page: Page<'_>) -> Vec<(String, &str)> {
+    let Some(plan) = &page.files.plan else {
+        return Vec::new();
+    };
+    let events = page.files.events.iter();
+    events
+        .filter_map(|event| match &event.kind {
+            EventKind::Skipped { step, reason, .. } => {
+                Some((step_title(plan.step(*step)?), reason.as_str()))
+            }
+            _ => None,
+        })
+        .collect()
+}
