@@ -289,10 +289,10 @@ fn a_shell_is_offered_what_there_is() {
             .map(|line| line.split('\t').next().unwrap_or_default());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let droplets = ["droplet.web", "droplet.web[*]", "droplet.web[2]"];
+    let droplets = ["droplet.web[*]", "droplet.web[1]", "droplet.web[2]"];
     let mut run = offered(&["run", "dro"]);
     run.sort();
-    assert_eq!(run, ["droplet.web", "droplet.web[*]", "droplet.web[2]"]);
+    assert_eq!(run, droplets);
     let targets = offered(&["plan", "--target", ""]);
     for address in droplets
         .iter()

@@ -117,7 +117,9 @@ async fn what_others_use_of_the_token_is_left_to_them() {
     other.abort();
     // Their requests are heard of with the next answer of ours, and no sooner.
     println!("{} of {} refused", api.refused(), client.calls());
-    for arrived in api.log().iter().filter(|a| a.status == 429) { println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status); }
+    for arrived in api.log().iter().filter(|a| a.status == 429) {
+        println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status);
+    }
     assert!(api.refused() <= 2, "{} refused", api.refused());
 }
 

@@ -160,7 +160,9 @@ async fn an_apply_takes_hardly_longer_than_the_cloud_and_few_calls() {
             second.calls,
             creates(&api),
         );
-        for arrived in api.log() { println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status); }
+        for arrived in api.log() {
+            println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status);
+        }
         assert_eq!(api.droplets(), droplets);
         assert_eq!(api.refused(), 0);
         assert!(second.took <= cloud.mul_f64(1.05) + Duration::from_secs(1));
