@@ -44,7 +44,7 @@ pub fn run(context: &Context, options: &Report) -> miette::Result<Exit> {
         path: path.to_string(),
         cause,
     })?;
-    print(&format!("{path}\n"))?;
+    print(&format!("{}\n", loaded.relative(&path)))?;
     Ok(Exit::Success)
 }
 
