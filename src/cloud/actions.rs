@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::client::{Client, Patience};
+use super::client::Client;
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::urgency::as_poll;
 use super::waits::Awaited;

@@ -15,13 +15,14 @@ use super::budget::Budget;
 use super::droplets::Droplet;
 use super::error::CloudError;
 use super::gate::{Gate, Pass};
+use super::patience::Patience;
 use super::rate_limit::{RateLimit, Told};
 use super::request::{Call, Limit, Request};
 use super::retry::{Lag, Verdict, come_back, error_of, judge, short, until_reset};
-use super::timing::{Timing, polls};
+use super::timing::Timing;
 use super::transport::{Answer, Carry, Transport};
 use super::wait::SharedPoll;
-use super::waits::{Expected, Waits};
+use super::waits::Waits;
 use crate::secret::Secret;
 
 /// How to reach an account.
@@ -401,112 +402,6 @@ fn log(request: &Request, outcome: &Result<Answer, super::transport::Fault>, too
             );
         }
         Err(_) => tracing::info!("{call} no answer {ms} ms"),
-    }
-}
-
-/// Waits between looks at something that is known to pass, within a deadline.
-pub(super) struct Patience<'a> {
-    client: &'a Client,
-    begun: Instant,
-    deadline: Duration,
-    longest: Duration,
-    expected: Option<Expected>,
-    attempt: u32,
-}
-
-impl<'a> Patience<'a> {
-    pub fn new(client: &'a Client, deadline: Duration) -> Self {
-        Self {
-            client,
-            begun: Instant::now(),
-            deadline,
-            longest: client.timing().poll_max,
-            expected: None,
-            attempt: 1,
-        }
-    }
-
-    /// With another longest interval.
-    pub const fn at_most(mut self, longest: Duration) -> Self {
-        self.longest = longest;
-        self
-    }
-
-    /// For something of which is known when it is over.
-    pub fn expecting(mut self, expected: Option<Expected>) -> Self {
-        if expected.is_some() {
-            self.longest = self.client.inner.timing.poll_slow;
-        }
-        self.expected = expected;
-        self
-    }
-
-    /// For something that began before; the deadline is from now.
-    pub fn since(mut self, begun: Instant) -> Self {
-        self.deadline += begun.elapsed();
-        self.begun = begun;
-        self
-    }
-
-    /// Waits and says whether there is still time.
-    pub async fn wait(&mut self) -> bool {
-        let Some(wait) = self.next_wait() else {
-            return false;
-        };
-        sleep(wait).await;
-        true
-    }
-
-    /// Like [`Patience::wait`], and tells the observer that a call is tried again.
-    pub async fn pause(&mut self, call: &str, reason: &str) -> bool {
-        let Some(wait) = self.next_wait() else {
-            return false;
-        };
-        self.client.tell(ClientNotice::Retry {
-            call: call.to_owned(),
-            attempt: self.attempt,
-            wait,
-            reason: reason.to_owned(),
-        });
-        sleep(wait).await;
-        true
-    }
-
-    /// The next wait, cut to what time is left; `None` when there is none.
-    fn next_wait(&mut self) -> Option<Duration> {
-        let left = self
-            .deadline
-            .checked_sub(self.begun.elapsed())
-            .filter(|left| !left.is_zero())?;
-        let timing = self.client.timing();
-        let elapsed = self.begun.elapsed();
-        let wait = polls(self.expected, elapsed, timing.poll_first, self.longest);
-        let pause = self.client.inner.gate.poll_pause(timing.poll_slow);
-        self.attempt += 1;
-        Some(wait.max(pause).min(left))
-    }
-
-    /// Whether anything was waited for.
-    pub const fn has_waited(&self) -> bool {
-        self.attempt > 1
-    }
-
-    /// Whether the deadline has passed.
-    pub fn is_over(&self) -> bool {
-        self.begun.elapsed() >= self.deadline
-    }
-
-    /// How long this has lasted.
-    pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// The error that nothing came of the waiting.
-    pub fn in_vain(&self, what: impl Into<String>) -> CloudError {
-        CloudError::TimedOut {
-            what: what.into(),
-            seconds: self.begun.elapsed().as_secs(),
-        }
     }
 }
 

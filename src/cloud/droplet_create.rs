@@ -9,9 +9,10 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::actions::Progress;
-use super::client::{Client, Patience, locked, parse};
+use super::client::{Client, locked, parse};
 use super::droplets::{Droplet, DropletImage, NewDroplets, Sighting};
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::retry::Lag;
 use super::transport::Answer;
@@ -56,10 +57,6 @@ struct Accepted {
     /// Whether it was made just now: how long it takes tells of others.
     is_new: bool,
 }
-
-/// When so much of the time has passed after which a new SSH key is usually known, all creates try it,
-/// not one alone: a call each that may be refused against the time that one takes.
-const ALL_TRY: f64 = 0.9;
 
 /// Looks that may miss a droplet before it is asked for by id: lists lag.
 const LOOKS: u32 = 2;
@@ -185,7 +182,7 @@ impl Client {
         let is_proven = || locked(&self.inner.proven_keys).contains(key);
         let mut turn = None;
         if let (Some(made), false) = (made, is_proven()) {
-            let usually = expected.map(|expected| made + expected.usual.mul_f64(ALL_TRY));
+            let usually = expected.map(|expected| made + expected.usual);
             turn = tokio::select! {
                 turn = self.inner.key_turn.lock() => Some(turn).filter(|_| !is_proven()),
                 () = sleep_until(usually.unwrap_or(made)), if usually.is_some() => None,

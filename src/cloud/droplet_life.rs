@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::client::{Client, Patience};
+use super::client::Client;
 use super::droplets::Droplet;
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::retry::Lag;
 use super::urgency::as_poll;

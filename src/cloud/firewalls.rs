@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::client::{Client, Patience};
+use super::client::Client;
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::volumes::is_in_doubt;
 use super::wire;

@@ -20,6 +20,10 @@ use super::urgency::{Class, Urgency};
 /// Of so many requests one goes to whoever has waited longest: nobody waits for ever.
 const TURN_OF_THE_OLDEST: u64 = 10;
 
+/// Reads that may be under way: fewer than servers let one connection have, and those that wait here
+/// can still give way to what is more urgent.
+const READS_AT_ONCE: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Gate {
     state: Mutex<State>,
@@ -34,6 +38,8 @@ struct State {
     places: HashMap<u64, Place>,
     /// How many further writes may be under way.
     free_writes: usize,
+    /// How many further reads.
+    free_reads: usize,
     under_way: usize,
     /// Whether deletes go before all else.
     is_hurried: bool,
@@ -85,7 +91,7 @@ impl Drop for Pass {
             }
             None => {
                 state.under_way -= 1;
-                state.free_writes += usize::from(self.is_write);
+                *state.room(self.is_write) += 1;
                 state.let_go(Instant::now());
             }
         }
@@ -100,6 +106,7 @@ impl Gate {
                 waiting: BTreeMap::new(),
                 places: HashMap::new(),
                 free_writes: parallelism.max(1),
+                free_reads: READS_AT_ONCE,
                 under_way: 0,
                 is_hurried: false,
                 arrived: 0,
@@ -197,6 +204,15 @@ impl Gate {
 }
 
 impl State {
+    /// How many further requests of that sort may be under way.
+    const fn room(&mut self, is_write: bool) -> &mut usize {
+        if is_write {
+            &mut self.free_writes
+        } else {
+            &mut self.free_reads
+        }
+    }
+
     /// Lets go whoever may, the most urgent first; says until when the rate limit keeps the rest.
     fn let_go(&mut self, now: Instant) -> Option<Instant> {
         loop {
@@ -212,9 +228,7 @@ impl State {
             self.places.remove(&place.3);
             self.let_go += 1;
             self.under_way += 1;
-            if waiting.method != Method::Get {
-                self.free_writes -= 1;
-            }
+            *self.room(waiting.method != Method::Get) -= 1;
             // Whoever does not listen any more gives it back when it is dropped, which is now.
             let _ = waiting.go.send(());
         }
@@ -223,7 +237,11 @@ impl State {
     /// The next that may go but for the rate limit; notes when others of a limit of their own may.
     fn next(&self, now: Instant, opens: &mut Option<Instant>) -> Option<Place> {
         let may_go = |(place, waiting): (&Place, &Waiting)| {
-            if waiting.method != Method::Get && self.free_writes == 0 {
+            let room = match waiting.method {
+                Method::Get => self.free_reads,
+                Method::Post | Method::Put | Method::Delete => self.free_writes,
+            };
+            if room == 0 {
                 return None;
             }
             match self.rate.rests(waiting.limit, now) {

@@ -9,8 +9,9 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::actions::{Action, Progress};
-use super::client::{Client, Patience, parse_key};
+use super::client::{Client, parse_key};
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::retry::Lag;
 use super::volumes::is_in_doubt;

@@ -31,6 +31,7 @@ mod images;
 mod observe;
 mod observe_account;
 mod pages;
+mod patience;
 mod rate_limit;
 pub mod request;
 mod retry;

@@ -22,7 +22,7 @@ use super::timing::Timing;
 const MOST_REMEMBERED: usize = 20_000;
 
 /// For so many requests that others are known to have sent in a minute, one more may be on its way.
-const UNHEARD_OF: usize = 16;
+const ON_THE_WAY: usize = 16;
 
 /// Polls take at most this part of what is left of the hour in a minute.
 const OF_WHAT_IS_LEFT: u32 = 10;
@@ -44,6 +44,9 @@ pub(super) struct RateLimit {
     others: VecDeque<(Instant, usize)>,
     /// The most requests of others that an answer has told of lately, and when that was.
     others_known: Option<(usize, Instant)>,
+    /// How many requests of others were known of the minute before the last answer that told of them,
+    /// and when that was.
+    others_rate: Option<(usize, Instant)>,
     /// What is left of the hour for all, and when the oldest request that counts expires.
     left: Option<(usize, Instant)>,
     /// The whole client rests until then.
@@ -73,6 +76,7 @@ impl RateLimit {
             sent: VecDeque::new(),
             others: VecDeque::new(),
             others_known: None,
+            others_rate: None,
             left: None,
             closed: None,
             key_list_closed: None,
@@ -145,15 +149,10 @@ impl RateLimit {
 
     /// Until when the minute is full, with what others have sent in it; `None` when there is room.
     fn until_others_leave_room(&self, most: usize, now: Instant) -> Option<Instant> {
-        if self.others.is_empty() {
-            return None;
-        }
+        let most = most.saturating_sub(self.unheard_of(now)).max(1);
         let ours = self.lately(now).map(|at| (at, 1));
         let mut all: Vec<(Instant, usize)> = ours.chain(self.others.iter().copied()).collect();
         let count: usize = all.iter().map(|(_, requests)| requests).sum();
-        // They are heard of with the next answer, some seconds late.
-        let theirs: usize = self.others.iter().map(|(_, requests)| requests).sum();
-        let most = most.saturating_sub(theirs / UNHEARD_OF + 1).max(1);
         let mut surplus = (count + 1)
             .checked_sub(most)
             .filter(|surplus| *surplus > 0)?;
@@ -167,11 +166,23 @@ impl RateLimit {
         Some(now + self.minute)
     }
 
+    /// How many requests others may have sent since the last answer told of theirs, and on the way of
+    /// that: as many as in the minute before.
+    fn unheard_of(&self, now: Instant) -> usize {
+        let Some((rate, heard)) = self.others_rate.filter(|(rate, _)| *rate > 0) else {
+            return 0;
+        };
+        let silence = now.saturating_duration_since(heard).min(self.minute);
+        let share = silence.as_secs_f64() / self.minute.as_secs_f64();
+        whole(rate, share) + rate / ON_THE_WAY + 1
+    }
+
     /// Takes what an answer says, while so many other requests are under way, which it may or may
     /// not have counted.
     pub fn learn(&mut self, told: Told, under_way: usize, now: Instant) {
-        if let Some(hourly) = told.limit {
-            self.hourly = Some(hourly.max(1));
+        // What was just answered cannot be forbidden altogether.
+        if let Some(hourly) = told.limit.filter(|hourly| *hourly > 0) {
+            self.hourly = Some(hourly);
         }
         let (Some(hourly), Some(remaining)) = (self.hourly, told.remaining) else {
             return;
@@ -198,6 +209,8 @@ impl RateLimit {
             }
             known => *known = Some((others, now)),
         }
+        let rate = self.others.iter().map(|(_, requests)| requests).sum();
+        self.others_rate = Some((rate, now));
     }
 
     /// Nothing that counts against that limit is sent for a while.
@@ -230,6 +243,16 @@ impl RateLimit {
         let to_last = (minute * OF_WHAT_IS_LEFT / left).min(minute);
         to_last.max(if is_tight { slow } else { Duration::ZERO })
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a part of some hundreds"
+)]
+fn whole(requests: usize, share: f64) -> usize {
+    (requests as f64 * share).ceil() as usize
 }
 
 #[cfg(test)]
@@ -378,10 +401,10 @@ mod tests {
         assert_eq!(sent, 37);
         // Ours of the start leave first, then theirs, as of when they were heard of.
         assert_eq!(until, start + MINUTE);
-        limit.admit(until).expect("room for the two of the start");
-        limit.admit(until).expect("and the other");
+        // By then they may have sent as many again.
         assert_eq!(limit.admit(until), Err(later + MINUTE));
-        limit.admit(later + MINUTE).expect("room again");
+        let sent = std::iter::from_fn(|| limit.admit(later + MINUTE).ok()).count();
+        assert_eq!(sent, 37);
     }
 
     #[test]

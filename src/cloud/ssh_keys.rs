@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::client::{Client, Patience, locked};
+use super::client::{Client, locked};
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::volumes::is_in_doubt;
 use super::wire;

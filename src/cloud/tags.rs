@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use super::client::{Client, Patience};
+use super::client::Client;
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::wire;
 use crate::plan::step::TaggedResource;

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::actions::Action;
-use super::client::{Client, Patience, parse_key};
+use super::client::{Client, parse_key};
 use super::error::CloudError;
+use super::patience::Patience;
 use super::request::Call;
 use super::retry::Lag;
 use super::waits::Awaited;

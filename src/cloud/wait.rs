@@ -69,12 +69,8 @@ impl<T> State<T> {
             let from = self
                 .looked
                 .map_or(waiting.since, |at| at.max(waiting.since));
-            from + polls(
-                waiting.expected,
-                from - waiting.since,
-                least,
-                waiting.longest,
-            )
+            let bounds = (least, waiting.longest);
+            from + polls(waiting.expected, from - waiting.since, self.took, bounds)
         });
         let wanted = wanted.min().unwrap_or_else(Instant::now);
         // However many wait for different things: one look after the other.

@@ -70,13 +70,17 @@ pub struct Wait {
 pub(super) struct Expected {
     /// From here on it may be over.
     pub opens: Duration,
+    /// From here on it has been over before, or nearly.
+    pub near: Duration,
     /// In the middle.
     pub usual: Duration,
 }
 
-/// What may be over is looked for when this part of the shortest time it ever took has passed: a look
-/// that came too late would make the shortest longer each time.
+/// What may be over is looked for when this part of the shortest time it ever took has passed, once it
+/// is known well.
 const SHORTLY: f64 = 0.9;
+/// It is looked at closely from here on: what was seen to be over was so a little sooner.
+const NEARLY: f64 = 0.96;
 /// By how much that is less after one run, by half of it after two, and so on: what took 50 s once may
 /// take 35 s the next time.
 const LESS_SURE: f64 = 0.3;
@@ -131,6 +135,7 @@ impl Waits {
         let mut usual: Vec<u64> = waits.into_iter().map(|(_, usual)| usual).collect();
         Some(Expected {
             opens: Duration::from_millis(earliest).mul_f64(SHORTLY - LESS_SURE / runs),
+            near: Duration::from_millis(earliest).mul_f64(NEARLY),
             usual: Duration::from_millis(middle(&mut usual)?),
         })
     }

@@ -40,7 +40,7 @@ struct AtOnce {
 }
 
 static AT_ONCE: AtOnce = AtOnce {
-    knocks: Semaphore::const_new(256),
+    knocks: Semaphore::const_new(512),
     handshakes: Semaphore::const_new(64),
 };
 

@@ -464,7 +464,9 @@ fn spend(api: &Api) -> Result<Budget, (Budget, Refusal)> {
         }
     }
     recent.push_back(at);
-    let remaining = PER_HOUR.saturating_sub(recent.len());
+    // Where nothing is limited nobody is to be sparing of what is left.
+    let counted = if api.rate_limits { recent.len() } else { 1 };
+    let remaining = PER_HOUR.saturating_sub(counted);
     Ok(Budget { remaining, reset })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::labels::step_label;
 use super::lines::line_of;
@@ -11,6 +11,7 @@ use super::screen::Screen;
 use super::style::Palette;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
+use crate::units::Seconds;
 
 /// More running steps than this are only counted: the view must fit a small terminal.
 const BARS: usize = 8;
@@ -20,23 +21,35 @@ pub struct Progress {
     multi: MultiProgress,
     total: ProgressBar,
     bars: BTreeMap<StepId, ProgressBar>,
-    running: BTreeMap<StepId, String>,
+    running: BTreeMap<StepId, Running>,
     ended: u32,
     steps: u32,
     expected_seconds: u64,
     palette: Palette,
 }
 
+/// A step that has begun.
+struct Running {
+    what: String,
+    expected_seconds: u64,
+}
+
+/// How a step that runs is drawn, and how all of them are.
+const BAR: &str = "  {spinner} {msg} {elapsed}{prefix}";
+const TOTAL: &str = "{spinner} {elapsed} {msg}";
+
 impl Progress {
     /// Draws to standard error, which must be a terminal.
     #[must_use]
     pub fn new(palette: Palette) -> Self {
-        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
-            Box::new(Screen::default()),
-            12,
-        ));
+        Self::on(Box::new(Screen::default()), palette)
+    }
+
+    fn on(screen: Box<dyn TermLike>, palette: Palette) -> Self {
+        let target = ProgressDrawTarget::term_like_with_hz(screen, 12);
+        let multi = MultiProgress::with_draw_target(target);
         let total = multi.add(ProgressBar::new_spinner());
-        total.set_style(style("{spinner} {elapsed} {msg}"));
+        total.set_style(style(TOTAL));
         Self {
             multi,
             total,
@@ -50,7 +63,7 @@ impl Progress {
     }
 
     fn redraw(&mut self) {
-        for (step, what) in &self.running {
+        for (step, running) in &self.running {
             if self.bars.len() >= BARS {
                 break;
             }
@@ -58,8 +71,13 @@ impl Progress {
                 let bar = self
                     .multi
                     .insert_before(&self.total, ProgressBar::new_spinner());
-                bar.set_style(style("  {spinner} {msg} {elapsed}"));
-                bar.set_message(what.clone());
+                bar.set_style(style(BAR));
+                bar.set_message(running.what.clone());
+                bar.set_prefix(match running.expected_seconds {
+                    // Shorter than it takes to read.
+                    0..=2 => String::new(),
+                    seconds => format!(" of about {}", Seconds(seconds)),
+                });
                 bar.enable_steady_tick(Duration::from_millis(120));
                 self.bars.insert(*step, bar);
             }
@@ -71,8 +89,10 @@ impl Progress {
             String::new()
         };
         self.total.set_message(format!(
-            "{}/{} steps{more}, expected {} s",
-            self.ended, self.steps, self.expected_seconds
+            "{}/{} steps{more}, expected about {}",
+            self.ended,
+            self.steps,
+            Seconds(self.expected_seconds)
         ));
     }
 
@@ -109,13 +129,16 @@ impl Listener for Progress {
             EventKind::Started { step, .. } => {
                 if let Some(started) = plan.step(*step) {
                     let label = self.palette.strong(&step_label(started));
-                    let what = format!("{label} {}", started.kind.title());
-                    self.running.insert(*step, what);
+                    let running = Running {
+                        what: format!("{label} {}", started.kind.title()),
+                        expected_seconds: started.expected_seconds,
+                    };
+                    self.running.insert(*step, running);
                 }
             }
             EventKind::Progress { step, text } => {
                 if let Some(bar) = self.bars.get(step) {
-                    let what = self.running.get(step).cloned().unwrap_or_default();
+                    let what = self.running.get(step).map_or("", |running| &running.what);
                     bar.set_message(format!("{what} {}", self.palette.faint(text)));
                 }
             }
@@ -156,12 +179,47 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::style;
+    use indicatif::InMemoryTerm;
+
+    use super::*;
+    use crate::report::tests::plan;
+    use crate::report::tests::runs::Story;
 
     #[test]
     fn templates_are_valid() {
-        for template in ["{spinner} {elapsed} {msg}", "  {spinner} {msg} {elapsed}"] {
+        for template in [TOTAL, BAR] {
             let _ = style(template);
         }
+    }
+
+    #[test]
+    fn what_runs_is_shown_until_it_ends_and_nothing_is_left() {
+        let mut plan = plan(1);
+        plan.steps[0].expected_seconds = 75;
+        let screen = InMemoryTerm::new(24, 80);
+        let mut progress = Progress::on(Box::new(screen.clone()), Palette::PLAIN);
+        let show = |progress: &mut Progress, story: &Story| {
+            for event in &story.0 {
+                progress.event(event, &plan);
+            }
+            progress.total.tick();
+            for bar in progress.bars.values() {
+                bar.tick();
+            }
+            // What turns is not what this is about.
+            screen.contents().replace(['-', '\\', '|', '/'], "")
+        };
+        let story = Story::new().started(&plan, 0).then(EventKind::Progress {
+            step: StepId(0),
+            text: "waiting for the droplet to become active".to_owned(),
+        });
+        insta::assert_snapshot!(show(&mut progress, &story));
+        let ended = Story(Story::new().done(0, "").0.split_off(1));
+        let shown = show(&mut progress, &ended);
+        assert!(!shown.contains("create droplet"), "{shown}");
+        let finished = Story(Story::new().finished(0, 0, false, "0").0.split_off(1));
+        show(&mut progress, &finished);
+        drop(progress);
+        assert_eq!(screen.contents(), "");
     }
 }

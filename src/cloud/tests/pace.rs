@@ -115,12 +115,8 @@ async fn what_others_use_of_the_token_is_left_to_them() {
     });
     cycle(&client, &key, 300).await.expect("a cycle");
     other.abort();
-    // Their requests are heard of with the next answer of ours, and no sooner.
-    println!("{} of {} refused", api.refused(), client.calls());
-    for arrived in api.log().iter().filter(|a| a.status == 429) {
-        println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status);
-    }
-    assert!(api.refused() <= 2, "{} refused", api.refused());
+    assert_eq!(api.refused(), 0);
+    assert!(client.calls() > 600);
 }
 
 /// Calls that come while the limit is spent go in the order of their urgency once there is room.

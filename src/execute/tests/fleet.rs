@@ -152,23 +152,17 @@ async fn an_apply_takes_hardly_longer_than_the_cloud_and_few_calls() {
         let first = fleet.apply(&Simulated::new(Latency::REALISTIC), &[]).await;
         let api = Simulated::new(Latency::REALISTIC);
         let second = fleet.apply(&api, &first.waited).await;
-        println!(
-            "{droplets} droplets: cloud {cloud:?}, first {:?} and {} calls, then {:?} and {} calls, {} creates",
-            first.took,
-            first.calls,
-            second.took,
-            second.calls,
-            creates(&api),
-        );
-        for arrived in api.log() {
-            println!("  {:?} {} {}", arrived.at, arrived.line, arrived.status);
-        }
+        // Nothing is known of how long it takes.
+        let budget = |share: f64| cloud.mul_f64(share) + Duration::from_secs(1);
+        assert!(first.took <= budget(1.1), "{:?}", first.took);
         assert_eq!(api.droplets(), droplets);
         assert_eq!(api.refused(), 0);
-        assert!(second.took <= cloud.mul_f64(1.05) + Duration::from_secs(1));
+        // And now it is.
+        assert!(second.took <= budget(1.05), "{:?}", second.took);
+        let calls = (first.calls, second.calls);
         assert!(
-            second.calls < first.calls,
-            "what is known is looked at less"
+            calls.1 * 4 < calls.0 * 3,
+            "known is looked at less: {calls:?}"
         );
     }
 }

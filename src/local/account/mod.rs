@@ -59,7 +59,7 @@ pub struct Config {
     pub volume_limit: u32,
     /// Whether droplets are guests, whose public images stand for the host's root.
     pub guests: bool,
-    /// The size of the API's request budget: refused beyond it when true, only counted when false.
+    /// Whether requests beyond the API's limits are refused; without, none is held back.
     pub rate_limits: bool,
 }
 

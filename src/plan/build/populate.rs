@@ -281,6 +281,9 @@ impl<'a> Draft<'a> {
             );
         }
         self.destroys.push(destroy);
+        // Should the detach fail, the volume is held until its droplet is gone.
+        let let_go = self.let_go.entry(name_of(&planned.volume.address));
+        let_go.or_default().push(destroy);
         (unmount, detach)
     }
 
