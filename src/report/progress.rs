@@ -35,8 +35,8 @@ struct Running {
 }
 
 /// How a step that runs is drawn, and how all of them are.
-const BAR: &str = "  {spinner} {msg} {elapsed}{prefix}";
-const TOTAL: &str = "{spinner} {elapsed} {msg}";
+const BAR: &str = "  {spinner} {elapsed}{prefix} {wide_msg}";
+const TOTAL: &str = "{spinner} {elapsed} {wide_msg}";
 
 impl Progress {
     /// Draws to standard error, which must be a terminal.

@@ -136,13 +136,14 @@ impl<'a> Draft<'a> {
             chain.push(provision);
             last = provision;
         }
-        let (unmount, detach) = self.draw_populate_end(address, planned, droplet, &chain);
+        let [unmount, detach, destroy] = self.draw_populate_end(address, planned, droplet, &chain);
         let record = self.draw_populated(planned, populate, [last, unmount, detach]);
         self.handed.insert(name, detach);
         self.filled.insert(name, record);
         self.left.entry(name).or_default().extend([detach, record]);
         let let_go = self.let_go.entry(name).or_default();
-        let_go.extend([detach, record]);
+        // Should the detach fail, the volume is held until its droplet is gone.
+        let_go.extend([detach, destroy, record]);
     }
 
     /// Attaches a volume to what fills it.
@@ -220,15 +221,15 @@ impl<'a> Draft<'a> {
         self.freed.get(live.id.as_str()).copied()
     }
 
-    /// Takes a volume from what fills it, and destroys that. Returns the steps that unmount and
-    /// detach.
+    /// Takes a volume from what fills it, and destroys that. Returns the steps that unmount,
+    /// detach and destroy.
     fn draw_populate_end(
         &mut self,
         address: &Address,
         planned: &PlannedVolume<'a>,
         droplet: DropletRef,
         chain: &[StepId],
-    ) -> (StepId, StepId) {
+    ) -> [StepId; 3] {
         let unmount = self.cleanup(
             address,
             StepKind::Unmount {
@@ -281,10 +282,7 @@ impl<'a> Draft<'a> {
             );
         }
         self.destroys.push(destroy);
-        // Should the detach fail, the volume is held until its droplet is gone.
-        let let_go = self.let_go.entry(name_of(&planned.volume.address));
-        let_go.or_default().push(destroy);
-        (unmount, detach)
+        [unmount, detach, destroy]
     }
 
     /// Notes that a volume is filled.

@@ -151,3 +151,25 @@ fn a_volume_that_another_environment_has_is_not_filled() {
         "{refusal}"
     );
 }
+
+/// A detach that fails leaves the volume with its droplet: only when that is gone can it be deleted.
+#[test]
+fn a_volume_that_goes_waits_for_the_droplet_that_filled_it() {
+    let yaml = YAML.replace(
+        "    size: 10GiB\n",
+        "    size: 10GiB\n    scope: environment\n",
+    );
+    let plan = plan(&desired(&yaml), &nothing(), Goal::Test).expect("a plan");
+    let of = |wanted: &str| {
+        let mut steps = plan.steps.iter();
+        let step = steps
+            .find(|step| step.address.to_string() == "volume.data" && step.kind.title() == wanted);
+        step.unwrap_or_else(|| panic!("{wanted}")).id
+    };
+    let (destroy, delete) = (of("destroy droplet"), of("delete volume"));
+    let waits = plan
+        .edges
+        .iter()
+        .any(|edge| (edge.from, edge.to) == (destroy, delete));
+    assert!(waits, "{}", text(&plan));
+}
