@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::journal::file_name;
 
-/// How often a lock that is held is tried again.
+/// How often a lock that is held is tried again: nothing tells when a file's lock is let go, but a wait
+/// that could not be given up.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Who holds a lock.

@@ -40,6 +40,26 @@ fn a_hundred_droplets_are_made_shown_and_removed_with_few_calls() {
     workspace.assert_empty();
 }
 
+#[test]
+fn what_was_waited_for_is_kept_for_the_next_run() {
+    let workspace = Workspace::with(&FLEET.replace("100", "1"));
+    workspace.up(&["--without-guests"]);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let waited = |what: &str| {
+        let runs = std::fs::read_dir(workspace.path(".dewpoint/runs")).expect("runs");
+        let files = runs.map(|run| run.expect("a run").path().join("durations.json"));
+        let texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
+        texts
+            .map(|text| serde_json::from_str::<serde_json::Value>(&text).expect("JSON"))
+            .flat_map(|kept| kept["waits"].as_array().cloned().unwrap_or_default())
+            .any(|wait| wait["what"] == what && wait["least_ms"].as_u64() > Some(0))
+    };
+    assert!(waited("droplet ready") && !waited("droplet gone"));
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    assert!(waited("droplet gone"));
+    workspace.assert_empty();
+}
+
 /// Plans, finds nothing to do, and says how many calls that took.
 fn calls_of_a_plan(workspace: &Workspace) -> usize {
     let before = workspace.requests().len();

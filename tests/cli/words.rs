@@ -66,8 +66,11 @@ fn a_budget_for_the_api_is_kept_and_nonsense_is_refused() {
     }
     let before = workspace.requests().len();
     let mut plan = Running::start(&workspace, &["plan", "-vv", "--api-budget", "3/h"]);
-    plan.until("held back by the rate limit");
-    // The other calls of a plan are due in an hour.
+    // Of the eight calls three are answered; the others are due in an hour.
+    let (held, answered): (Vec<String>, Vec<String>) = (0..8)
+        .map(|_| plan.until("GET /v2/"))
+        .partition(|line| line.contains("held back by the rate limit"));
+    assert_eq!((held.len(), answered.len()), (5, 3), "{held:?}");
     drop(plan);
     assert_eq!(workspace.requests().len() - before, 3);
     let mut command = workspace.command(&["plan", "--local"]);

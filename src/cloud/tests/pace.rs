@@ -187,17 +187,13 @@ async fn the_most_urgent_call_goes_first() {
 #[tokio::test(start_paused = true)]
 async fn the_bound_on_writes_goes_to_the_longest_chain_and_holds_up_no_read() {
     let api = Simulated::new(Latency::REALISTIC);
-    let client = Client::over(
-        Box::new(api.clone()),
-        1,
-        Budget::Whole,
-        crate::cloud::Timing::default(),
-    );
-    let tag = |name: String| Call::CreateTag { name }.request();
+    let client = one_at_a_time(&api);
     let calls = [3_u64, 9, 1, 7].map(|chain| {
-        let (client, request) = (client.clone(), tag(format!("t{chain}")));
+        let name = format!("after-{chain}");
+        let (client, request) = (client.clone(), Call::DeleteTag { name }.request());
         tokio::spawn(for_chain(chain, async move {
-            client.send(&request).await.is_ok()
+            // There is no such tag.
+            client.send(&request).await.is_err()
         }))
     });
     // The first takes the bound; the read comes last and is not held up.
@@ -208,27 +204,57 @@ async fn the_bound_on_writes_goes_to_the_longest_chain_and_holds_up_no_read() {
     for call in join_all(calls).await {
         assert!(call.expect("no panic"));
     }
-    let tags: Vec<u64> = {
-        let mut log = api.log();
-        log.retain(|arrived| arrived.line.starts_with("POST"));
-        log.iter()
-            .map(|arrived| arrived.at.as_millis() as u64)
-            .collect()
+    let mut log = api.log();
+    log.retain(|arrived| arrived.line.starts_with("DELETE"));
+    let lines: Vec<&str> = log.iter().map(|arrived| arrived.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "DELETE /v2/tags/after-3",
+            "DELETE /v2/tags/after-9",
+            "DELETE /v2/tags/after-7",
+            "DELETE /v2/tags/after-1",
+        ]
+    );
+}
+
+/// One of ten goes to whoever has waited longest, however little it matters.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever() {
+    let api = Simulated::with_limits(Latency { factor: 0.0 }, 20, 5_000);
+    let client = api.client(Budget::Whole);
+    client.account().await.expect("an answer");
+    let poll = {
+        let (client, request) = (client.clone(), Call::Droplet { id: 1 }.request());
+        tokio::spawn(async move { as_poll(client.send(&request)).await.is_err() })
     };
-    assert_eq!(tags.len(), 4);
-    assert!(tags.is_sorted());
+    tokio::task::yield_now().await;
+    let writes = (0..30).map(|number| {
+        let name = format!("t{number}");
+        let (client, request) = (client.clone(), Call::CreateTag { name }.request());
+        tokio::spawn(for_chain(
+            99,
+            async move { client.send(&request).await.is_ok() },
+        ))
+    });
+    join_all(writes).await;
+    assert!(poll.is_finished(), "a poll that waits behind thirty writes");
+}
+
+fn one_at_a_time(api: &Simulated) -> Client {
+    Client::over(
+        Box::new(api.clone()),
+        1,
+        Budget::Whole,
+        crate::cloud::Timing::default(),
+    )
 }
 
 /// Whoever gives up hands its place, and its leave to be sent, to the next.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_holds_nobody_up() {
     let api = Simulated::new(Latency::REALISTIC);
-    let client = Client::over(
-        Box::new(api.clone()),
-        1,
-        Budget::Whole,
-        crate::cloud::Timing::default(),
-    );
+    let client = one_at_a_time(&api);
     let spawn = |name: &str| {
         let call = Call::CreateTag {
             name: name.to_owned(),

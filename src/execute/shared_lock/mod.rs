@@ -31,7 +31,8 @@ use protocol::{Ask, Claim, Lost, Seen, Told, Turn};
 use super::lock::{Holder, LockError};
 use crate::store::{Store, StoreError};
 
-/// How often a lock that is held is looked at.
+/// How often a lock that is held is looked at: a store tells nobody when it is let go, and each look is
+/// paid for.
 const PAUSE: Duration = Duration::from_secs(2);
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(1);
