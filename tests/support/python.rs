@@ -12,6 +12,10 @@ pub fn python(name: &str) -> Result<PathBuf, String> {
     let wanted = std::fs::read_to_string(&requirements).expect("the requirements");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join("bin/python");
+    // Tests run side by side: the first that needs it makes it, the others wait.
+    let lock = std::fs::File::create(folder.with_extension("lock"));
+    let lock = lock.map_err(|error| error.to_string())?;
+    lock.lock().map_err(|error| error.to_string())?;
     let mark = folder.join("installed.txt");
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
