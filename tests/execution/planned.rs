@@ -163,8 +163,12 @@ async fn a_test_that_is_interrupted_leaves_nothing_single_use() {
     let project = Project::new(&rig);
     let plan = project.plan(Goal::Test).await;
     let (sender, interrupts) = Interrupts::channel();
-    let has_run =
-        |kind: &EventKind| matches!(kind, EventKind::Output { line, .. } if line.contains("hello"));
+    // Two droplets say it: a second signal would end the run at once.
+    let mut said = false;
+    let has_run = move |kind: &EventKind| {
+        let says = matches!(kind, EventKind::Output { line, .. } if line.contains("hello"));
+        says && !std::mem::replace(&mut said, true)
+    };
     let interrupt = move || sender.send(Signal::Term).expect("the run listens");
     let listener = Box::new(When(has_run, interrupt));
     let executed = rig.execute(&plan, interrupts, vec![listener]).await;
