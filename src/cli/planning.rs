@@ -175,7 +175,7 @@ async fn make_now(
             };
             if planned.is_err() {
                 let owner = owner(&loaded);
-                cloud.client.look_up_holders(&owner, &mut live).await?;
+                cloud.client.look_up_holders(&owner, false, &mut live).await?;
             }
             if planned.is_err() || !slugs.is_empty() {
                 let catalog = &mut live.catalog;
@@ -225,7 +225,7 @@ async fn make_now(
             let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
             if !plan.as_ref().is_ok_and(is_sound) {
                 let owner = owner(&loaded);
-                cloud.client.look_up_holders(&owner, &mut live).await?;
+                cloud.client.look_up_holders(&owner, whole_project, &mut live).await?;
                 plan = plan::destroy(&scope, &live, whole_project, &unprotect);
             }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;
