@@ -21,6 +21,7 @@ mod interrupt;
 mod keys;
 mod live;
 mod local_cloud;
+mod lost_tags;
 mod narrow;
 mod policy;
 mod populate;
