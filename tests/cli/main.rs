@@ -19,6 +19,9 @@ mod fleet;
 mod held_volume;
 mod interrupt;
 mod keys;
+mod killed;
+#[path = "../support/killed_at.rs"]
+mod killed_at;
 mod live;
 mod local_cloud;
 mod lost_tags;
