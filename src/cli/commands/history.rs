@@ -15,7 +15,7 @@ use crate::cli::terminal::{print, tell};
 use crate::execute::history::{self, How, PastRun, PastStep};
 use crate::execute::lock;
 use crate::report::history as report;
-use crate::report::lines::clean;
+use crate::seemly;
 
 /// How often a run that is followed is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -148,7 +148,7 @@ pub fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
             out.push('\n');
         }
         for line in text.lines() {
-            out.push_str(&clean(line));
+            out.push_str(&seemly::line(line));
             out.push('\n');
         }
         print(&out)?;
@@ -223,7 +223,7 @@ fn follow(loaded: &Loaded, options: &Logs, mut run: PastRun) -> Result<(), CliEr
             })?;
             let lines = text
                 .iter()
-                .map(|line| format!("{} {name} | {}\n", step.address, clean(line)));
+                .map(|line| format!("{} {name} | {}\n", step.address, seemly::line(line)));
             print(&lines.collect::<String>())?;
         }
         if !goes_on {
