@@ -731,7 +731,7 @@ fn may_go(live: &Live, kind: FoundKind, id: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::tried(192))]
 
     #[test]
     fn exactly_what_is_listed_goes_and_never_what_is_not_proven(
