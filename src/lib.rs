@@ -29,7 +29,7 @@
 //! | [`local`] | HTTP and SSH, as DigitalOcean gets them | a cloud of guests on this machine |
 //!
 //! Data flows one way: a module imports only what stands before it. The ground floor ([`address`],
-//! [`digest`], [`secret`], [`units`]) imports nothing of ours.
+//! [`digest`], [`secret`], [`seemly`], [`units`]) imports nothing of ours.
 //!
 //! # One apply
 //!
@@ -66,5 +66,6 @@ pub mod manifest;
 pub mod plan;
 pub mod report;
 pub mod secret;
+pub mod seemly;
 pub mod store;
 pub mod units;

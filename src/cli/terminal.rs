@@ -7,6 +7,7 @@ use super::env_vars;
 use super::error::CliError;
 use super::problem::Problem;
 use crate::report::style::Palette;
+use crate::seemly;
 
 /// What the streams are.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +105,7 @@ impl Terminal {
     /// When the answer is another.
     pub fn approve(&self, question: &str) -> Result<(), CliError> {
         let mut err = std::io::stderr();
+        let question = seemly::screen(question, true);
         let asked = write!(err, "\n{question}\n  Only `yes` approves: ").and_then(|()| err.flush());
         let mut answer = String::new();
         match asked.and_then(|()| std::io::stdin().lock().read_line(&mut answer)) {
@@ -117,7 +119,9 @@ impl Terminal {
     #[must_use]
     pub fn question(&self, question: &str) -> Option<String> {
         let mut err = std::io::stderr();
-        write!(err, "{question}").and_then(|()| err.flush()).ok()?;
+        write!(err, "{}", seemly::screen(question, true))
+            .and_then(|()| err.flush())
+            .ok()?;
         let mut answer = String::new();
         let read = std::io::stdin().lock().read_line(&mut answer).ok()?;
         (read > 0).then(|| answer.trim().to_owned())
@@ -132,6 +136,7 @@ impl Terminal {
 /// must not look like a success.
 pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
+    let text = seemly::screen(text, true);
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A pipe whose reader went away, a terminal that was closed.
         Err(cause)
@@ -150,5 +155,5 @@ pub fn print(text: &str) -> Result<(), CliError> {
 
 /// Writes a message to standard error.
 pub fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", seemly::screen(text, true));
 }

@@ -1,6 +1,7 @@
 //! The client: one per account, cheap to clone. Every request of every kind goes through
 //! [`Client::send`], which alone knows of retries, rate limits and parallelism.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,6 +25,7 @@ use super::transport::{Answer, Carry, Transport};
 use super::wait::SharedPoll;
 use super::waits::Waits;
 use crate::secret::Secret;
+use crate::seemly;
 
 /// How to reach an account.
 #[derive(Debug, Clone)]
@@ -427,8 +429,27 @@ pub(super) fn parse_key<T: DeserializeOwned>(
 }
 
 /// Reads a part of an answer.
-pub(super) fn from_value<T: DeserializeOwned>(call: &str, value: Value) -> Result<T, CloudError> {
+pub(super) fn from_value<T: DeserializeOwned>(
+    call: &str,
+    mut value: Value,
+) -> Result<T, CloudError> {
+    make_seemly(&mut value);
     serde_path_to_error::deserialize(value).map_err(|error| unreadable(call, &error))
+}
+
+/// Whoever names a thing on DigitalOcean may name it anything: nothing of it steers the terminal of
+/// those who read of it. No name or tag of ours has any of what is replaced.
+fn make_seemly(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(seemly) = seemly::name(text) {
+                *text = seemly;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_seemly),
+        Value::Object(fields) => fields.values_mut().for_each(make_seemly),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The error of an answer of another shape. The reason repeats what stands there, however long.

@@ -182,7 +182,10 @@ fn fit(name: String) -> String {
         return name;
     }
     let digest = Digest::of_bytes(name.as_bytes());
-    let cut = name[..DROPLET_MAX - 9].trim_end_matches(['-', '.']);
+    // A plan in a file may say what no manifest does.
+    let end = (0..=DROPLET_MAX - 9).rev();
+    let end = end.into_iter().find(|at| name.is_char_boundary(*at));
+    let cut = name[..end.unwrap_or_default()].trim_end_matches(['-', '.']);
     format!("{cut}-{}", &digest.short()[..8])
 }
 

@@ -478,7 +478,6 @@ impl<'a> Draft<'a> {
         let volume = volumes.find(|volume| volume.id == snapshot.volume_id);
         gone.contains(&snapshot.volume_id)
             && volume.is_some_and(|volume| !ownership::is_clone(&volume.tags))
-            && self.owner.in_project(&snapshot.tags)
             && ownership::snap_tags(&snapshot.tags).next().is_some()
     }
 

@@ -15,6 +15,7 @@ use super::style::Palette;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::{Event, EventKind};
 use crate::plan::{Plan, StepId};
+use crate::seemly;
 
 /// How many bytes of a step's output are held back; then its group comes in parts.
 const MOST_HELD: usize = 256 * 1024;
@@ -122,7 +123,7 @@ fn release(held: &mut Held, title: &str, into: &mut Vec<Piece>) {
 
 /// The text of a command.
 fn data(text: &str) -> String {
-    super::lines::clean_text(text)
+    seemly::text(text)
         .replace('%', "%25")
         .replace('\r', "%0D")
         .replace('\n', "%0A")

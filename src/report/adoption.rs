@@ -10,6 +10,10 @@ use crate::plan::{Action, Change};
 /// Renders an adoption.
 #[must_use]
 pub fn render(adoption: &Adoption, project: &str, environment: &str, palette: Palette) -> String {
+    palette.screen(render_of(adoption, project, environment, palette))
+}
+
+fn render_of(adoption: &Adoption, project: &str, environment: &str, palette: Palette) -> String {
     let mut out = String::new();
     let address = palette.strong(&adoption.address.to_string());
     if adoption.is_done() {

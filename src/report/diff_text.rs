@@ -25,6 +25,10 @@ pub struct View {
 /// Renders a difference.
 #[must_use]
 pub fn render(difference: &Difference, view: View) -> String {
+    view.palette.screen(render_of(difference, view))
+}
+
+fn render_of(difference: &Difference, view: View) -> String {
     let mut out = String::new();
     let palette = view.palette;
     let Difference {

@@ -64,6 +64,10 @@ impl Finding {
 /// The findings as a list, and what they come to.
 #[must_use]
 pub fn render(findings: &[Finding], palette: Palette) -> String {
+    palette.screen(render_of(findings, palette))
+}
+
+fn render_of(findings: &[Finding], palette: Palette) -> String {
     let mut out = String::new();
     let width = findings.iter().map(|f| f.subject.chars().count()).max();
     let width = width.unwrap_or(0);

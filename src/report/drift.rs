@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::lines::clean;
 use super::markdown::{Part, Rank, cell_code, code, document, marker, text};
 use super::style::Palette;
 use crate::plan::{Drift, DriftKind};
+use crate::seemly;
 
 /// What `plan --refresh-only --format json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +88,10 @@ pub fn json_schema() -> serde_json::Value {
 /// As text. `place` is where it was looked, `flags` what a further command has to be given.
 #[must_use]
 pub fn render(found: &Document, palette: Palette, place: &str, flags: &str) -> String {
+    palette.screen(render_of(found, palette, place, flags))
+}
+
+fn render_of(found: &Document, palette: Palette, place: &str, flags: &str) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -105,7 +109,7 @@ pub fn render(found: &Document, palette: Palette, place: &str, flags: &str) -> S
         };
         let _ = writeln!(out, "  {sign} {} {words} ({})", drift.address, named(drift));
         for reason in &drift.reasons {
-            let _ = writeln!(out, "      {}", clean(reason));
+            let _ = writeln!(out, "      {}", seemly::line(reason));
         }
         let width = drift.fields.iter().map(|field| field.field.chars().count());
         let width = width.max().unwrap_or_default();
@@ -114,8 +118,8 @@ pub fn render(found: &Document, palette: Palette, place: &str, flags: &str) -> S
                 out,
                 "      {:width$}  {} -> {}",
                 field.field,
-                clean(field.applied.as_deref().unwrap_or("(none)")),
-                clean(field.found.as_deref().unwrap_or("(none)"))
+                seemly::line(field.applied.as_deref().unwrap_or("(none)")),
+                seemly::line(field.found.as_deref().unwrap_or("(none)"))
             );
         }
     }

@@ -18,6 +18,10 @@ const TOLD: usize = 6;
 /// when the plan knows none of them.
 #[must_use]
 pub fn render(plan: &Plan, pattern: &str, palette: Palette) -> Option<String> {
+    render_of(plan, pattern, palette).map(|text| palette.screen(text))
+}
+
+fn render_of(plan: &Plan, pattern: &str, palette: Palette) -> Option<String> {
     let schedule = Schedule::of(plan);
     let mut out = String::new();
     for change in plan.changes.iter().filter(|c| c.address.matches(pattern)) {

@@ -27,6 +27,10 @@ pub const fn command(goal: Option<Goal>) -> &'static str {
 /// One line: id, when, what, how it ended.
 #[must_use]
 pub fn line(run: &PastRun, palette: Palette) -> String {
+    palette.screen(line_of(run, palette))
+}
+
+fn line_of(run: &PastRun, palette: Palette) -> String {
     let when = run.began.map_or_else(
         || "unknown time       ".to_owned(),
         |began| began.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
@@ -68,6 +72,10 @@ pub fn line(run: &PastRun, palette: Palette) -> String {
 /// A list of runs.
 #[must_use]
 pub fn list(runs: &[PastRun], palette: Palette) -> String {
+    palette.screen(list_of(runs, palette))
+}
+
+fn list_of(runs: &[PastRun], palette: Palette) -> String {
     let mut out = String::new();
     if runs.is_empty() {
         out.push_str("No runs yet.\n");
@@ -104,6 +112,10 @@ fn exit_status(step: &PastStep) -> String {
 /// What stands above the output of a step.
 #[must_use]
 pub fn heading(step: &PastStep, palette: Palette) -> String {
+    palette.screen(heading_of(step, palette))
+}
+
+fn heading_of(step: &PastStep, palette: Palette) -> String {
     let state = match step.state {
         StepState::Done => palette.good("ok"),
         StepState::Failed => palette.bad("failed"),
@@ -216,6 +228,19 @@ mod tests {
             steps: steps.collect(),
             problem: None,
             stored: None,
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_steers_nothing() {
+        use crate::report::tests::seemly::{HOSTILE, assert_seemly};
+        let mut run = run(How::RunFailed, Some(3), &[StepState::Failed]);
+        run.steps[0].title.push_str(HOSTILE);
+        run.project.push_str(HOSTILE);
+        for coloured in [false, true] {
+            let palette = Palette::new(coloured);
+            assert_seemly(&heading(&run.steps[0], palette), coloured);
+            assert_seemly(&list(std::slice::from_ref(&run), palette), coloured);
         }
     }
 

@@ -11,6 +11,7 @@ use super::style::Palette;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId, StepKind};
+use crate::seemly;
 
 /// Off a terminal a wait is one line in this time, not one a resource.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -48,7 +49,11 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
             )
         }
         EventKind::Output { address, line, .. } => {
-            format!("{} {}", palette.faint(&format!("{address} |")), clean(line))
+            format!(
+                "{} {}",
+                palette.faint(&format!("{address} |")),
+                seemly::line(line)
+            )
         }
         EventKind::Progress { .. } => return None,
         EventKind::Retried {
@@ -109,18 +114,18 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
                 palette.strong(&who(*step)),
                 what(*step),
                 duration(*took_ms),
-                clean_text(&failure.message),
+                seemly::text(&failure.message),
             );
             for cause in &failure.causes {
                 text.push_str("\n  caused by: ");
-                text.push_str(&clean_text(cause));
+                text.push_str(&seemly::text(cause));
             }
             text
         }
         // What stopped it is told once; what did not run because of that is told in the end.
         EventKind::Skipped { .. } => return None,
         EventKind::Notice { text } => {
-            format!("{} {}", palette.changed("note:"), clean_text(text))
+            format!("{} {}", palette.changed("note:"), seemly::text(text))
         }
         EventKind::Interrupted { signal, times } => palette.bad(&if *times == 1 {
             format!(
@@ -132,29 +137,6 @@ pub fn line_of(event: &Event, plan: &Plan, palette: Palette) -> Option<String> {
         EventKind::RunFinished { .. } => return None,
     };
     Some(text)
-}
-
-/// Remote output without what could play with the terminal: control sequences and characters.
-#[must_use]
-pub fn clean(line: &str) -> String {
-    anstream::adapter::strip_str(line)
-        .to_string()
-        .chars()
-        .map(|c| {
-            if c == '\t' || !c.is_control() {
-                c
-            } else {
-                '\u{fffd}'
-            }
-        })
-        .collect()
-}
-
-/// The same for a text of several lines: names of files on a droplet stand in messages, too.
-#[must_use]
-pub fn clean_text(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(clean).collect();
-    lines.join("\n")
 }
 
 /// Writes one timestamped line per event worth it, and a heartbeat while nothing else happens.
@@ -196,6 +178,7 @@ impl State {
         if self.broken {
             return;
         }
+        let lines = seemly::screen(lines, true);
         self.broken = self
             .out
             .write_all(lines.as_bytes())
@@ -315,19 +298,5 @@ impl Drop for Lines {
             // The ticker only ever writes lines: a panic in it has nothing to tell us.
             let _ = ticker.join();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn remote_output_cannot_move_the_cursor_or_hide() {
-        assert_eq!(
-            clean("\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{7}\tend"),
-            "red\tend"
-        );
-        assert_eq!(clean("über 漢字"), "über 漢字");
     }
 }

@@ -17,6 +17,7 @@ use crate::execute::journal::log_path;
 use crate::execute::standing::{Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
+use crate::seemly;
 use crate::units::Money;
 
 /// What became of one run step.
@@ -116,6 +117,10 @@ const LONGEST_TAIL_LINE: usize = 500;
 /// Renders the end of a run. `events` are those that are not output.
 #[must_use]
 pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
+    view.palette.screen(render_of(plan, events, view))
+}
+
+fn render_of(plan: &Plan, events: &[Event], view: View<'_>) -> String {
     let palette = view.palette;
     let mut out = String::new();
     let results = run_results(plan, events);
@@ -229,7 +234,7 @@ fn write_notices(out: &mut String, events: &[Event], palette: Palette) {
     }
     out.push('\n');
     for notice in notices.iter().take(SHOWN) {
-        let notice = super::lines::clean_text(notice);
+        let notice = seemly::text(notice);
         let _ = writeln!(out, "{} {notice}", palette.changed("note:"));
     }
     if let more @ 1.. = notices.len().saturating_sub(SHOWN) {
@@ -442,14 +447,14 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
             palette.strong(&heading),
             failure.code
         );
-        let message = super::lines::clean_text(&failure.message);
+        let message = seemly::text(&failure.message);
         let _ = writeln!(out, "  {message}");
         for cause in &failure.causes {
-            let cause = super::lines::clean_text(cause);
+            let cause = seemly::text(cause);
             let _ = writeln!(out, "  caused by: {cause}");
         }
         for line in &failure.script {
-            let _ = writeln!(out, "    {}", super::lines::clean(line));
+            let _ = writeln!(out, "    {}", seemly::line(line));
         }
         if !failure.tail.is_empty() {
             let _ = writeln!(out, "  {}", palette.faint("last output:"));
@@ -459,7 +464,7 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
             };
             let unseen = failure.tail.len().saturating_sub(lines);
             for line in &failure.tail[unseen..] {
-                let line = super::lines::clean(line).replace('\t', "    ");
+                let line = seemly::line(line).replace('\t', "    ");
                 let _ = writeln!(out, "    {}", cut(&line, width));
             }
         }

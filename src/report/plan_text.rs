@@ -34,6 +34,10 @@ const STEPS_SHOWN: usize = 40;
 /// Renders a plan.
 #[must_use]
 pub fn render(plan: &Plan, view: View<'_>) -> String {
+    view.palette.screen(render_of(plan, view))
+}
+
+fn render_of(plan: &Plan, view: View<'_>) -> String {
     let mut out = String::new();
     let palette = view.palette;
     let what = format!("{} / {}", plan.project, plan.environment);

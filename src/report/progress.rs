@@ -11,6 +11,7 @@ use super::screen::Screen;
 use super::style::Palette;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
+use crate::seemly;
 use crate::units::Seconds;
 
 /// More running steps than this are only counted: the view must fit a small terminal.
@@ -72,7 +73,7 @@ impl Progress {
                     .multi
                     .insert_before(&self.total, ProgressBar::new_spinner());
                 bar.set_style(style(BAR));
-                bar.set_message(running.what.clone());
+                bar.set_message(seemly::name(&running.what).into_owned());
                 bar.set_prefix(match running.expected_seconds {
                     // Shorter than it takes to read.
                     0..=2 => String::new(),
@@ -101,7 +102,7 @@ impl Progress {
         self.multi.suspend(|| {
             use std::io::Write as _;
             // A terminal that went away is noticed by the signal it sends, not here.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{}", seemly::screen(text, true));
         });
     }
 

@@ -250,6 +250,10 @@ pub struct View<'a> {
 /// Renders it.
 #[must_use]
 pub fn render(status: &Status, view: View<'_>) -> String {
+    view.palette.screen(render_of(status, view))
+}
+
+fn render_of(status: &Status, view: View<'_>) -> String {
     let palette = view.palette;
     let mut out = String::new();
     let what = format!("{} / {}", status.project, status.environment);
@@ -445,6 +449,25 @@ mod tests {
             flags: " --env x",
         };
         super::super::fold::fold(&render(status, view), width)
+    }
+
+    #[test]
+    fn what_others_wrote_steers_nothing() {
+        use crate::report::tests::seemly::{HOSTILE, assert_seemly};
+        let mut live = live();
+        live.droplets[0].status = crate::live::DropletStatus::Other(HOSTILE.to_owned());
+        live.droplets[0].size = HOSTILE.to_owned();
+        live.volumes[0].name = HOSTILE.to_owned();
+        let status = Status::of(&scope("main"), &live, Err(HOSTILE.to_owned()), NOW);
+        for coloured in [false, true] {
+            let view = View {
+                palette: Palette::new(coloured),
+                place: "DigitalOcean",
+                width: 80,
+                flags: "",
+            };
+            assert_seemly(&render(&status, view), coloured);
+        }
     }
 
     #[test]

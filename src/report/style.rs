@@ -1,8 +1,11 @@
 //! Colours by meaning, decided once for the whole program.
 
+use std::borrow::Cow;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::plan::Action;
+use crate::seemly;
 
 /// Whether to colour, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,15 @@ impl Palette {
     #[must_use]
     pub const fn is_coloured(self) -> bool {
         self.coloured
+    }
+
+    /// A text as it is written: of what others put into it nothing steers the terminal.
+    #[must_use]
+    pub fn screen(self, text: String) -> String {
+        match seemly::screen(&text, self.coloured) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(seemly) => seemly,
+        }
     }
 
     fn paint(self, style: Style, text: &str) -> String {

@@ -27,6 +27,10 @@ pub struct View<'a> {
 /// Renders what was found.
 #[must_use]
 pub fn render(sweep: &Sweep, view: View<'_>) -> String {
+    view.palette.screen(render_of(sweep, view))
+}
+
+fn render_of(sweep: &Sweep, view: View<'_>) -> String {
     let palette = view.palette;
     let mut out = String::new();
     let _ = writeln!(

@@ -107,7 +107,7 @@ fn version(program: &str, option: &str) -> Option<String> {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let line = said.lines().next()?.trim();
-    (output.status.success() && !line.is_empty()).then(|| crate::report::lines::clean(line))
+    (output.status.success() && !line.is_empty()).then(|| crate::seemly::line(line))
 }
 
 fn git(manifest: Option<&Manifest>) -> Finding {

@@ -18,7 +18,7 @@ use crate::cli::waiting::waiting;
 use crate::execute::history::{self, How, PastRun, PastStep};
 use crate::execute::lock;
 use crate::report::history as report;
-use crate::report::lines::clean;
+use crate::seemly;
 
 /// How often a run that is followed is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -166,7 +166,7 @@ pub async fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
             out.push('\n');
         }
         for line in text.lines() {
-            out.push_str(&clean(line));
+            out.push_str(&seemly::line(line));
             out.push('\n');
         }
         print(&out)?;
@@ -246,7 +246,7 @@ async fn follow(
             })?;
             let lines = text
                 .iter()
-                .map(|line| format!("{} {name} | {}\n", step.address, clean(line)));
+                .map(|line| format!("{} {name} | {}\n", step.address, seemly::line(line)));
             print(&lines.collect::<String>())?;
         }
         if !goes_on {

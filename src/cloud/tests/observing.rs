@@ -123,6 +123,24 @@ async fn an_account_is_read_in_eight_calls_and_one_for_each_further_page() {
 }
 
 #[tokio::test]
+async fn names_that_steer_a_terminal_are_made_seemly_where_they_come_in() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/v2/volumes" => {
+            let mut theirs = volume("v1", "a\u{1b}[2Jb\nc", &[]);
+            theirs["tags"] = json!(["x\u{202e}"]);
+            page_of(seen, "volumes", &[theirs])
+        }
+        _ => account(seen, 2),
+    })
+    .await;
+    let live = observe(&server.client(), &query(false, Some("aa:bb")))
+        .await
+        .expect("an account");
+    assert_eq!(live.volumes[0].name, "a\u{fffd}[2Jb\u{fffd}c");
+    assert_eq!(live.volumes[0].tags, ["x\u{fffd}"]);
+}
+
+#[tokio::test]
 async fn who_else_holds_a_volume_of_the_project_is_asked_for_a_refusal_alone() {
     let server = Server::start(|seen| match seen.path.as_str() {
         "/v2/volumes" => {

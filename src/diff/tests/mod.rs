@@ -82,7 +82,7 @@ fn compared(old: Option<&Side>, new: &Side) -> Difference {
 }
 
 /// Compares two texts that copy nothing.
-fn of(old: &str, new: &str) -> Difference {
+pub(crate) fn of(old: &str, new: &str) -> Difference {
     let nowhere = Utf8Path::new("/nonexistent");
     compared(
         Some(&side("old.yaml", old, nowhere)),

@@ -14,7 +14,9 @@ use crate::cloud::CloudError;
 use crate::desired::names;
 use crate::execute::error::StepError;
 use crate::execute::feed::Reporter;
-use crate::live::{LiveVolumeSnapshot, ownership};
+use crate::live::LiveVolumeSnapshot;
+use crate::live::claims::{Claim, claim};
+use crate::live::ownership::{self, Owner};
 use crate::plan::StepId;
 use crate::plan::step::{TaggedResource, VolumeRef, VolumeSpec};
 
@@ -184,8 +186,9 @@ impl Steps {
     /// Deletes snapshots that no longer count.
     async fn make_room(&self, taken: &[LiveVolumeSnapshot]) -> Result<(), StepError> {
         let now = jiff::Timestamp::now().as_second();
+        let owner = Owner::new(&self.project, &self.environment);
         let mut ours: Vec<&LiveVolumeSnapshot> =
-            taken.iter().filter(|taken| self.is_ours(taken)).collect();
+            taken.iter().filter(|taken| is_of(&owner, taken)).collect();
         ours.sort_by_key(|taken| std::cmp::Reverse((taken.created_at, &taken.id)));
         let room = MOST_SNAPSHOTS.saturating_sub(taken.len() - ours.len());
         let old: Vec<LiveVolumeSnapshot> = ours
@@ -199,19 +202,29 @@ impl Steps {
         self.prune_volume_snapshots(&old).await
     }
 
-    fn is_ours(&self, snapshot: &LiveVolumeSnapshot) -> bool {
-        snapshot.tags.contains(&self.project_tag)
-            && ownership::snap_tags(&snapshot.tags).next().is_some()
+    /// Whose the snapshots are that go with a volume: this environment's and its project's; for a
+    /// sweep, which is no single one's, those of whom the volume's own tags say.
+    fn owner_of(&self, id: &str) -> Owner {
+        let mut volumes = self.settings.live.volumes.iter();
+        let volume = volumes.find(|volume| volume.id == id);
+        match volume.map(|volume| claim(&volume.tags)) {
+            Some(Claim::Owned {
+                project,
+                environment,
+            }) if self.project.is_empty() => Owner::new(project, environment.unwrap_or_default()),
+            _ => Owner::new(&self.project, &self.environment),
+        }
     }
 
-    /// Snapshots of a volume that are the project's; none of one that is gone.
+    /// Snapshots of a volume that are of those who own it; none of one that is gone.
     pub(super) async fn our_snapshots(
         &self,
         id: &str,
     ) -> Result<Vec<LiveVolumeSnapshot>, StepError> {
         match self.settings.client.snapshots_of_volume(id).await {
             Ok(mut taken) => {
-                taken.retain(|taken| self.is_ours(taken));
+                let owner = self.owner_of(id);
+                taken.retain(|taken| is_of(&owner, taken));
                 Ok(taken)
             }
             Err(error) if error.is_not_found() => Ok(Vec::new()),
@@ -269,4 +282,10 @@ impl Steps {
         }
         Ok(format!("volume {}", made.id))
     }
+}
+
+/// Whether a snapshot of a volume is one that a run of theirs took.
+fn is_of(owner: &Owner, snapshot: &LiveVolumeSnapshot) -> bool {
+    let is_theirs = owner.in_environment(&snapshot.tags) || owner.in_project_only(&snapshot.tags);
+    is_theirs && ownership::snap_tags(&snapshot.tags).next().is_some()
 }

@@ -75,7 +75,7 @@ pub(super) struct Draft<'a> {
     pub filled: BTreeMap<&'a str, StepId>,
     /// Steps that see to a snapshot of a volume, by its name in the manifest.
     pub taken: BTreeMap<&'a str, StepId>,
-    /// Steps that delete leftover copies of volumes, by the copies' names.
+    /// Steps that delete volumes, leftover copies among them, by the volumes' names.
     pub clones_gone: BTreeMap<&'a str, StepId>,
     /// Logins to droplets that exist, by their id.
     pub connects: BTreeMap<u64, StepId>,
@@ -99,7 +99,8 @@ pub(super) struct Draft<'a> {
     pub borne: BTreeSet<String>,
 }
 
-/// Which volumes of ours, or that the manifest uses, are attached where.
+/// Which volumes of ours, or that the manifest uses, are attached where; of the whole project when it
+/// is emptied.
 #[derive(Debug, Default)]
 pub(super) struct Attached<'a> {
     pub droplets: BTreeMap<&'a str, BTreeSet<u64>>,
@@ -134,7 +135,7 @@ pub(super) struct PlannedImage<'a> {
 impl<'a> Draft<'a> {
     pub fn new(scope: &'a Scope, live: &'a Live, goal: Goal) -> Self {
         let owner = Owner::new(&scope.project, &scope.environment);
-        let attached = Attached::of(live, scope, &owner);
+        let attached = Attached::of(live, scope, &owner, goal);
         Self {
             scope,
             owner,
@@ -230,12 +231,14 @@ impl<'a> Draft<'a> {
 }
 
 impl<'a> Attached<'a> {
-    fn of(live: &'a Live, scope: &Scope, owner: &Owner) -> Self {
+    fn of(live: &'a Live, scope: &Scope, owner: &Owner, goal: Goal) -> Self {
+        let whole_project = goal == Goal::DestroyProject;
         let ours: BTreeMap<&str, &LiveVolume> = live
             .volumes
             .iter()
             .filter(|volume| {
                 compare::volume::is_ours(owner, volume)
+                    || (whole_project && owner.in_project(&volume.tags))
                     || (scope.existing.contains(&volume.name) && volume.region == scope.region)
             })
             .map(|volume| (volume.id.as_str(), volume))

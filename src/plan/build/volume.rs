@@ -259,7 +259,8 @@ impl<'a> Draft<'a> {
                 },
             },
         );
-        if is_copy {
+        if volume.region == self.scope.region {
+            // One that somebody took the tag of a copy from has the name of one all the same.
             self.clones_gone.insert(&volume.name, step);
         }
         for &before in first {

@@ -417,3 +417,47 @@ fn droplets_on_a_twin_of_a_snapshot_stay_when_that_is_pruned() {
     let anew = plan(&desired(&other), &built, Goal::Apply).expect("a plan");
     assert!(anew.has_changes(), "{}", text(&anew));
 }
+
+#[test]
+fn a_clone_that_lost_its_tag_goes_before_another_takes_its_name() {
+    let yaml = COPIES.replace("count: 2", "run: [{ name: r, command: \"true\" }]");
+    let yaml = format!("{yaml}    after_run: destroy\n");
+    let kept = yaml.replace("after_run: destroy", "after_run: keep");
+    let mut live = applied(&kept, &nothing());
+    for volume in &mut live.volumes {
+        volume
+            .tags
+            .retain(|tag| !tag.starts_with("dewpoint-clone:"));
+    }
+    let plan = plan(&desired(&yaml), &live, Goal::Apply).expect("a plan");
+    let step = |wanted: fn(&StepKind) -> bool| {
+        let found = plan.steps.iter().find(|step| wanted(&step.kind));
+        found.expect("a step").id
+    };
+    let gone = step(|kind| matches!(kind, StepKind::DeleteVolume { .. }));
+    let made = step(|kind| matches!(kind, StepKind::CloneVolume { .. }));
+    assert!(
+        plan.edges
+            .iter()
+            .any(|edge| (edge.from, edge.to) == (gone, made)),
+        "{}",
+        text(&plan)
+    );
+}
+
+#[test]
+fn the_end_of_a_project_takes_no_volume_from_a_foreign_droplet_whichever_environments_it_is() {
+    let mut live = nothing();
+    let pr = ["dewpoint", "dewpoint:app", "dewpoint:app:pr-1"];
+    live.volumes = vec![volume("v-1", "app-pr-1-scratch", &pr)];
+    live.volumes[0].droplet_ids = vec![900];
+    live.holders = vec![droplet(900, "box", &["theirs"])];
+    let refusal = refused(destroy(&scope(OWN), &live, true, &[]));
+    assert!(
+        refusal.contains("dewpoint::plan::attached_elsewhere"),
+        "{refusal}"
+    );
+    live.volumes[0].droplet_ids.clear();
+    let plan = destroy(&scope(OWN), &live, true, &[]).expect("a plan");
+    assert!(World::execute(&plan, &live).volumes.is_empty());
+}

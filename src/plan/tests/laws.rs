@@ -10,7 +10,7 @@ use crate::plan::destroy;
 use crate::plan::durations::longest;
 
 /// A manifest of few names, so that two of them overlap: it can follow another on the same account.
-fn manifests() -> impl Strategy<Value = String> {
+pub(super) fn manifests() -> BoxedStrategy<String> {
     let droplet = |name: &'static str| {
         (
             prop_oneof![
@@ -58,6 +58,7 @@ fn manifests() -> impl Strategy<Value = String> {
                     "  {name}:\n    image: {image}\n    size: {size}\n{many}{tags}    after_run: {after}\n    run: [{runs}]\n    volumes: [{volumes}]\n"
                 )
             })
+            .boxed()
     };
     (
         prop::sample::subsequence(vec![0, 1], 0..=2),
@@ -90,10 +91,11 @@ fn manifests() -> impl Strategy<Value = String> {
                 "version: 1\nproject: app\nregion: nyc3\n{firewall}snapshots:\n  base:\n    from: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    keep: {keep}\n{copies}    provision: [{{ run: echo {recipe} }}]\n  top: {{ from: {{ snapshot: base }}, size: s-1vcpu-1gb }}\nvolumes:\n  data: {{ size: 1GiB }}\n  scratch: {{ size: 2GiB, scope: environment, filesystem: xfs }}\n{models}droplets:\n{droplets}"
             )
         })
+        .boxed()
 }
 
 /// A volume, droplets that get a copy of it, and perhaps one that has it itself before.
-fn clones() -> impl Strategy<Value = (&'static str, String)> {
+fn clones() -> BoxedStrategy<(&'static str, String)> {
     (
         prop_oneof![
             Just(""),
@@ -119,10 +121,11 @@ fn clones() -> impl Strategy<Value = (&'static str, String)> {
             let runs = if runs { "{ name: u, command: \"true\" }" } else { "" };
             (models, format!("{fill}  copy: {{ image: ubuntu-24-04-x64, size: c-2, count: {count}, volumes: [{{ volume: models, mount: /mnt/m, access: clone }}], run: [{runs}], after_run: {after} }}\n"))
         })
+        .boxed()
 }
 
 /// An account that others use too.
-fn shared() -> Live {
+pub(super) fn shared() -> Live {
     let mut live = nothing();
     let droplet = |id: u64, name: &str, tags: &[&str]| LiveDroplet {
         id,
@@ -296,7 +299,7 @@ pub(super) fn execute_in_some_order(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::tried(48))]
 
     #[test]
     fn applying_twice_changes_nothing(first in manifests(), second in manifests()) {

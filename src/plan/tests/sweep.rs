@@ -455,6 +455,16 @@ fn what_is_not_listed_but_bears_the_tag_keeps_the_environment() {
 }
 
 #[test]
+fn what_others_wrote_steers_nothing() {
+    use crate::report::tests::seemly::{HOSTILE, assert_seemly};
+    let mut made = Making::new();
+    made.environment("app", "pr-7", PAST);
+    made.live.droplets[0].name.push_str(HOSTILE);
+    made.droplet(HOSTILE, texts(&["dewpoint:x y"]), OLD);
+    assert_seemly(&text(&swept(&made.account(), None, NOW)), false);
+}
+
+#[test]
 fn a_tag_that_a_listed_volume_bears_stays_whatever_its_count_says() {
     let mut made = Making::new();
     let tags = [owned("app", None), texts(&["dewpoint-spec:0123456789ab"])].concat();
@@ -721,7 +731,7 @@ fn may_go(live: &Live, kind: FoundKind, id: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::tried(192))]
 
     #[test]
     fn exactly_what_is_listed_goes_and_never_what_is_not_proven(

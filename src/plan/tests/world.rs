@@ -89,7 +89,10 @@ impl World {
         let firewalls = live.firewalls.iter().filter_map(|wall| number(&wall.id));
         let snapshots = live.volume_snapshots.iter();
         let snapshots = snapshots.filter_map(|snapshot| number(&snapshot.id));
+        let held = live.volumes.iter().flat_map(|volume| &volume.droplet_ids);
+        let held = held.chain(live.holders.iter().map(|holder| &holder.id));
         let next = droplets
+            .chain(held.copied())
             .chain(images)
             .chain(snapshots)
             .chain(keys)
@@ -387,9 +390,7 @@ impl World {
                     if *sort == DeletedVolume::WithSnapshots {
                         let of = |live: &LiveVolumeSnapshot| {
                             let is_marked = ownership::snap_tags(&live.tags).next().is_some();
-                            live.volume_id == id
-                                && is_marked
-                                && live.tags.contains(&OWNER.to_owned())
+                            live.volume_id == id && is_marked && is_ours(&live.tags)
                         };
                         let gone: Vec<LiveVolumeSnapshot> = self
                             .live

@@ -9,9 +9,9 @@ use super::chart::{Bar, Chart, Mark};
 use super::found_tests::{FoundTest, Verdict, tests as found};
 use super::{Page, word};
 use crate::execute::{Event, EventKind};
-use crate::report::lines::{clean, clean_text};
 use crate::report::outcome::run_results;
 use crate::report::plan_text::duration;
+use crate::seemly;
 
 /// How many tests that failed, and that did not run, a file's list shows.
 const MOST_TESTS: usize = 200;
@@ -45,11 +45,11 @@ pub(super) fn runs(page: Page<'_>, chart: &Chart) -> Markup {
                     } }
                     td { @match (bar, &result.skipped) {
                         (_, Some(reason)) => {
-                            span.verdict.skipped { "skipped" } " " span.faint { (clean_text(reason)) }
+                            span.verdict.skipped { "skipped" } " " span.faint { (seemly::text(reason)) }
                         }
                         (Some(bar), None) => {
                             (word(bar.mark))
-                            @if let Some(failure) = &bar.failure { " " span.faint { (clean_text(&failure.message)) } }
+                            @if let Some(failure) = &bar.failure { " " span.faint { (seemly::text(&failure.message)) } }
                         }
                         (None, None) => { }
                     } }
@@ -86,14 +86,14 @@ pub(super) fn failure(bar: &Bar) -> Markup {
         return html! {};
     };
     html! {
-        p.message { (clean_text(&failure.message)) }
-        @for cause in &failure.causes { p.message.faint { "caused by: " (clean_text(cause)) } }
-        @if let Some(help) = &failure.help { p.message { "help: " (clean_text(help)) } }
+        p.message { (seemly::text(&failure.message)) }
+        @for cause in &failure.causes { p.message.faint { "caused by: " (seemly::text(cause)) } }
+        @if let Some(help) = &failure.help { p.message { "help: " (seemly::text(help)) } }
         @if !failure.script.is_empty() {
-            pre { @for line in &failure.script { (clean(line)) "\n" } }
+            pre { @for line in &failure.script { (seemly::line(line)) "\n" } }
         }
         @if !failure.tail.is_empty() {
-            pre.tail { @for line in &failure.tail { (clean(line)) "\n" } }
+            pre.tail { @for line in &failure.tail { (seemly::line(line)) "\n" } }
         }
         p.faint { code { (failure.code) } }
     }
@@ -120,8 +120,8 @@ pub(super) fn tests(page: Page<'_>) -> Markup {
             }
             @for test in of(Verdict::Failed).take(MOST_TESTS) {
                 details.test open {
-                    summary { span.verdict.failed { "FAILED" } span.what { (clean(&test.name)) } (took(test)) }
-                    @if !test.message.is_empty() { pre { (clean_text(&test.message)) } }
+                    summary { span.verdict.failed { "FAILED" } span.what { (seemly::line(&test.name)) } (took(test)) }
+                    @if !test.message.is_empty() { pre { (seemly::text(&test.message)) } }
                 }
             }
             @if of(Verdict::Failed).count() > MOST_TESTS {
@@ -133,9 +133,9 @@ pub(super) fn tests(page: Page<'_>) -> Markup {
                     summary { span.what { @if others == 1 { "1 other" } @else { (others) " others" } } }
                     ul { @for test in tests.iter().filter(|test| test.verdict != Verdict::Failed).take(MOST_TESTS * 10) {
                         li {
-                            (clean(&test.name)) " " (took(test))
+                            (seemly::line(&test.name)) " " (took(test))
                             @if test.verdict == Verdict::Skipped {
-                                " " span.verdict.skipped { "skipped" } " " span.faint { (clean_text(&test.message)) }
+                                " " span.verdict.skipped { "skipped" } " " span.faint { (seemly::text(&test.message)) }
                             }
                         }
                     } }
@@ -147,7 +147,7 @@ pub(super) fn tests(page: Page<'_>) -> Markup {
 }
 
 fn took(test: &FoundTest) -> Markup {
-    html! { @if !test.seconds.is_empty() { span.faint { (clean(&test.seconds)) " s" } } }
+    html! { @if !test.seconds.is_empty() { span.faint { (seemly::line(&test.seconds)) " s" } } }
 }
 
 /// When each step went on, a lane a droplet.
@@ -259,7 +259,7 @@ pub(super) fn artifacts(page: Page<'_>) -> Markup {
 
 /// A file of the run, with a link where the page lies beside it.
 fn file(page: Page<'_>, path: &Utf8Path) -> Markup {
-    let shown = clean(path.as_str());
+    let shown = seemly::line(path.as_str());
     html! {
         @if page.is_in_folder { a href=(link(path)) { (shown) } } @else { span.mono { (shown) } }
     }
@@ -284,14 +284,14 @@ pub(super) fn notes(events: &[Event]) -> Markup {
         .iter()
         .filter_map(|event| {
             let text = match &event.kind {
-                EventKind::Notice { text } => clean_text(text),
+                EventKind::Notice { text } => seemly::text(text),
                 EventKind::Interrupted { signal, .. } => format!("{signal} came in"),
                 EventKind::Retried {
                     step: None,
                     wait_ms,
                     reason,
                     ..
-                } => format!("{}; waited {}", clean_text(reason), duration(*wait_ms)),
+                } => format!("{}; waited {}", seemly::text(reason), duration(*wait_ms)),
                 _ => return None,
             };
             Some((event.elapsed_ms, text))

@@ -8,8 +8,8 @@ use super::{Page, word};
 use crate::execute::EventKind;
 use crate::execute::past_files::PastLog;
 use crate::report::labels::step_title;
-use crate::report::lines::{clean, clean_text};
 use crate::report::plan_text::duration;
+use crate::seemly;
 
 /// Steps by lane, in the order they were started, and those that were not.
 pub(super) fn steps(page: Page<'_>, chart: &Chart) -> Markup {
@@ -27,7 +27,7 @@ pub(super) fn steps(page: Page<'_>, chart: &Chart) -> Markup {
         }
         @if !skipped.is_empty() {
             h3 { "Not run" }
-            ul { @for (title, reason) in &skipped { li { (title) ": " span.faint { (clean_text(reason)) } } } }
+            ul { @for (title, reason) in &skipped { li { (title) ": " span.faint { (seemly::text(reason)) } } } }
         }
     }
 }
@@ -52,11 +52,11 @@ fn step(bar: &Bar, log: Option<&PastLog>) -> Markup {
             div id={ "step-" (bar.id.0) } {
                 p.faint {
                     "began at " (duration(bar.began))
-                    @if !bar.note.is_empty() { "; " (clean_text(&bar.note)) }
+                    @if !bar.note.is_empty() { "; " (seemly::text(&bar.note)) }
                 }
                 (failure(bar))
                 @if !bar.retries.is_empty() {
-                    ul { @for reason in &bar.retries { li { "tried again: " (clean_text(reason)) } } }
+                    ul { @for reason in &bar.retries { li { "tried again: " (seemly::text(reason)) } } }
                 }
                 @if let Some(log) = log {
                     pre.log {
@@ -82,7 +82,7 @@ fn times(count: usize) -> String {
 fn lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
-        out.push_str(&clean(line));
+        out.push_str(&seemly::line(line));
         out.push('\n');
     }
     out

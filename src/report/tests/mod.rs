@@ -4,6 +4,7 @@ mod explain;
 pub(crate) mod markdown;
 mod plans;
 pub(crate) mod runs;
+pub(crate) mod seemly;
 
 use crate::address::{Address, Instance};
 use crate::digest::Digest;
