@@ -16,7 +16,7 @@ use crate::live::{AccountWide, Live, LiveFirewall, LiveSshKey};
 /// whose.
 pub async fn observe_account(client: &Client) -> Result<AccountWide, CloudError> {
     // Tags last: what they count is then at least as new as what is known to bear them.
-    let ((droplets, volumes, images, firewalls, keys), catalog) = try_join(
+    let ((droplets, volumes, images, firewalls, keys), (catalog, volume_snapshots)) = try_join(
         try_join5(
             client.all_droplets(),
             client.volumes(),
@@ -24,7 +24,7 @@ pub async fn observe_account(client: &Client) -> Result<AccountWide, CloudError>
             client.firewalls(),
             client.ssh_keys(),
         ),
-        client.catalog(),
+        try_join(client.catalog(), client.volume_snapshots()),
     )
     .await?;
     let borne = client.tags_with_bearers().await?;
@@ -46,6 +46,7 @@ pub async fn observe_account(client: &Client) -> Result<AccountWide, CloudError>
             .map(Image::into_live)
             .collect::<Result<_, _>>()?,
         firewalls: firewalls.into_iter().map(LiveFirewall::from).collect(),
+        volume_snapshots,
         ssh_keys: keys.into_iter().map(LiveSshKey::from).collect(),
         tags: borne.keys().cloned().collect(),
         catalog,

@@ -1,7 +1,8 @@
 //! What tags claim of a resource, read strictly: for whoever looks at a whole account, where no
 //! manifest says which names to expect.
 
-use super::ownership::{TAG, is_expires_tag};
+use super::LiveVolumeSnapshot;
+use super::ownership::{self, TAG, is_expires_tag};
 
 /// The longest name of a project, and of an environment.
 const MOST: (usize, usize) = (20, 40);
@@ -120,6 +121,19 @@ pub fn lease(tags: &[String]) -> Lease {
         };
     }
     lease
+}
+
+/// The mark by which a snapshot of a volume says that copies of the volume were made from it: that of
+/// one which is called as those are, and bears one mark.
+#[must_use]
+pub fn copied_from<'a>(project: &str, snapshot: &'a LiveVolumeSnapshot) -> Option<&'a String> {
+    let mut marks = ownership::snap_tags(&snapshot.tags);
+    let (Some(mark), None) = (marks.next(), marks.next()) else {
+        return None;
+    };
+    let marker = ownership::marker_of(mark)?;
+    let rest = snapshot.name.strip_prefix(project)?.strip_prefix('-')?;
+    rest.ends_with(&format!("-snap-{marker}")).then_some(mark)
 }
 
 #[cfg(test)]

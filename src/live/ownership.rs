@@ -130,6 +130,12 @@ pub fn is_snap_tag(tag: &str) -> bool {
     tag.starts_with(SNAP)
 }
 
+/// What stands in such a tag, and at the end of the snapshot's name.
+#[must_use]
+pub fn marker_of(tag: &str) -> Option<&str> {
+    tag.strip_prefix(SNAP)
+}
+
 /// Of some tags those that volumes share with their snapshots.
 pub fn snap_tags(tags: &[String]) -> impl Iterator<Item = &String> {
     tags.iter().filter(|tag| is_snap_tag(tag))

@@ -95,6 +95,7 @@ const fn word(kind: FoundKind) -> &'static str {
         FoundKind::Firewall => "firewall",
         FoundKind::SshKey => "ssh_key",
         FoundKind::Snapshot => "snapshot",
+        FoundKind::VolumeSnapshot => "volume_snapshot",
         FoundKind::Tag => "tag",
     }
 }

@@ -282,7 +282,7 @@ async fn a_whole_account_is_read_with_who_bears_which_tag() {
     .await;
     let client = server.client();
     let found = observe_account(&client).await.expect("an account");
-    assert_eq!(client.calls(), 8);
+    assert_eq!(client.calls(), 9);
     let names: Vec<&str> = found
         .live
         .droplets

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::turns::IN_ORDER;
 use super::waits::{Waits, manifest_name};
 use super::{Draft, known};
 use crate::desired::{Desired, Droplet, Image};
@@ -417,6 +418,7 @@ impl<'a> Draft<'a> {
     ) {
         let droplet = planned.droplet;
         let address = &droplet.address;
+        let mut attachings = self.attachings_of_needed(droplet);
         // What goes is unmounted first, which takes a login and the mounts it is to undo.
         let goes = planned.live.is_some() && planned.end != End::Stays;
         let works = planned.works()
@@ -442,6 +444,7 @@ impl<'a> Draft<'a> {
             .map(|mount| mount.volume.as_str())
             .collect();
         if !works && due.is_empty() {
+            self.note_attachings(droplet, attachings);
             return;
         }
         let connect = match planned.live {
@@ -462,7 +465,7 @@ impl<'a> Draft<'a> {
         life.all.push(connect);
         life.connect = Some(connect);
         life.required = vec![connect];
-        for mount in &droplet.mounts {
+        for mount in self.in_order_of_names(droplet) {
             if !due.contains(&mount.volume.as_str()) {
                 continue;
             }
@@ -507,6 +510,12 @@ impl<'a> Draft<'a> {
                     self.graph
                         .after(event, attach, "one event per droplet at a time");
                 }
+                if mount.copy.is_none() && self.is_shared(mount) {
+                    for before in std::mem::take(&mut attachings) {
+                        self.graph.after(before, attach, IN_ORDER);
+                    }
+                    attachings.insert(attach);
+                }
                 life.event = Some(attach);
                 life.all.push(attach);
                 attach
@@ -547,6 +556,7 @@ impl<'a> Draft<'a> {
                 is_copy: mount.copy.is_some(),
             });
         }
+        self.note_attachings(droplet, attachings);
         if let (Some(live), Some(event)) = (planned.live, life.event) {
             self.events.insert(live.id, event);
         }

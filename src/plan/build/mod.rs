@@ -81,6 +81,9 @@ pub(super) struct Draft<'a> {
     pub connects: BTreeMap<u64, StepId>,
     /// The latest event of droplets that exist: one event per droplet at a time.
     pub events: BTreeMap<u64, StepId>,
+    /// By the droplets' names in the manifest: the latest attaching of what environments share, to them
+    /// or, where they have nothing of it, to those they need.
+    pub attachings: BTreeMap<&'a str, BTreeSet<StepId>>,
     /// All steps that destroy a droplet.
     pub destroys: Vec<StepId>,
     /// Of those, the ones that destroy a droplet that exists, by its id.
@@ -163,6 +166,7 @@ impl<'a> Draft<'a> {
             clones_gone: BTreeMap::new(),
             connects: BTreeMap::new(),
             events: BTreeMap::new(),
+            attachings: BTreeMap::new(),
             destroys: Vec::new(),
             destroyed: BTreeMap::new(),
             volumes: BTreeMap::new(),

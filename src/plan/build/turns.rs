@@ -12,6 +12,7 @@ use super::waits::manifest_name;
 use super::{Draft, expected};
 use crate::address::Address;
 use crate::desired::{Droplet, Mount};
+use crate::manifest::schema::Scope;
 use crate::plan::step::{StepId, StepKind};
 
 /// How many names a notice lists before it only counts.
@@ -225,6 +226,48 @@ impl<'a> Draft<'a> {
         if let (Some(live), Some(event)) = (planned.live, life.event) {
             self.events.insert(live.id, event);
         }
+    }
+}
+
+/// Why a volume is attached after another: both may be held by another environment, which would wait
+/// for whichever is had first.
+pub(super) const IN_ORDER: &str =
+    "every environment takes what it shares in one order, so that none waits in a circle";
+
+impl<'a> Draft<'a> {
+    /// What a droplet mounts, in the order in which it is attached, whatever the order in the manifest:
+    /// that of the names. Droplets of several environments that mount the same then never have what
+    /// the other waits for.
+    pub(super) fn in_order_of_names(&self, droplet: &'a Droplet) -> Vec<&'a Mount> {
+        let name = |mount: &Mount| {
+            let planned = self.volumes.get(mount.volume.as_str());
+            planned.map(|planned| planned.volume.name.as_str())
+        };
+        let mut mounts: Vec<&Mount> = droplet.mounts.iter().collect();
+        mounts.sort_by_key(|mount| (mount.copy.is_some(), name(mount)));
+        mounts
+    }
+
+    /// Whether other environments may have a volume.
+    pub(super) fn is_shared(&self, mount: &Mount) -> bool {
+        let planned = self.volumes.get(mount.volume.as_str());
+        planned.is_some_and(|planned| planned.volume.scope == Scope::Project)
+    }
+
+    /// Attachings that come before those of a droplet: it runs only with those it needs, and has its
+    /// own volume while it waits for theirs otherwise.
+    pub(super) fn attachings_of_needed(&self, droplet: &Droplet) -> BTreeSet<StepId> {
+        let needed = droplet.needs.iter();
+        needed
+            .filter_map(|name| self.attachings.get(name.as_str()))
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    pub(super) fn note_attachings(&mut self, droplet: &'a Droplet, attachings: BTreeSet<StepId>) {
+        let known = self.attachings.entry(manifest_name(droplet)).or_default();
+        known.extend(attachings);
     }
 }
 

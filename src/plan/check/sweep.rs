@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use super::Violation;
 use crate::desired::names;
 use crate::live::Live;
-use crate::live::claims::{Claim, Lease, claim, environment_of, expiry_of, lease, project_of};
+use crate::live::claims::{
+    Claim, Lease, claim, copied_from, environment_of, expiry_of, lease, project_of,
+};
 use crate::live::ownership::{self, environment_tag};
 use crate::plan::Plan;
 use crate::plan::step::{DropletRef, FirewallRef, Step, StepKind, TaggedResource, VolumeRef};
@@ -43,11 +45,20 @@ pub(super) fn unproven(plan: &Plan, live: &Live) -> Vec<Violation> {
             _ => None,
         })
         .collect();
+    let snapshots: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.kind {
+            StepKind::DeleteVolumeSnapshot { id, .. } => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
     let judge = Judge {
         live,
         destroyed,
         deleted,
         pruned,
+        snapshots,
     };
     plan.steps
         .iter()
@@ -65,6 +76,8 @@ struct Judge<'a> {
     destroyed: BTreeSet<u64>,
     deleted: BTreeSet<&'a str>,
     pruned: BTreeSet<u64>,
+    /// Snapshots of volumes.
+    snapshots: BTreeSet<&'a str>,
 }
 
 impl Judge<'_> {
@@ -126,6 +139,10 @@ impl Judge<'_> {
                 });
                 (ok, format!("snapshot {name}"))
             }
+            StepKind::DeleteVolumeSnapshot { id, name } => (
+                self.is_copy_over(id),
+                format!("snapshot {name} of a volume"),
+            ),
             other => return Some(format!("a sweep does not {}", other.title())),
         };
         (!ok).then(|| format!("{what} is not proven to be dewpoint's and over"))
@@ -148,6 +165,21 @@ impl Judge<'_> {
         })
     }
 
+    /// Whether copies were made from a snapshot of a volume, and none can be any more.
+    fn is_copy_over(&self, id: &str) -> bool {
+        let mut snapshots = self.live.volume_snapshots.iter();
+        let Some(snapshot) = snapshots.find(|snapshot| snapshot.id == id) else {
+            return false;
+        };
+        let Claim::Owned { project, .. } = claim(&snapshot.tags) else {
+            return false;
+        };
+        let mut volumes = self.live.volumes.iter();
+        copied_from(project, snapshot).is_some_and(|mark| {
+            !volumes.any(|volume| volume.id == snapshot.volume_id && volume.tags.contains(mark))
+        })
+    }
+
     /// Whether nothing that stays bears a tag.
     fn is_free(&self, tag: &String) -> bool {
         let live = self.live;
@@ -163,6 +195,14 @@ impl Judge<'_> {
             && !images
                 .filter(|image| !self.pruned.contains(&image.id))
                 .any(|image| image.tags.contains(tag))
+            && !live
+                .volume_snapshots
+                .iter()
+                .filter(|snapshot| {
+                    !self.deleted.contains(snapshot.volume_id.as_str())
+                        && !self.snapshots.contains(snapshot.id.as_str())
+                })
+                .any(|snapshot| snapshot.tags.contains(tag))
     }
 
     fn is_wall_alone(&self, id: &str, name: &str) -> bool {

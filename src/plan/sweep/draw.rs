@@ -8,7 +8,9 @@ use super::{Found, FoundKind, Sweep, money};
 use crate::address::Address;
 use crate::digest::Digest;
 use crate::live::claims::{Claim, claim};
-use crate::live::{AccountWide, Catalog, LiveDroplet, LiveImage, LiveVolume, ownership};
+use crate::live::{
+    AccountWide, Catalog, LiveDroplet, LiveImage, LiveVolume, LiveVolumeSnapshot, ownership,
+};
 use crate::plan::change::{Action, Cause, Change, Reason};
 use crate::plan::graph::Graph;
 use crate::plan::step::{
@@ -35,6 +37,7 @@ pub(super) fn draw(
     draft.volumes(account, &verdicts.volumes, &dated);
     draft.access(&verdicts);
     draft.images(&verdicts.images);
+    draft.volume_snapshots(&verdicts.volume_snapshots);
     draft.tags(&verdicts);
     draft.finish(account, verdicts)
 }
@@ -285,17 +288,43 @@ impl<'a> Draft<'a> {
             );
             let monthly = cost::image_monthly(image.size_mb);
             let age = self.now - image.created_at;
-            let size = format!(
-                "{}.{} GB",
-                image.size_mb / 1_000,
-                image.size_mb % 1_000 / 100
-            );
             let found = Found {
-                what: format!("{size} in {}", image.regions.join(", ")),
+                what: format!("{} in {}", gb(image.size_mb), image.regions.join(", ")),
                 created_at: Some(image.created_at),
                 monthly: Some(monthly),
                 spent: Some(money::monthly(monthly, age)),
                 ..found(FoundKind::Snapshot, &image.name, Some(image.id))
+            };
+            self.found(doomed, step, found);
+        }
+    }
+
+    fn volume_snapshots(&mut self, snapshots: &[Doomed<'a, LiveVolumeSnapshot>]) {
+        for doomed in snapshots {
+            let snapshot = doomed.what;
+            let step = self.step(
+                &Address::Volume(snapshot.name.clone()),
+                StepKind::DeleteVolumeSnapshot {
+                    id: snapshot.id.clone(),
+                    name: snapshot.name.clone(),
+                },
+            );
+            let monthly = cost::image_monthly(snapshot.size_mb);
+            let age = self.now - snapshot.created_at;
+            let found = Found {
+                what: format!(
+                    "{} in {}",
+                    gb(snapshot.size_mb),
+                    snapshot.regions.join(", ")
+                ),
+                created_at: Some(snapshot.created_at),
+                monthly: Some(monthly),
+                spent: Some(money::monthly(monthly, age)),
+                ..found(
+                    FoundKind::VolumeSnapshot,
+                    &snapshot.name,
+                    Some(&snapshot.id),
+                )
             };
             self.found(doomed, step, found);
         }
@@ -417,6 +446,11 @@ fn staying<'l>(account: &'l AccountWide, droplet: &LiveDroplet) -> Vec<&'l LiveV
         .collect()
 }
 
+/// A size in GB, of which the API tells thousandths.
+fn gb(size_mb: u64) -> String {
+    format!("{}.{} GB", size_mb / 1_000, size_mb % 1_000 / 100)
+}
+
 fn prices(catalog: &Catalog, droplet: &LiveDroplet) -> (Option<Money>, Option<Money>) {
     let size = catalog.size(&droplet.size);
     (
@@ -451,7 +485,7 @@ fn change(found: &Found) -> Option<Change> {
     let name = found.name.clone();
     let address = match found.kind {
         FoundKind::Droplet => Address::droplet(&name),
-        FoundKind::Volume => Address::Volume(name.clone()),
+        FoundKind::Volume | FoundKind::VolumeSnapshot => Address::Volume(name.clone()),
         FoundKind::Firewall => Address::Firewall,
         FoundKind::SshKey => Address::SshKey,
         FoundKind::Snapshot => Address::Snapshot(name.clone()),

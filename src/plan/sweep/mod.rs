@@ -4,7 +4,8 @@
 //! claim a project and an environment with all of dewpoint's tags, without contradiction, and its
 //! expiry must be one that dewpoint could have written. Firewalls and keys bear no tags; theirs is
 //! the exact name of an environment whose tag is in the account, of which nothing else is left.
-//! What a project owns (volumes, snapshots) stays, but for snapshots that were asked for.
+//! What a project owns (volumes, snapshots) stays, but for snapshots that were asked for, and those of
+//! volumes that dewpoint took to make copies from and that no copy can come from any more.
 
 mod draw;
 mod money;
@@ -58,6 +59,8 @@ pub enum FoundKind {
     SshKey,
     /// A snapshot of a project.
     Snapshot,
+    /// A snapshot of a volume.
+    VolumeSnapshot,
     /// A tag.
     Tag,
 }

@@ -1,12 +1,15 @@
 //! What goes and what stays, thing by thing.
 
+mod volume_snapshots;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Declared, FoundKind, LEFT_AFTER, LeftAlone};
 use crate::desired::names;
 use crate::live::claims::{Claim, Lease, claim, environment_of, expiry_of, lease, project_of};
 use crate::live::{
-    AccountWide, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey, LiveVolume, ownership,
+    AccountWide, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey, LiveVolume, LiveVolumeSnapshot,
+    ownership,
 };
 use crate::plan::change::{Cause, Reason};
 
@@ -29,6 +32,7 @@ pub(super) struct Verdicts<'a> {
     pub firewalls: Vec<Doomed<'a, LiveFirewall>>,
     pub keys: Vec<Doomed<'a, LiveSshKey>>,
     pub images: Vec<Doomed<'a, LiveImage>>,
+    pub volume_snapshots: Vec<Doomed<'a, LiveVolumeSnapshot>>,
     /// Tags of environments.
     pub environments: Vec<(&'a str, Environment<'a>)>,
     /// Other tags.
@@ -76,6 +80,7 @@ impl<'a> Verdicts<'a> {
                 firewalls: Vec::new(),
                 keys: Vec::new(),
                 images: Vec::new(),
+                volume_snapshots: Vec::new(),
                 environments: Vec::new(),
                 tags: Vec::new(),
                 left: Vec::new(),
@@ -84,6 +89,7 @@ impl<'a> Verdicts<'a> {
         };
         judge.droplets();
         judge.volumes();
+        judge.volume_snapshots();
         if let Some(declared) = declared {
             judge.images(declared);
         }
@@ -370,7 +376,19 @@ impl<'a> Judge<'a> {
             .images
             .iter()
             .map(move |image| (image.tags.as_slice(), pruned.contains(&image.id)));
-        droplets.chain(volumes).chain(images).collect()
+        let swept: BTreeSet<&str> = self
+            .out
+            .volume_snapshots
+            .iter()
+            .map(|gone| gone.what.id.as_str())
+            .collect();
+        let snapshots = live.volume_snapshots.iter().map(move |snapshot| {
+            let goes_along = self.gone.1.contains(snapshot.volume_id.as_str());
+            let goes = goes_along || swept.contains(snapshot.id.as_str());
+            (snapshot.tags.as_slice(), goes)
+        });
+        let all = droplets.chain(volumes).chain(images);
+        all.chain(snapshots).collect()
     }
 
     /// Gathers every environment that any tag names, and whether something of it stays.

@@ -9,6 +9,7 @@ use super::world::{World, nothing};
 use super::{NOW, assert_checked};
 use crate::live::{
     AccountWide, DropletStatus, Live, LiveDroplet, LiveFirewall, LiveImage, LiveSshKey, LiveVolume,
+    LiveVolumeSnapshot,
 };
 use crate::plan::EdgeKind;
 use crate::plan::step::StepKind;
@@ -196,7 +197,9 @@ pub(super) fn account(live: &Live, firewalls_made: &BTreeMap<String, i64>) -> Ac
     let droplets = live.droplets.iter().map(|droplet| &droplet.tags);
     let volumes = live.volumes.iter().map(|volume| &volume.tags);
     let images = live.images.iter().map(|image| &image.tags);
-    for tag in droplets.chain(volumes).chain(images).flatten() {
+    let snapshots = live.volume_snapshots.iter().map(|snapshot| &snapshot.tags);
+    let all = droplets.chain(volumes).chain(images).chain(snapshots);
+    for tag in all.flatten() {
         if let Some(count) = borne.get_mut(tag) {
             *count += 1;
         }
@@ -476,6 +479,105 @@ fn a_tag_that_a_listed_volume_bears_stays_whatever_its_count_says() {
 }
 
 #[test]
+fn snapshots_that_copies_were_made_from_go_once_none_can_be_made_any_more() {
+    let mut made = Making::new();
+    let mark = |marker: &str| format!("dewpoint-snap:{marker}");
+    let mut volume = owned("app", None);
+    volume.push(mark("aaaaaaaaaaaa"));
+    made.volume("app-models", volume, None);
+    let models = made.live.volumes[0].id.clone();
+    let snapshots = [
+        // What the volume still holds, and what it held.
+        (
+            "app-models-snap-aaaaaaaaaaaa",
+            Some("aaaaaaaaaaaa"),
+            OLD,
+            models.as_str(),
+        ),
+        (
+            "app-models-snap-bbbbbbbbbbbb",
+            Some("bbbbbbbbbbbb"),
+            OLD,
+            models.as_str(),
+        ),
+        (
+            "app-models-snap-cccccccccccc",
+            Some("cccccccccccc"),
+            NOW - 60,
+            models.as_str(),
+        ),
+        // Its volume is gone.
+        (
+            "app-gone-snap-dddddddddddd",
+            Some("dddddddddddd"),
+            OLD,
+            "vol-gone",
+        ),
+        // Somebody's own, whatever it is called.
+        ("app-models-snap-eeeeeeeeeeee", None, OLD, models.as_str()),
+        ("mine", Some("ffffffffffff"), OLD, "vol-gone"),
+    ];
+    for (id, (name, marker, created_at, volume_id)) in (1..).zip(snapshots) {
+        let mut tags = owned("app", None);
+        tags.extend(marker.map(mark));
+        tags.sort();
+        made.tags(&tags);
+        made.live.volume_snapshots.push(LiveVolumeSnapshot {
+            id: format!("snap-{id}"),
+            name: name.to_owned(),
+            volume_id: volume_id.to_owned(),
+            regions: vec!["nyc3".to_owned()],
+            min_disk_gib: 10,
+            size_mb: 2_500,
+            tags,
+            created_at,
+        });
+    }
+    let foreign = LiveVolumeSnapshot {
+        id: "snap-foreign".to_owned(),
+        tags: vec![mark("bbbbbbbbbbbb")],
+        ..made.live.volume_snapshots[1].clone()
+    };
+    made.live.volume_snapshots.push(foreign);
+    let swept = swept(&made.account(), None, NOW);
+    assert_eq!(
+        names(&swept),
+        [
+            "app-gone-snap-dddddddddddd",
+            "app-models-snap-bbbbbbbbbbbb",
+            "dewpoint-snap:dddddddddddd"
+        ],
+        "{}",
+        text(&swept)
+    );
+    let deleted: Vec<&str> = swept
+        .plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.kind {
+            StepKind::DeleteVolumeSnapshot { id, .. } => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(deleted, ["snap-4", "snap-2"]);
+    assert!(text(&swept).contains("2.5 GB in nyc3"), "{}", text(&swept));
+    assert!(text(&swept).contains("its volume has been written to since"));
+    // The judge of plans lets none go that may still be copied from, or is not ours.
+    for id in ["snap-1", "snap-5", "snap-6", "snap-foreign", "snap-none"] {
+        let mut plan = swept.plan.clone();
+        for step in &mut plan.steps {
+            if let StepKind::DeleteVolumeSnapshot { id: chosen, .. } = &mut step.kind {
+                *chosen = id.to_owned();
+            }
+        }
+        assert!(
+            crate::plan::check::check(&plan, &made.live).is_err(),
+            "{id}"
+        );
+    }
+}
+
+#[test]
 fn snapshots_go_only_of_projects_whose_manifests_were_given() {
     let mut made = Making::new();
     made.image("app-base-0123456789ab", owned("app", None), OLD);
@@ -653,6 +755,9 @@ fn things(live: &Live) -> BTreeSet<(FoundKind, String)> {
     for image in &live.images {
         add(FoundKind::Snapshot, image.id.to_string());
     }
+    for snapshot in &live.volume_snapshots {
+        add(FoundKind::VolumeSnapshot, snapshot.id.clone());
+    }
     for tag in &live.tags {
         add(FoundKind::Tag, tag.clone());
     }
@@ -726,6 +831,8 @@ fn may_go(live: &Live, kind: FoundKind, id: &str) -> bool {
                 && image.name.contains("-old-")
                 && image.created_at == OLD
         }),
+        // None of these accounts has any.
+        FoundKind::VolumeSnapshot => false,
         FoundKind::Tag => !["dewpoints", "dewpoint:a:b:c"].contains(&id),
     }
 }

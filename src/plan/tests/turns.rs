@@ -145,3 +145,67 @@ droplets:
     run r droplet.b
     ");
 }
+
+#[test]
+fn volumes_are_attached_in_the_one_order_that_all_environments_share() {
+    let yaml = r#"
+version: 1
+project: app
+region: nyc3
+volumes:
+  alpha: { size: 10GiB }
+  beta: { size: 10GiB }
+  gamma: { size: 10GiB }
+  own: { size: 10GiB, scope: environment }
+droplets:
+  client:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    needs: [between]
+    volumes: [{ volume: own, mount: /mnt/own }, { volume: alpha, mount: /mnt/alpha }]
+    run: [{ name: r, command: "true" }]
+  between:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    needs: [server]
+    run: [{ name: r, command: "true" }]
+  server:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: gamma, mount: /mnt/gamma }, { volume: beta, mount: /mnt/beta }]
+    run: [{ name: r, command: "true" }]
+"#;
+    let plan = plan(&desired(yaml), &nothing(), Goal::Apply).expect("a plan");
+    let volume_of = |id| {
+        let kind = &plan.step(id).expect("a step").kind;
+        let StepKind::Attach { volume, .. } = kind else {
+            return None;
+        };
+        let crate::plan::step::VolumeRef::Created { step } = volume else {
+            return None;
+        };
+        plan.step(*step).map(|step| step.address.to_string())
+    };
+    let mut order: Vec<String> = plan
+        .edges
+        .iter()
+        .filter_map(|edge| {
+            Some(format!(
+                "{} -> {}",
+                volume_of(edge.from)?,
+                volume_of(edge.to)?
+            ))
+        })
+        .collect();
+    order.sort();
+    // By name on one droplet; those of droplets that are needed first, also through others. What is the
+    // environment's alone nobody else waits for.
+    assert_eq!(
+        order,
+        [
+            "volume.alpha -> volume.own",
+            "volume.beta -> volume.gamma",
+            "volume.gamma -> volume.alpha",
+        ]
+    );
+}
