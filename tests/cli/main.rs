@@ -27,6 +27,7 @@ mod local_cloud;
 mod narrow;
 mod policy;
 mod populate;
+mod power_cut;
 #[path = "../support/python.rs"]
 mod python;
 mod quickstart;
