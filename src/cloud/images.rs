@@ -353,8 +353,19 @@ impl Client {
         match self.call(&Call::DeleteImage { id }).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
-            // A second delete is refused for good although the image is gone.
-            Err(error) if error.is_unprocessable() && self.is_deleted(id).await? => Ok(()),
+            // A second delete, after the answer to the first was lost, is refused for good although the
+            // image is gone, which reads may show a while later.
+            Err(error) if error.is_unprocessable() => {
+                let mut lag = Patience::new(self, self.timing().read_back);
+                loop {
+                    if self.is_deleted(id).await? {
+                        return Ok(());
+                    }
+                    if !lag.wait().await {
+                        return Err(error);
+                    }
+                }
+            }
             Err(error) => Err(error),
         }
     }
