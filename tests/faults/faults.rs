@@ -116,6 +116,7 @@ fn refusals(timing: &mut Timing) {
     timing.key_lag = ms(1_000);
     timing.pending_event = ms(1_000);
     timing.volume_free = ms(1_000);
+    timing.read_back = ms(1_000);
 }
 
 /// Gives up what takes its time.
