@@ -177,8 +177,8 @@ impl Client {
     }
 
     /// Waits for snapshots of droplets of these names that an earlier run has begun: no list shows them
-    /// before, and what has been paid for need not be built again. Says whether there were any. One
-    /// call for each such droplet.
+    /// before, and what has been paid for need not be built again. Says whether there are any that
+    /// `live` does not have. One call for each such droplet, two when a snapshot of it was finished.
     ///
     /// # Errors
     /// When the API cannot be read, or one does not end in time.
@@ -200,15 +200,22 @@ impl Client {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
             };
-            let running = actions
-                .into_iter()
-                .find(|action| action.kind == "snapshot" && action.progress() == Progress::Running);
-            let Some(running) = running else { continue };
+            let of_snapshots = |progress| {
+                let mut of_snapshots = actions.iter().filter(|action| action.kind == "snapshot");
+                of_snapshots.find(|action| action.progress() == progress)
+            };
+            let Some(running) = of_snapshots(Progress::Running) else {
+                // One may have been finished after the list of images was read.
+                if of_snapshots(Progress::Completed).is_some() {
+                    waited |= self.has_unseen_snapshot(id, live).await?;
+                }
+                continue;
+            };
             let timing = self.timing();
             let what = format!("snapshot of droplet {id}");
             let awaited = (Awaited::Snapshot, builder.name.as_str());
             match self
-                .wait_action(&running, &what, awaited, timing.snapshot, timing.poll_slow)
+                .wait_action(running, &what, awaited, timing.snapshot, timing.poll_slow)
                 .await
             {
                 // One that failed has left nothing.
@@ -217,6 +224,17 @@ impl Client {
             }
         }
         Ok(waited)
+    }
+
+    /// Whether there is a snapshot of a droplet that `live` does not have.
+    async fn has_unseen_snapshot(&self, id: u64, live: &Live) -> Result<bool, CloudError> {
+        let taken: Vec<Taken> = match self.list(&Call::DropletSnapshots { id }, "snapshots").await {
+            Ok(taken) => taken,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let is_seen = |taken: &Taken| live.images.iter().any(|image| image.id == taken.id);
+        Ok(!taken.iter().all(is_seen))
     }
 
     /// Looks for a snapshot action of a droplet that runs, for as long as one may take to show.
@@ -335,8 +353,19 @@ impl Client {
         match self.call(&Call::DeleteImage { id }).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
-            // A second delete is refused for good although the image is gone.
-            Err(error) if error.is_unprocessable() && self.is_deleted(id).await? => Ok(()),
+            // A second delete, after the answer to the first was lost, is refused for good although the
+            // image is gone, which reads may show a while later.
+            Err(error) if error.is_unprocessable() => {
+                let mut lag = Patience::new(self, self.timing().read_back);
+                loop {
+                    if self.is_deleted(id).await? {
+                        return Ok(());
+                    }
+                    if !lag.wait().await {
+                        return Err(error);
+                    }
+                }
+            }
             Err(error) => Err(error),
         }
     }

@@ -317,7 +317,8 @@ impl Client {
     }
 
     /// Asks for an action and waits for it. A refusal, a lost answer and a failed action are
-    /// followed by a look: the goal may be reached.
+    /// followed by a look: the goal may be reached. A refusal that comes after a lost answer is most
+    /// likely due to what was asked first: reads may show that a while later.
     async fn act_on_volume(
         &self,
         call: &Call,
@@ -328,6 +329,7 @@ impl Client {
         let timing = self.timing();
         let awaited = (awaited, "");
         let mut patience = Patience::new(self, timing.fault_deadline);
+        let mut lost = false;
         loop {
             let request = call.request();
             let asked = match self.call_through(call, Lag::PendingEvent).await {
@@ -353,11 +355,19 @@ impl Client {
             if !may_be_reached {
                 return Err(error);
             }
-            if let Some(volume) = self.volume(id).await?
-                && is_reached(&volume)?
-            {
-                return Ok(());
+            let may_lag = lost && error.is_unprocessable();
+            let mut lag = Patience::new(self, timing.read_back);
+            loop {
+                if let Some(volume) = self.volume(id).await?
+                    && is_reached(&volume)?
+                {
+                    return Ok(());
+                }
+                if !may_lag || !lag.wait().await {
+                    break;
+                }
             }
+            lost |= is_in_doubt(&error);
             // While the first action runs, a second one is refused: asking again cannot do harm.
             if !is_in_doubt(&error) || !patience.pause(&request.label(), &error.to_string()).await {
                 return Err(error);

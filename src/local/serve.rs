@@ -191,15 +191,20 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         .map_err(|cause| LocalError::Guests { cause })?;
     let store = Arc::new(Store::new(file, Arc::clone(&account)));
     let saving = tokio::spawn(Arc::clone(&store).run());
+    let jobs = {
+        let mut account = lock(&account);
+        account.resume(now());
+        account.take_fresh()
+    };
+    let known = lock(&account).known();
+    if let Err(error) = host.keep_only(&known).await {
+        // It takes room, and is in nobody's way.
+        tracing::warn!(%error, "files that belong to nothing are left");
+    }
     let volumes =
         (probe.tier == Tier::Namespaces).then(|| folder.path.join("guests").join("volumes"));
     let worker = Arc::new(Worker::new(account, Arc::clone(&store), host, volumes));
     let listening = tokio::spawn(Arc::clone(&worker).listen());
-    let jobs = {
-        let mut account = lock(&worker.account);
-        account.resume(now());
-        account.take_fresh()
-    };
     worker.look_at_images();
     worker.start(jobs);
 

@@ -316,10 +316,11 @@ async fn process(api: &Api, request: &Request, fault: Option<&Fault>) -> Result<
         Ok(answer) => answer.after.map(|job| worker.watch(job)),
         Err(_) => None,
     };
-    worker.start(jobs);
+    // Kept first, then done: no kill may leave files of what the account does not have.
     if request.verb != Verb::Get {
         worker.store.save().await;
     }
+    worker.start(jobs);
     if let Some(watched) = watched
         && !watched.await.unwrap_or(false)
     {

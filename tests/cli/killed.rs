@@ -2,7 +2,7 @@
 //! converges, and a destroy from another machine ends empty.
 //!
 //! By default at moments that between them meet each kind of step of both examples on both sides;
-//! `DEWPOINT_TEST_ALL=1` at every record. (At every record without guests: `tests/faults`.)
+//! `ALL_KILLS=1` at every record. (At every record without guests: `tests/faults`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -129,7 +129,7 @@ enum Then {
 
 /// The moments at which an apply with such records is killed, and what comes then.
 fn moments(records: &[Told], begun: Then, done: Then) -> Vec<(At, Side, Then)> {
-    if std::env::var_os("DEWPOINT_TEST_ALL").is_some() {
+    if std::env::var_os("ALL_KILLS").is_some() {
         let numbers = 1..=records.len();
         let sides = numbers.flat_map(|n| [(n, Side::Before), (n, Side::After)]);
         return sides

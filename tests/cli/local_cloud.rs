@@ -29,7 +29,7 @@ droplets:
 
 /// Waits for something to be so.
 #[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -41,12 +41,12 @@ fn endpoint(workspace: &Workspace) -> Value {
     serde_json::from_str(&workspace.read("cloud/endpoint.json")).expect("JSON")
 }
 
-fn pid(workspace: &Workspace) -> u32 {
+pub fn pid(workspace: &Workspace) -> u32 {
     let pid = endpoint(workspace)["pid"].as_u64().expect("a process id");
     u32::try_from(pid).expect("a process id")
 }
 
-fn kill(pid: u32) {
+pub fn kill(pid: u32) {
     let pid = i32::try_from(pid)
         .ok()
         .and_then(rustix::process::Pid::from_raw)
@@ -67,7 +67,7 @@ fn process(id: u32) -> Option<(u32, String, u32)> {
 }
 
 /// A process and everything that descends from it.
-fn family(ancestor: u32) -> Vec<(u32, String, u32)> {
+pub fn family(ancestor: u32) -> Vec<(u32, String, u32)> {
     let all: Vec<_> = std::fs::read_dir("/proc")
         .expect("processes")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -84,7 +84,7 @@ fn family(ancestor: u32) -> Vec<(u32, String, u32)> {
 
 /// Waits for processes that have let go of everything to be taken off the kernel's list.
 #[track_caller]
-fn wait_until_ended(processes: &[(u32, String, u32)]) {
+pub fn wait_until_ended(processes: &[(u32, String, u32)]) {
     wait_until("every process has ended", || {
         processes
             .iter()
@@ -93,7 +93,7 @@ fn wait_until_ended(processes: &[(u32, String, u32)]) {
 }
 
 /// Loop devices and mounts over what lies in the workspace.
-fn mounts_and_loops(workspace: &Workspace) -> Vec<String> {
+pub fn mounts_and_loops(workspace: &Workspace) -> Vec<String> {
     let folder = workspace.path("cloud").display().to_string();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     let mut found: Vec<String> = mounts

@@ -28,6 +28,7 @@ mod lost_tags;
 mod narrow;
 mod policy;
 mod populate;
+mod power_cut;
 #[path = "../support/python.rs"]
 mod python;
 mod quickstart;

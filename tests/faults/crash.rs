@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use dewpoint::execute::{Event, Listener};
+use dewpoint::local::service;
 use dewpoint::plan::{Goal, Plan};
 use serde_json::Value;
 
+use crate::killed_at::{Ended, Side, killed_at};
 use crate::lab::Lab;
 use crate::matrix::{begin, settles, succeed};
 use crate::observed::everything;
-use crate::worlds::{WORLDS, World};
+use crate::worlds::{EXAMPLES, WORLDS, World};
 
 /// Stops a run for good at its `at`th record: when the record was written, before what it announces
 /// is done; or, told late, some calls later.
@@ -64,18 +67,23 @@ async fn given_up(lab: &Lab, world: &World, at: usize, later: Duration) -> bool 
 async fn given_up_at_every_record_of_the_journal() {
     let first = Lab::start(None).await;
     let empty = first.account();
-    let work = WORLDS.iter().map(|world| {
+    let is_whole = std::env::var_os("ALL_FAULTS").is_some();
+    let work = WORLDS.iter().chain(&EXAMPLES).map(|world| {
         let (first, empty) = (&first, &empty);
         async move {
             let lab = Lab::start(Some(first)).await;
             let base = begin(&lab, world, empty).await;
             let mut count = 0;
             // Every record, at once and while what it announces is under way; a destroy follows on
-            // every other, for it knows nothing of a journal.
-            for later in [0, 3] {
+            // every other, for it knows nothing of a journal. Both of each when there is time.
+            for is_first in [true, false] {
+                if !is_first && !is_whole {
+                    break;
+                }
                 for at in 1.. {
                     lab.restore(&base);
-                    let later = Duration::from_millis(later);
+                    let is_at_once = (at % 4 < 2) == is_first;
+                    let later = Duration::from_millis(if is_at_once { 0 } else { 3 });
                     if !given_up(&lab, world, at, later).await {
                         break;
                     }
@@ -145,57 +153,37 @@ fn succeeds(mut command: Command, told: &str) -> String {
     out
 }
 
-/// Records in the journals of a folder.
-fn records(folder: &std::path::Path) -> usize {
-    let runs = std::fs::read_dir(folder.join(".dewpoint/runs"));
-    runs.into_iter()
-        .flatten()
-        .filter_map(|run| std::fs::read_to_string(run.ok()?.path().join("journal.jsonl")).ok())
-        .map(|text| text.lines().count())
-        .sum()
-}
-
-/// Kills an apply once its journal has so many records; says whether it lived until then.
-fn killed(folder: &std::path::Path, cloud: &std::path::Path, at: usize) -> bool {
-    let mut apply = dewpoint(folder, cloud, &["apply", "--yes", "--local"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
-    loop {
-        if records(folder) >= at {
-            apply.kill().expect("killed");
-            return !apply.wait().expect("ended").success();
-        }
-        if let Some(status) = apply.try_wait().expect("looked at") {
-            assert!(status.success(), "{status}");
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// The same with a real `kill -9` of the real thing, lock and journal left behind.
+/// The same with a real `kill -9` of the real thing, lock and journal left behind: before each record
+/// is written, and after it is.
 #[test]
 fn killed_at_every_record_of_the_journal() {
     let all = tempfile::tempdir().expect("a folder");
     let cloud = all.path().join("cloud");
     let up = ["local", "up", "--without-guests", "--latency", "0.002"];
     succeeds(dewpoint(all.path(), &cloud, &up), "up");
+    let _gone = Gone(Utf8PathBuf::from_path_buf(cloud.clone()).expect("UTF-8"));
     let mut count = 0;
-    for at in 1.. {
-        let here = all.path().join(format!("here-{at}"));
-        let there = all.path().join(format!("there-{at}"));
+    let moments = (1..).flat_map(|at| [(at, Side::Before), (at, Side::After)]);
+    for (at, side) in moments {
+        let here = all.path().join(format!("here-{at}-{side:?}"));
+        let there = all.path().join(format!("there-{at}-{side:?}"));
         for folder in [&here, &there] {
             std::fs::create_dir(folder).expect("a folder");
             std::fs::write(folder.join("dewpoint.yaml"), MANIFEST).expect("written");
         }
-        if !killed(&here, &cloud, at) {
+        let apply = dewpoint(&here, &cloud, &["apply", "--yes", "--local"]);
+        let ended = killed_at(apply, &here.join("said"), |record| {
+            (record.number == at).then_some(side)
+        });
+        if let Ended::Exited(code) = ended {
+            let said = std::fs::read_to_string(here.join("said"));
+            assert_eq!(code, 0, "{}", said.unwrap_or_default());
             break;
         }
         count += 1;
-        let told = format!("killed at record {at}");
-        if at % 2 == 0 {
+        let told = format!("killed {side:?} record {at}");
+        // Each side of each other record.
+        if (at + usize::from(side == Side::After)) % 2 == 0 {
             succeeds(
                 dewpoint(&here, &cloud, &["apply", "--yes", "--local"]),
                 &told,
@@ -212,10 +200,18 @@ fn killed_at_every_record_of_the_journal() {
         let left = everything(&state);
         assert!(left.is_empty(), "{told}: {left:?}");
     }
-    succeeds(
-        dewpoint(all.path(), &cloud, &["local", "reset", "--yes"]),
-        "reset",
-    );
-    println!("killed at {count} records");
-    assert!(count >= 12, "{count}");
+    println!("killed at {count} moments");
+    assert!(count >= 24, "{count}");
+}
+
+/// A local cloud that is gone with this.
+struct Gone(Utf8PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let ended = service::reset(&self.0);
+        if !std::thread::panicking() {
+            ended.expect("the local cloud goes");
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! The faults, and which calls meet which.
 
+use std::time::Duration;
+
+use dewpoint::cloud::Timing;
 use serde_json::{Value, json};
 
 use crate::lab::rule;
@@ -86,8 +89,56 @@ pub struct Fault {
     pub name: &'static str,
     pub meaning: &'static str,
     pub rules: fn(&Call) -> Option<Vec<Value>>,
+    /// Which calls those are, when not all.
+    pub needs: Option<&'static str>,
     /// Whether the call has no good answer, so that success means that something was done about it.
     pub is_loss: bool,
+    /// What the client waits less long for, where it is to give up.
+    pub hurry: fn(&mut Timing),
+}
+
+/// A client that gives up nothing.
+fn none(_: &mut Timing) {}
+
+/// Gives up calls that are not answered well.
+fn calls(timing: &mut Timing) {
+    timing.fault_deadline = ms(400);
+    timing.reach_deadline = ms(400);
+}
+
+/// Gives up answers that do not come.
+fn answers(timing: &mut Timing) {
+    timing.request_timeout = ms(1_200);
+}
+
+/// Gives up what the API refuses for now.
+fn refusals(timing: &mut Timing) {
+    timing.key_lag = ms(1_000);
+    timing.pending_event = ms(1_000);
+    timing.volume_free = ms(1_000);
+    timing.read_back = ms(1_000);
+}
+
+/// Gives up what takes its time.
+fn work(timing: &mut Timing) {
+    timing.volume_free = ms(1_500);
+    timing.droplet_ready = ms(1_500);
+    timing.droplet_gone = ms(1_500);
+    timing.action = ms(1_500);
+    timing.snapshot = ms(1_500);
+    timing.transfer = ms(1_500);
+}
+
+/// Gives up what does not show.
+fn shows(timing: &mut Timing) {
+    timing.droplet_lag = ms(600);
+    timing.snapshot_listed = ms(600);
+    timing.read_back = ms(600);
+    work(timing);
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }
 
 fn met(call: &Call, fault: &Value) -> Value {
@@ -156,24 +207,28 @@ fn changed(call: &Call) -> Option<Vec<Value>> {
     once(call, &json!({ "meanwhile": fault }))
 }
 
-/// Longer than a test's client waits for an answer.
-const LATE: u64 = 1_300;
+/// Longer than a client waits for an answer that gives up, and then looks for what it asked for.
+const LATE: u64 = 4_000;
 /// Shorter than what lists may lag by.
 const LAG: u64 = 120;
 
 /// All of them.
-pub const FAULTS: [Fault; 21] = [
+pub const FAULTS: [Fault; 22] = [
     Fault {
         name: "500",
         meaning: "one answer is 500, nothing was done",
         rules: |call| once(call, &status(500)),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "502",
         meaning: "one answer is a gateway's 502 in HTML",
         rules: |call| once(call, &status(502)),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "503",
@@ -184,7 +239,9 @@ pub const FAULTS: [Fault; 21] = [
                 &json!({ "status": { "code": 503, "retry_after": 0 } }),
             )
         },
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "500, done",
@@ -193,19 +250,25 @@ pub const FAULTS: [Fault; 21] = [
             let fault = json!({ "status": { "code": 500, "processed": true } });
             (!call.is_read()).then(|| once(call, &fault))?
         },
+        needs: Some("a write"),
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "503 lasting",
         meaning: "every answer is 503 for longer than calls are tried",
         rules: |call| lasting(call, &status(503)),
+        needs: None,
         is_loss: true,
+        hurry: calls,
     },
     Fault {
         name: "429",
         meaning: "one answer is 429 and tells only when the budget is back",
         rules: |call| once(call, &status(429)),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "429, retry-after",
@@ -216,19 +279,25 @@ pub const FAULTS: [Fault; 21] = [
                 &json!({ "status": { "code": 429, "retry_after": 1 } }),
             )
         },
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "reset before",
         meaning: "the connection ends before anything is done",
         rules: |call| once(call, &json!("reset_before")),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "reset after",
         meaning: "the connection ends in place of the answer, all was done",
         rules: |call| once(call, &json!("reset_after")),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "reset after, lists lag",
@@ -238,43 +307,65 @@ pub const FAULTS: [Fault; 21] = [
             lag["times"] = json!(0);
             (!call.is_read()).then(|| vec![met(call, &json!("reset_after")), lag])
         },
+        needs: Some("a write"),
         is_loss: true,
+        hurry: refusals,
     },
     Fault {
         name: "no answers",
         meaning: "every connection ends, for longer than calls are tried",
         rules: |call| lasting(call, &json!("reset_before")),
+        needs: None,
         is_loss: true,
+        hurry: calls,
     },
     Fault {
         name: "truncated",
         meaning: "half of the answer comes, all was done",
         rules: |call| once(call, &json!("truncated")),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "slow",
         meaning: "the answer comes in drops",
         rules: |call| once(call, &json!({ "slow": { "ms": 200 } })),
+        needs: None,
         is_loss: false,
+        hurry: none,
+    },
+    Fault {
+        name: "delayed",
+        meaning: "it is carried out, and answered, later than usual, in time",
+        rules: |call| once(call, &json!({ "delay": { "ms": 200 } })),
+        needs: None,
+        is_loss: false,
+        hurry: none,
     },
     Fault {
         name: "late",
         meaning: "it is carried out, and answered, only after the client has given it up",
         rules: |call| once(call, &json!({ "delay": { "ms": LATE } })),
+        needs: None,
         is_loss: true,
+        hurry: answers,
     },
     Fault {
         name: "refused",
         meaning: "422, whatever is asked",
         rules: |call| lasting(call, &status(422)),
+        needs: None,
         is_loss: true,
+        hurry: refusals,
     },
     Fault {
         name: "forbidden",
         meaning: "403, whatever is asked",
         rules: |call| lasting(call, &status(403)),
+        needs: None,
         is_loss: true,
+        hurry: none,
     },
     Fault {
         name: "errored",
@@ -283,7 +374,9 @@ pub const FAULTS: [Fault; 21] = [
             let fault = json!({ "action": { "errored": true } });
             call.begins().then(|| once(call, &fault))?
         },
+        needs: Some("a call that begins something"),
         is_loss: true,
+        hurry: refusals,
     },
     Fault {
         name: "never ends",
@@ -292,7 +385,9 @@ pub const FAULTS: [Fault; 21] = [
             let fault = json!({ "action": { "never": true } });
             call.begins().then(|| once(call, &fault))?
         },
+        needs: Some("a call that begins something"),
         is_loss: true,
+        hurry: work,
     },
     Fault {
         name: "lags",
@@ -301,18 +396,24 @@ pub const FAULTS: [Fault; 21] = [
             let fault = json!({ "lag": { "ms": LAG } });
             call.is_read().then(|| lasting(call, &fault))?
         },
+        needs: Some("a read"),
         is_loss: false,
+        hurry: none,
     },
     Fault {
         name: "gone",
         meaning: "somebody else deletes it just then",
         rules: gone,
+        needs: Some("a call about one thing that can be deleted, or that makes it"),
         is_loss: false,
+        hurry: shows,
     },
     Fault {
         name: "changed",
         meaning: "somebody else changes it just then: power, rules, a tag",
         rules: changed,
+        needs: Some("a call about a droplet, or that makes a firewall"),
         is_loss: false,
+        hurry: none,
     },
 ];

@@ -3,59 +3,75 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use dewpoint::cloud::{Budget, Client, Config, Query, Timing, observe, observe_account};
 use dewpoint::desired::{self, Desired};
+use dewpoint::digest::Digest;
 use dewpoint::execute::journal::make_run_folder;
 use dewpoint::execute::{Interrupts, Listener, Outcome, Settings, execute};
 use dewpoint::guest::{HostKey, Identity, UserKey, derive_host_key, generate_key_file, open_key};
 use dewpoint::live::Live;
 use dewpoint::live::ownership::Owner;
+use dewpoint::local::guests::Tier;
 use dewpoint::local::latency::Latency;
 use dewpoint::local::service::{self, Endpoint, UpOptions};
 use dewpoint::manifest::{self, Manifest};
-use dewpoint::plan::{self, Durations, EdgeKind, Goal, Options, Pace, Plan, StepId, StepKind};
+use dewpoint::plan::{self, Durations, Goal, Options, Pace, Plan};
 use dewpoint::report::status::Status;
 use serde_json::{Value, json};
 
 use crate::observed::Census;
+use crate::plans::{one_by_one, without_guests};
 
 /// Things take 500 times less than on DigitalOcean.
 const LATENCY: Latency = Latency { factor: 0.002 };
 
-/// The client's patience in about the same proportion.
-fn hurried() -> Timing {
+/// Looks as often as the cloud is quick; but nothing is given up because the machine has much else to
+/// do: what is waited for does come.
+pub fn patient() -> Timing {
     let ms = Duration::from_millis;
     Timing {
-        connect_timeout: ms(2_000),
-        request_timeout: ms(900),
+        connect_timeout: ms(20_000),
+        request_timeout: ms(30_000),
         fault_first: ms(5),
         fault_max: ms(40),
-        fault_deadline: ms(400),
-        reach_deadline: ms(400),
+        fault_deadline: ms(30_000),
+        reach_deadline: ms(30_000),
         throttle_first: ms(5),
-        throttle_deadline: ms(5_000),
+        throttle_deadline: ms(60_000),
         rate_minute: ms(60),
         rate_hour: ms(3_600),
         poll_first: ms(2),
         poll_max: ms(20),
         poll_slow: ms(20),
-        lookup_window: ms(300),
-        key_lag: ms(1_000),
-        pending_event: ms(800),
-        volume_free: ms(800),
-        droplet_ready: ms(1_200),
-        droplet_lag: ms(400),
-        droplet_gone: ms(1_000),
+        lookup_window: ms(600),
+        key_lag: ms(30_000),
+        pending_event: ms(30_000),
+        volume_free: ms(30_000),
+        droplet_ready: ms(60_000),
+        droplet_lag: ms(30_000),
+        droplet_gone: ms(30_000),
         delete_again: ms(300),
-        action: ms(1_000),
-        snapshot: ms(1_200),
-        transfer: ms(1_500),
-        snapshot_listed: ms(500),
-        read_back: ms(400),
+        action: ms(30_000),
+        snapshot: ms(60_000),
+        transfer: ms(60_000),
+        snapshot_listed: ms(30_000),
+        read_back: ms(30_000),
+    }
+}
+
+fn options(guests: bool) -> UpOptions {
+    UpOptions {
+        idle_seconds: 600,
+        without_guests: !guests,
+        latency: LATENCY,
+        program: Some(env!("CARGO_BIN_EXE_dewpoint").into()),
+        ..UpOptions::default()
     }
 }
 
@@ -65,6 +81,8 @@ pub struct Lab {
     identity: Identity,
     host_key: HostKey,
     seen: AtomicU64,
+    timing: Mutex<Timing>,
+    guests: bool,
     folder: tempfile::TempDir,
 }
 
@@ -85,19 +103,34 @@ pub struct Executed {
 impl Lab {
     /// Starts one. It has the key of another, so that their accounts fit both.
     pub async fn start(other: Option<&Self>) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::begin(other, false).await
+    }
+
+    /// Starts one whose droplets are guests; `None` where this machine cannot do them.
+    pub async fn with_guests(other: &Self) -> Option<Self> {
+        let lab = Self::begin(Some(other), true).await;
+        if lab.endpoint.tier == Tier::Namespaces {
+            return Some(lab);
+        }
+        let reasons = lab.endpoint.reasons.join("; ");
+        println!("NOT RUN: this machine cannot do guests: {reasons}");
+        assert!(std::env::var_os("CI").is_none(), "CI must run these tests");
+        None
+    }
+
+    async fn begin(other: Option<&Self>, guests: bool) -> Self {
+        // Guests have users of their own, who must be able to reach their files.
+        let folder = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a folder");
         let path = Utf8Path::from_path(folder.path())
             .expect("UTF-8")
             .to_owned();
-        let options = UpOptions {
-            idle_seconds: 600,
-            without_guests: true,
-            latency: LATENCY,
-            program: Some(env!("CARGO_BIN_EXE_dewpoint").into()),
-            ..UpOptions::default()
-        };
+        std::fs::create_dir(path.join("app")).expect("a folder");
+        std::fs::write(path.join("app/hello"), "hello\n").expect("written");
         let dir = path.join("cloud");
-        let up = tokio::task::spawn_blocking(move || service::up(&dir, &options)).await;
+        let up = tokio::task::spawn_blocking(move || service::up(&dir, &options(guests))).await;
         let identity = match other {
             Some(other) => other.identity.clone(),
             None => {
@@ -111,6 +144,8 @@ impl Lab {
             identity,
             host_key: host_key.expect("derived"),
             seen: AtomicU64::new(0),
+            timing: Mutex::new(patient()),
+            guests,
             folder,
         }
     }
@@ -159,6 +194,28 @@ impl Lab {
         let faults = self.done("GET", "/_local/faults", None);
         self.done("DELETE", "/_local/faults", None);
         faults["faults"][0]["seen"].as_u64().unwrap_or(0)
+    }
+
+    /// How many calls have come to where the first fault is.
+    pub fn met(&self) -> u64 {
+        let faults = self.done("GET", "/_local/faults", None);
+        faults["faults"][0]["seen"].as_u64().unwrap_or(0)
+    }
+
+    /// Kills the local cloud, as a power cut would, and starts it again.
+    pub async fn cut_power(&self) {
+        let dir = self.path().join("cloud");
+        let up = tokio::task::spawn_blocking(move || {
+            let endpoint = service::connect(&dir).expect("a folder").expect("it runs");
+            let pid = i32::try_from(endpoint.pid).ok();
+            let pid = pid.and_then(rustix::process::Pid::from_raw);
+            let kill = rustix::process::Signal::KILL;
+            rustix::process::kill_process(pid.expect("a process id"), kill).expect("killed");
+            service::up(&dir, &options(false))
+        });
+        let up = up.await.expect("no panic").expect("it comes up again");
+        assert_eq!(up.url, self.endpoint.url, "whoever waits finds it again");
+        self.seen.store(0, Ordering::SeqCst);
     }
 
     /// Methods and paths of calls since this was last asked.
@@ -210,8 +267,23 @@ impl Lab {
         panic!("jobs that do not end: {}", self.account()["jobs"]);
     }
 
+    /// The same for whoever may not be suspended.
+    pub fn rest(&self) {
+        for _ in 0..2_000 {
+            if self.account()["jobs"] == json!({}) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("jobs that do not end: {}", self.account()["jobs"]);
+    }
+
     /// Puts an account in the place of what there is.
     pub fn restore(&self, account: &Value) {
+        if self.guests {
+            // Their files would not fit another account; each case ends with an empty one.
+            return;
+        }
         self.done("PUT", "/_local/account", Some(account));
     }
 
@@ -223,13 +295,19 @@ impl Lab {
             parallelism: 16,
             budget: Budget::Whole,
         };
-        Client::with_timing(config, hurried()).expect("a client")
+        let timing = self.timing.lock().expect("not poisoned").clone();
+        Client::with_timing(config, timing).expect("a client")
     }
 
-    fn query(&self, goal: Goal) -> Query {
+    /// How long clients wait from here on.
+    pub fn wait_as(&self, timing: Timing) {
+        *self.timing.lock().expect("not poisoned") = timing;
+    }
+
+    fn query(&self, manifest: &Manifest, goal: Goal) -> Query {
         let destroys = matches!(goal, Goal::Destroy | Goal::DestroyProject);
         Query {
-            project: "shop".to_owned(),
+            project: desired::scope(manifest).project,
             environment: "main".to_owned(),
             ssh_key: (!destroys).then(|| self.identity.md5_fingerprint()),
             for_destroy: destroys || goal == Goal::Test,
@@ -244,7 +322,12 @@ impl Lab {
                 fingerprint: self.identity.md5_fingerprint(),
                 generated: true,
             },
-            copies: BTreeMap::new(),
+            // What is copied makes no difference here.
+            copies: desired::reads(manifest)
+                .copies
+                .into_iter()
+                .map(|path| (path, Digest::of_bytes(b"as it is")))
+                .collect(),
             commits: BTreeMap::new(),
         };
         desired::desired(manifest, &inputs).expect("can be had")
@@ -261,7 +344,7 @@ impl Lab {
             let swept = plan::sweep::sweep(&account, None, later).map_err(|e| e.to_string())?;
             return Ok((swept.plan, account.live));
         }
-        let mut live = observe(&client, &self.query(goal))
+        let mut live = observe(&client, &self.query(&manifest, goal))
             .await
             .map_err(|error| error.to_string())?;
         let refused = |refusals: plan::Refusals| {
@@ -274,7 +357,7 @@ impl Lab {
             let mut plan = plan::destroy(&scope, &live, whole, &[]);
             let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
             if !plan.as_ref().is_ok_and(is_sound) {
-                let owner = Owner::new("shop", "main");
+                let owner = Owner::new(&desired::scope(&manifest).project, "main");
                 let looked = client.look_up_holders(&owner, whole, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::destroy(&scope, &live, whole, &[]);
@@ -286,7 +369,7 @@ impl Lab {
             let builders = builders.map(|s| s.builder_name.as_str()).collect();
             let waited = client.await_snapshots(&builders, &live).await;
             if waited.map_err(|error| error.to_string())? {
-                live = observe(&client, &self.query(goal))
+                live = observe(&client, &self.query(&manifest, goal))
                     .await
                     .map_err(|error| error.to_string())?;
             }
@@ -294,7 +377,7 @@ impl Lab {
                 goal,
                 ..Options::default()
             };
-            let owner = Owner::new("shop", "main");
+            let owner = Owner::new(&desired::scope(&manifest).project, "main");
             let mut plan = plan::plan(&desired, &live, &options, now);
             if plan.is_err() {
                 let looked = client.look_up_holders(&owner, false, &mut live).await;
@@ -320,7 +403,7 @@ impl Lab {
         let manifest = loaded(text);
         let query = Query {
             volume_snapshots: false,
-            ..self.query(Goal::Apply)
+            ..self.query(&manifest, Goal::Apply)
         };
         let live = observe(&self.client(), &query).await.expect("can be read");
         let now = jiff::Timestamp::now().as_second();
@@ -330,7 +413,7 @@ impl Lab {
         serde_json::to_string(&status).expect("JSON")
     }
 
-    /// Executes a plan; what needs a guest is left out.
+    /// Executes a plan.
     pub async fn execute(
         &self,
         plan: &Plan,
@@ -340,7 +423,7 @@ impl Lab {
         let run_folder = make_run_folder(&self.path().join(".dewpoint")).expect("a folder");
         let settings = Settings {
             client: self.client(),
-            ssh_port: 9,
+            ssh_port: self.endpoint.ssh_port,
             identity: Some(self.identity.clone()),
             host_key: Some(self.host_key.clone()),
             generated_key: None,
@@ -360,7 +443,7 @@ impl Lab {
         outcome.expect("a journal")
     }
 
-    /// Plans and executes.
+    /// Plans and executes, one step after the other.
     pub async fn go(
         &self,
         text: &str,
@@ -369,7 +452,10 @@ impl Lab {
         listen: impl FnOnce(&Plan) -> Vec<Box<dyn Listener>>,
     ) -> Result<Executed, String> {
         let (plan, live) = self.plan(text, goal).await?;
-        let plan = one_by_one(without_guests(plan, fails));
+        let plan = match self.guests {
+            true => one_by_one(plan),
+            false => one_by_one(without_guests(plan, fails)),
+        };
         let listeners = listen(&plan);
         let outcome = self.execute(&plan, live, listeners).await;
         Ok(Executed { outcome, plan })
@@ -383,125 +469,6 @@ fn loaded(text: &str) -> Manifest {
         &manifest::Inputs::default(),
     )
     .expect("a good manifest")
-}
-
-/// Whether a step works over SSH.
-pub fn needs_guest(kind: &StepKind) -> bool {
-    match kind {
-        StepKind::Connect { .. }
-        | StepKind::Provision { .. }
-        | StepKind::PowerOff { .. }
-        | StepKind::Mount { .. }
-        | StepKind::Prepare { .. }
-        | StepKind::Sync { .. }
-        | StepKind::Run { .. }
-        | StepKind::Collect { .. }
-        | StepKind::StopBackground { .. }
-        | StepKind::Unmount { .. } => true,
-        StepKind::CreateSshKey { .. }
-        | StepKind::DeleteSshKey { .. }
-        | StepKind::CreateTags { .. }
-        | StepKind::DeleteTags { .. }
-        | StepKind::CreateFirewall { .. }
-        | StepKind::UpdateFirewall { .. }
-        | StepKind::DeleteFirewall { .. }
-        | StepKind::CreateVolume { .. }
-        | StepKind::ResizeVolume { .. }
-        | StepKind::DeleteVolume { .. }
-        | StepKind::SnapshotVolume { .. }
-        | StepKind::CloneVolume { .. }
-        | StepKind::TagVolume { .. }
-        | StepKind::DeleteVolumeSnapshot { .. }
-        | StepKind::UpdateTags { .. }
-        | StepKind::CreateDroplets { .. }
-        | StepKind::TakeSnapshot { .. }
-        | StepKind::TagSnapshot { .. }
-        | StepKind::Transfer { .. }
-        | StepKind::Prune { .. }
-        | StepKind::Attach { .. }
-        | StepKind::Gather { .. }
-        | StepKind::Detach { .. }
-        | StepKind::DestroyDroplet { .. }
-        | StepKind::KeepDroplet { .. } => false,
-    }
-}
-
-/// The plan with every step that needs a guest replaced by one that does nothing, in its place; when
-/// `fails`, run steps by one that fails.
-pub fn without_guests(mut plan: Plan, fails: bool) -> Plan {
-    for step in &mut plan.steps {
-        if !needs_guest(&step.kind) {
-            continue;
-        }
-        step.kind = match (&step.kind, fails) {
-            // It builds on a step that is not there, so it fails before anything is asked for.
-            (StepKind::Run { .. }, true) => StepKind::Transfer {
-                image: plan::step::ImageRef::Taken(StepId(u32::MAX)),
-                region: "nyc3".to_owned(),
-            },
-            _ => StepKind::Gather { droplets: vec![] },
-        };
-    }
-    plan
-}
-
-/// The plan with its steps one after the other: what is asked meanwhile is asked by one of them.
-pub fn one_by_one(mut plan: Plan) -> Plan {
-    let mut waiting: BTreeMap<StepId, BTreeSet<StepId>> = plan
-        .steps
-        .iter()
-        .map(|step| (step.id, BTreeSet::new()))
-        .collect();
-    for edge in &plan.edges {
-        waiting.entry(edge.to).or_default().insert(edge.from);
-    }
-    let mut order = Vec::new();
-    while let Some(next) = waiting
-        .iter()
-        .find(|(_, before)| before.is_empty())
-        .map(|(step, _)| *step)
-    {
-        waiting.remove(&next);
-        for before in waiting.values_mut() {
-            before.remove(&next);
-        }
-        order.push(next);
-    }
-    assert!(waiting.is_empty(), "a cycle");
-    for pair in order.windows(2) {
-        let [from, to] = *pair else { unreachable!() };
-        if !plan
-            .edges
-            .iter()
-            .any(|edge| edge.from == from && edge.to == to)
-        {
-            plan.edges.push(plan::Edge {
-                from,
-                to,
-                kind: EdgeKind::After,
-                reason: "one by one".to_owned(),
-            });
-        }
-    }
-    plan
-}
-
-/// The kind of a step, as plans write it.
-pub fn kind_of(kind: &StepKind) -> String {
-    let value = serde_json::to_value(kind).expect("JSON");
-    value["kind"].as_str().expect("a kind").to_owned()
-}
-
-/// Every kind of step there is.
-pub fn all_kinds() -> BTreeSet<String> {
-    let schema: Value = serde_json::to_value(plan::json_schema()).expect("JSON");
-    let kinds = schema["$defs"]["StepKind"]["oneOf"].as_array().cloned();
-    kinds
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|kind| kind["properties"]["kind"]["const"].as_str())
-        .map(str::to_owned)
-        .collect()
 }
 
 /// A rule for calls of a method and path.

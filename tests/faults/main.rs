@@ -5,8 +5,12 @@
 
 mod crash;
 mod faults;
+#[path = "../support/killed_at.rs"]
+mod killed_at;
 mod lab;
 mod matrix;
 mod observed;
+mod plans;
+mod power_cut;
 mod table;
 mod worlds;

@@ -2,65 +2,176 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::faults::FAULTS;
-use crate::lab::all_kinds;
-use crate::matrix::Came;
+use crate::matrix::{Came, Kinds};
+use crate::plans::all_kinds;
 
-/// Why a kind of step meets no fault of the API.
-pub fn without_calls(kind: &str) -> Option<&'static str> {
+/// Why a kind of step asks the API for nothing.
+fn without_calls(kind: &str) -> &'static str {
     match kind {
-        "connect" => Some("asks for an address only when none is known; else works over SSH"),
-        "provision" | "mount" | "unmount" | "prepare" | "sync" | "run" | "collect"
-        | "stop_background" => Some(
-            "works over SSH; asks the API only whether its droplet is there, once a connection broke",
-        ),
-        "power_off" => Some("works over SSH, then looks until the droplet is off"),
-        "gather" => Some("writes down what is known"),
-        _ => None,
+        "gather" => "writes down what is known",
+        "connect" => "knows the address; works over SSH",
+        _ => {
+            "works over SSH; asks the API only whether its droplet is there, once a connection broke"
+        }
     }
 }
 
 /// In this order words stand in a cell.
-const WORDS: [&str; 5] = ["survived", "retried", "found", "failed", "failed later"];
+const WORDS: [&str; 4] = ["survived", "retried", "failed", "failed later"];
 
-fn written(all: &[Came], before: &str) -> String {
-    let said = Said::read(before);
-    let mut text = "# Steps and faults\n\n\
-        Made by `UPDATE_FAULTS=1 cargo test --test faults`, which adds what it sees to what was seen before \
-        (`UPDATE_FAULTS=new` begins anew); the test fails when something comes that is not here.\n\n\
-        Each kind of step is executed once for each of its calls and each fault that the call can meet. \
-        In every case the next `apply` (or `test`, `destroy`, `sweep`) without the fault converges, \
-        `plan` has no changes then, nothing is doubled, `status` shows what a failure has left, and \
-        `destroy --project` ends with an empty account.\n\n\
-        - **survived**: nothing had to be done about it.\n\
-        - **retried**: the call was made again, and the step succeeded.\n\
-        - **found**: the call was not made again: what it had done was found, and the step succeeded.\n\
-        - **failed**: the step failed with a clear error; what it left is below.\n\
-        - **failed later**: the step succeeded, and a later one met what had been done to it.\n\
-        - **-**: none of its calls can meet it.\n\n\
-        Several words in a cell: it depends on which call meets the fault, or on what is quicker.\n\n"
-        .to_owned();
-    text.push_str("| fault | what it is |\n| --- | --- |\n");
+const HEAD: &str = "# Steps and faults
+
+Made by `UPDATE_FAULTS=1 cargo test --test faults`. The test fails when something else comes than what stands here.
+
+Each kind of step is executed once for each of its calls and each fault that the call can meet. In every case the next \
+`apply` (or `test`, `destroy`, `sweep`) without the fault converges, `plan` has no changes then, nothing is doubled, `status` \
+shows what a failure has left, and `destroy --project` ends with an empty account.
+
+- **survived**: nothing had to be done about it.
+- **retried**: the step succeeded: the call was made again, or what it had done was found.
+- **failed**: the step failed with a clear error; what it left is below.
+- **failed later**: the step succeeded, and a later one met what had been done to it.
+- **-**: the step makes no call that can meet it, for the fault's reason.
+
+Several words in a cell: it depends on which of its calls meets the fault. `cargo test` runs one call for each cell, all of them \
+when `ALL_FAULTS` is set.
+
+";
+
+/// One case: kind of step, world, call, fault.
+type Key = [String; 4];
+
+/// What a table says.
+#[derive(Debug, Default)]
+pub struct Table {
+    text: String,
+    /// Words by kind of step and fault.
+    cells: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Error and what was left, of each case in which a step failed.
+    failed: BTreeMap<Key, (String, String)>,
+}
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/faults/TABLE.md")
+}
+
+fn key(came: &Came) -> Key {
+    [came.kind, came.world, &came.call, came.fault].map(str::to_owned)
+}
+
+/// Of a case in which something failed: the error, and what it left.
+fn failure(came: &Came) -> Option<(String, String)> {
+    let or = |text: &str, or: &str| (if text.is_empty() { or } else { text }).to_owned();
+    match came.word {
+        "failed" => Some((came.code.clone(), or(&came.left, "nothing"))),
+        "failed later" => Some(("in a later step".to_owned(), "all of it".to_owned())),
+        _ => None,
+    }
+}
+
+impl Table {
+    /// The one that is checked in.
+    pub fn read() -> Self {
+        let text = std::fs::read_to_string(path()).unwrap_or_default();
+        let mut table = Self::default();
+        for line in text.lines() {
+            let Some(line) = line.strip_prefix("| ").and_then(|l| l.strip_suffix(" |")) else {
+                continue;
+            };
+            let columns: Vec<&str> = line.split(" | ").collect();
+            match columns.as_slice() {
+                ["step" | "---", ..] => {}
+                [kind, words @ ..] if words.len() == FAULTS.len() => {
+                    for (fault, words) in FAULTS.iter().zip(words) {
+                        let words = words.split(", ").filter(|word| *word != "-");
+                        let words: BTreeSet<String> = words.map(str::to_owned).collect();
+                        if !words.is_empty() {
+                            let cell = ((*kind).to_owned(), fault.name.to_owned());
+                            table.cells.insert(cell, words);
+                        }
+                    }
+                }
+                [kind, world, call, faults, code, left] => {
+                    for fault in faults.split("; ") {
+                        let key = [*kind, *world, *call, fault].map(str::to_owned);
+                        let failure = ((*code).to_owned(), (*left).to_owned());
+                        table.failed.insert(key, failure);
+                    }
+                }
+                _ => {}
+            }
+        }
+        table.text = text;
+        table
+    }
+
+    /// Whether it says what came of a case.
+    pub fn has(&self, came: &Came) -> bool {
+        let cell = (came.kind.to_owned(), came.fault.to_owned());
+        let words = self.cells.get(&cell);
+        words.is_some_and(|words| words.contains(came.word))
+            && self.failed.get(&key(came)) == failure(came).as_ref()
+    }
+
+    /// Fails unless it says what came of the cases; when those are all there are, no more than that.
+    pub fn check(&self, all: &[Came], quiet: &Kinds, untried: &[&str], is_whole: bool) {
+        let mut news: Vec<String> = all
+            .iter()
+            .filter(|came| !self.has(came))
+            .map(|came| {
+                let was = self.failed.get(&key(came));
+                let is = failure(came);
+                format!("{:?}: {} {is:?} instead of {was:?}", key(came), came.word)
+            })
+            .collect();
+        let tried: BTreeSet<(String, String)> = all
+            .iter()
+            .map(|came| (came.kind.to_owned(), came.fault.to_owned()))
+            .collect();
+        if std::env::var_os("FAULTS_ONLY").is_none() {
+            let gone = self.cells.keys().filter(|cell| !tried.contains(cell));
+            // Where there are no guests, what needs them is not tried.
+            let gone = gone.filter(|(kind, _)| !untried.contains(&kind.as_str()));
+            news.extend(gone.map(|(kind, fault)| format!("{kind} [{fault}] is no longer tried")));
+        }
+        assert!(
+            news.is_empty(),
+            "tests/faults/TABLE.md says otherwise (UPDATE_FAULTS=1 writes it anew):\n{}",
+            news.join("\n")
+        );
+        if is_whole && untried.is_empty() && std::env::var_os("FAULTS_ONLY").is_none() {
+            let text = written(all, quiet);
+            let same = similar::TextDiff::from_lines(&self.text, &text);
+            let said = same.unified_diff().context_radius(0).to_string();
+            assert!(
+                self.text == text,
+                "tests/faults/TABLE.md says otherwise (UPDATE_FAULTS=1 writes it anew):\n{said}"
+            );
+        }
+    }
+
+    /// Writes it anew.
+    pub fn write(all: &[Came], quiet: &Kinds) {
+        std::fs::write(path(), written(all, quiet)).expect("written");
+    }
+}
+
+fn written(all: &[Came], quiet: &Kinds) -> String {
+    let mut text = HEAD.to_owned();
+    text.push_str("| fault | what it is | which calls can meet it |\n| --- | --- | --- |\n");
     for fault in &FAULTS {
-        let _ = writeln!(text, "| {} | {} |", fault.name, fault.meaning);
+        let needs = fault.needs.unwrap_or("each");
+        let _ = writeln!(text, "| {} | {} | {needs} |", fault.name, fault.meaning);
     }
     let mut cells: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-    for ((kind, fault), words) in &said.cells {
-        cells
-            .entry((kind, fault))
-            .or_default()
-            .extend(words.iter().map(String::as_str));
-    }
     for came in all {
-        cells
-            .entry((came.kind, came.fault))
-            .or_default()
-            .insert(came.word);
+        let cell = cells.entry((came.kind, came.fault)).or_default();
+        cell.insert(came.word);
     }
-    // Which calls a step makes can differ by a few.
-    let _ = writeln!(text, "\n## More than {} cases\n", all.len() / 100 * 100);
+    let _ = writeln!(text, "\n## {} cases\n", all.len());
     text.push_str("| step |");
     for fault in &FAULTS {
         let _ = write!(text, " {} |", fault.name);
@@ -71,181 +182,48 @@ fn written(all: &[Came], before: &str) -> String {
         let _ = write!(text, "| {kind} |");
         for fault in &FAULTS {
             let cell = cells.get(&(*kind, fault.name));
+            assert!(
+                cell.is_some() || fault.needs.is_some(),
+                "no call of {kind} meets {}, and no reason is told",
+                fault.name
+            );
             let words: Vec<&str> = WORDS
                 .into_iter()
                 .filter(|word| cell.is_some_and(|cell| cell.contains(word)))
                 .collect();
-            let words = if words.is_empty() {
-                "-".to_owned()
-            } else {
-                words.join(", ")
-            };
-            let _ = write!(text, " {words} |");
+            let words = words.join(", ");
+            let _ = write!(text, " {} |", if words.is_empty() { "-" } else { &words });
         }
         text.push('\n');
     }
     text.push_str("\n## Steps that ask the API for nothing\n\n| step | why |\n| --- | --- |\n");
-    for kind in all_kinds()
-        .iter()
-        .filter(|kind| !kinds.contains(kind.as_str()))
-    {
-        let why = without_calls(kind).expect("looked at before");
-        let _ = writeln!(text, "| {kind} | {why} |");
+    for kind in all_kinds() {
+        if kinds.contains(kind.as_str()) {
+            continue;
+        }
+        assert!(quiet.contains(kind.as_str()), "no world has {kind}");
+        let _ = writeln!(text, "| {kind} | {} |", without_calls(&kind));
     }
     text.push_str(
-        "\n## What failures leave\n\nThe last column is what the step itself had added (+) or removed (-) when it failed.\n\n\
-         | step | call | fault | error | left |\n| --- | --- | --- | --- | --- |\n",
+        "\n## What failures leave\n\n\
+         *in* is what was executed; *left* is what the step itself had added (+) or removed (-), once what it began had ended.\n\n\
+         | step | in | call | faults | error | left |\n| --- | --- | --- | --- | --- | --- |\n",
     );
-    let mut rows: BTreeMap<[String; 4], BTreeSet<String>> = BTreeMap::new();
-    let in_rows = before
-        .split("## What failures leave")
-        .nth(1)
-        .unwrap_or_default();
-    for line in in_rows.lines() {
-        let row = line.strip_prefix("| ").and_then(|l| l.strip_suffix(" |"));
-        let columns: Vec<&str> = row
-            .map(|row| row.split(" | ").collect())
-            .unwrap_or_default();
-        if let [kind, call, faults, code, left] = columns.as_slice()
-            && !matches!(*kind, "step" | "---")
-        {
-            rows.entry([*kind, *call, *code, *left].map(str::to_owned))
-                .or_default()
-                .extend(faults.split("; ").map(str::to_owned));
+    let mut rows: BTreeMap<[String; 5], BTreeSet<&str>> = BTreeMap::new();
+    for came in all {
+        if let Some((code, left)) = failure(came) {
+            let [kind, world, call, _] = key(came);
+            let row = rows.entry([kind, world, call, code, left]).or_default();
+            row.insert(came.fault);
         }
     }
-    for came in all.iter().filter(|came| came.word == "failed") {
-        let left = if came.left.is_empty() {
-            "nothing"
-        } else {
-            &came.left
-        };
-        let key = [came.kind, &came.call, &came.code, left].map(str::to_owned);
-        rows.entry(key).or_default().insert(came.fault.to_owned());
-    }
-    for ([kind, call, code, left], faults) in rows {
-        let faults: Vec<String> = faults.into_iter().collect();
+    for ([kind, world, call, code, left], faults) in rows {
+        let faults: Vec<&str> = faults.into_iter().collect();
+        let faults = faults.join("; ");
         let _ = writeln!(
             text,
-            "| {kind} | {call} | {} | {code} | {left} |",
-            faults.join("; ")
+            "| {kind} | {world} | {call} | {faults} | {code} | {left} |"
         );
     }
     text
-}
-
-/// What a table says, as far as it is compared: which words stand in which cell, and what failures of
-/// which kind of step leave.
-#[derive(Debug, Default)]
-struct Said {
-    cells: BTreeMap<(String, String), BTreeSet<String>>,
-    left: BTreeSet<(String, String)>,
-}
-
-impl Said {
-    fn read(text: &str) -> Self {
-        let mut said = Self::default();
-        let mut faults: Vec<String> = Vec::new();
-        for line in text.lines() {
-            let Some(line) = line.strip_prefix("| ").and_then(|l| l.strip_suffix(" |")) else {
-                continue;
-            };
-            let columns: Vec<&str> = line.split(" | ").collect();
-            match columns.as_slice() {
-                ["step", names @ ..] if names.len() == FAULTS.len() => {
-                    faults = names.iter().map(|name| (*name).to_owned()).collect();
-                }
-                [kind, words @ ..] if words.len() == FAULTS.len() && words[0] != "---" => {
-                    for (fault, words) in faults.iter().zip(words) {
-                        let words = words.split(", ").filter(|word| *word != "-");
-                        said.cells
-                            .entry(((*kind).to_owned(), fault.clone()))
-                            .or_default()
-                            .extend(words.map(str::to_owned));
-                    }
-                }
-                [kind, _, _, _, left] if *kind != "step" => {
-                    said.left.insert(((*kind).to_owned(), (*left).to_owned()));
-                }
-                _ => {}
-            }
-        }
-        said
-    }
-}
-
-/// Errors that only say that it took longer than a client in a hurry waits: on a machine that has
-/// much else to do, what is usually mended in time can end so.
-const TOO_SLOW: [&str; 6] = [
-    "timed_out",
-    "outcome_unknown",
-    "unreachable",
-    "broken",
-    "unreadable_answer",
-    "rate_limited",
-];
-
-/// Whether a step mended what it met itself.
-fn recovered(word: &str) -> bool {
-    matches!(word, "survived" | "retried" | "found")
-}
-
-/// Compares what came of the cases with the table that is checked in, or adds it to that.
-///
-/// How a step comes out can depend on what was quicker (whether a call is repeated or its effect
-/// found first), so the table holds all that was seen: nothing may come that it does not have.
-pub fn check(all: &[Came]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/TABLE.md");
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
-    if let Some(how) = std::env::var_os("UPDATE_FAULTS") {
-        // Unless it is begun anew, what was seen before stays.
-        let before = if how == "new" { "" } else { &there };
-        std::fs::write(&path, written(all, before)).expect("written");
-        return;
-    }
-    let said = Said::read(&there);
-    let mut news = BTreeSet::new();
-    for came in all {
-        let cell = said
-            .cells
-            .get(&(came.kind.to_owned(), came.fault.to_owned()));
-        let has =
-            |is: &dyn Fn(&str) -> bool| cell.is_some_and(|words| words.iter().any(|word| is(word)));
-        let is_known = if recovered(came.word) {
-            has(&|word| recovered(word))
-        } else {
-            has(&|word| word == came.word)
-                || (TOO_SLOW.contains(&came.code.as_str()) && has(&|_| true))
-        };
-        if !is_known {
-            news.insert(format!(
-                "{} {} [{}]: {} {}",
-                came.kind, came.call, came.fault, came.word, came.code
-            ));
-        }
-        let left = if came.left.is_empty() {
-            "nothing"
-        } else {
-            &came.left
-        };
-        let key = (came.kind.to_owned(), left.to_owned());
-        if came.word == "failed" && !said.left.contains(&key) {
-            news.insert(format!(
-                "{} {} [{}]: {} leaves {left}",
-                came.kind, came.call, came.fault, came.code
-            ));
-        }
-    }
-    let kinds: BTreeSet<&str> = all.iter().map(|came| came.kind).collect();
-    for (kind, _) in said.cells.keys() {
-        if !kinds.contains(kind.as_str()) {
-            news.insert(format!("{kind} is no longer tried"));
-        }
-    }
-    let news: Vec<String> = news.into_iter().collect();
-    assert!(
-        news.is_empty(),
-        "tests/faults/TABLE.md does not have (UPDATE_FAULTS=1 adds it):\n{}",
-        news.join("\n")
-    );
 }

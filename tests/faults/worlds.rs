@@ -12,6 +12,8 @@ pub struct World {
     pub goal: Goal,
     /// Whether its run steps fail.
     pub fails: bool,
+    /// Whether its droplets are guests; else what works over SSH is left out.
+    pub guests: bool,
     /// Kinds of step that are looked at here, each at its first step.
     pub kinds: &'static [&'static str],
 }
@@ -102,7 +104,90 @@ droplets:
     after_run: { keep: 30m }
 "#;
 
-/// All of them.
+const BUILD_IN_GUESTS: &str = r#"
+version: 1
+project: shop
+region: nyc3
+snapshots:
+  base:
+    from: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    provision: [{ name: marker, run: "true" }]
+droplets:
+  keeper: { image: { snapshot: base }, size: s-1vcpu-1gb }
+"#;
+
+const RUN_IN_GUESTS: &str = r#"
+version: 1
+project: shop
+region: nyc3
+volumes:
+  data: { size: 1GiB }
+droplets:
+  box:
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    volumes: [{ volume: data, mount: /mnt/data }]
+    source: { path: ./app, into: /opt/app }
+    run:
+      - { name: serve, command: "exec sleep 1000", background: true }
+      - { name: tests, command: "cat hello >report.txt", artifacts: [report.txt] }
+    after_run: destroy
+"#;
+
+/// What works over SSH, from nothing: their accounts cannot be put back.
+pub const IN_GUESTS: [World; 2] = [
+    World {
+        name: "build, in guests",
+        before: &[],
+        manifest: BUILD_IN_GUESTS,
+        goal: Goal::Apply,
+        fails: false,
+        guests: true,
+        kinds: &["connect", "provision", "power_off"],
+    },
+    World {
+        name: "test, in guests",
+        before: &[],
+        manifest: RUN_IN_GUESTS,
+        goal: Goal::Test,
+        fails: false,
+        guests: true,
+        kinds: &[
+            "mount",
+            "prepare",
+            "sync",
+            "run",
+            "collect",
+            "stop_background",
+            "unmount",
+        ],
+    },
+];
+
+/// The examples, from nothing.
+pub const EXAMPLES: [World; 2] = [
+    World {
+        name: "quickstart",
+        before: &[],
+        manifest: include_str!("../../examples/quickstart/dewpoint.yaml"),
+        goal: Goal::Apply,
+        fails: false,
+        guests: false,
+        kinds: &[],
+    },
+    World {
+        name: "shared-volume",
+        before: &[],
+        manifest: include_str!("../../examples/shared-volume/dewpoint.yaml"),
+        goal: Goal::Apply,
+        fails: false,
+        guests: false,
+        kinds: &[],
+    },
+];
+
+/// All others.
 pub const WORLDS: [World; 8] = [
     World {
         name: "build",
@@ -110,6 +195,7 @@ pub const WORLDS: [World; 8] = [
         manifest: BUILD,
         goal: Goal::Apply,
         fails: false,
+        guests: false,
         kinds: &[
             "create_ssh_key",
             "create_tags",
@@ -129,6 +215,7 @@ pub const WORLDS: [World; 8] = [
         manifest: CHANGE,
         goal: Goal::Apply,
         fails: false,
+        guests: false,
         kinds: &[
             "update_firewall",
             "resize_volume",
@@ -143,6 +230,7 @@ pub const WORLDS: [World; 8] = [
         manifest: TAGGED,
         goal: Goal::Apply,
         fails: false,
+        guests: false,
         kinds: &["update_tags"],
     },
     World {
@@ -151,6 +239,7 @@ pub const WORLDS: [World; 8] = [
         manifest: FILL,
         goal: Goal::Apply,
         fails: false,
+        guests: false,
         kinds: &[
             "tag_volume",
             "snapshot_volume",
@@ -164,6 +253,7 @@ pub const WORLDS: [World; 8] = [
         manifest: KEPT,
         goal: Goal::Apply,
         fails: true,
+        guests: false,
         kinds: &["keep_droplet"],
     },
     World {
@@ -172,6 +262,7 @@ pub const WORLDS: [World; 8] = [
         manifest: PLAIN,
         goal: Goal::Test,
         fails: false,
+        guests: false,
         kinds: &["create_droplets", "destroy_droplet"],
     },
     World {
@@ -180,6 +271,7 @@ pub const WORLDS: [World; 8] = [
         manifest: BUILD,
         goal: Goal::DestroyProject,
         fails: false,
+        guests: false,
         kinds: &[
             "delete_firewall",
             "delete_ssh_key",
@@ -196,6 +288,7 @@ pub const WORLDS: [World; 8] = [
         manifest: PLAIN,
         goal: Goal::Sweep,
         fails: false,
+        guests: false,
         kinds: &[
             "destroy_droplet",
             "delete_firewall",

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use dewpoint::local::guests::{GuestHost, Limits, Options, Tier};
+use dewpoint::local::guests::{GuestHost, Known, Limits, Options, Tier};
 
 use crate::login::{Login, base, connect, free_port, ok, spec};
 use crate::{CLOUD, nothing_left};
@@ -204,4 +204,64 @@ fn groups_left(cloud: u32) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Files of what a killed cloud was making, and its account never had, go; all else stays.
+pub async fn unknown_files_go(folder: &Utf8Path) {
+    let folder = folder.join("unknown");
+    let host = GuestHost::open(&folder, Tier::Namespaces, free_port())
+        .await
+        .expect("guests");
+    let guests = folder.join("guests");
+    for volume in ["known", "unknown"] {
+        host.create_volume(volume, 1, None).await.expect("a volume");
+        host.snapshot_volume(volume, volume)
+            .await
+            .expect("a snapshot");
+    }
+    for id in ["7", "8"] {
+        for (kind, chain) in [("layers", "[]".to_owned()), ("droplets", format!("[{id}]"))] {
+            let path = guests.join(kind).join(id);
+            std::fs::create_dir_all(&path).expect("a folder");
+            std::fs::write(path.join("layers.json"), chain).expect("written");
+        }
+    }
+    // Nobody knows of image 8, but droplet 9 is built on it.
+    let built = guests.join("droplets/9");
+    std::fs::create_dir_all(&built).expect("a folder");
+    std::fs::write(built.join("layers.json"), "[8]").expect("written");
+    let mut known = Known {
+        droplets: [7, 9].into(),
+        images: [7].into(),
+        volumes: ["known".to_owned()].into(),
+        volume_snapshots: ["known".to_owned()].into(),
+    };
+    let all = || {
+        let mut all = Vec::new();
+        for kind in ["droplets", "layers", "volumes", "volume-snapshots"] {
+            for entry in guests.join(kind).read_dir_utf8().expect("a folder") {
+                let name = entry.expect("an entry").file_name().to_owned();
+                all.push(format!("{kind}/{name}"));
+            }
+        }
+        all.sort();
+        all
+    };
+    host.keep_only(&known).await.expect("tidied");
+    let kept = [
+        "droplets/7",
+        "droplets/9",
+        "layers/7",
+        "layers/8",
+        "volume-snapshots/known.img",
+        "volumes/known.img",
+    ];
+    assert_eq!(all(), kept);
+    known.droplets.remove(&9);
+    host.keep_only(&known).await.expect("tidied");
+    let kept: Vec<&str> = kept
+        .into_iter()
+        .filter(|name| !matches!(*name, "droplets/9" | "layers/8"))
+        .collect();
+    assert_eq!(all(), kept);
 }

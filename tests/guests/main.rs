@@ -77,6 +77,7 @@ fn main() {
     suite.run("network_between_guests", network::between_guests(folder));
     suite.run("many_at_once", many::at_once(folder, 100));
     suite.run("killed_cloud", killed::leaves_nothing(folder));
+    suite.run("unknown_files", killed::unknown_files_go(folder));
     nothing_left(folder).expect("nothing left");
     println!("guests: {} passed, 0 failed", suite.count);
 }

@@ -1,5 +1,6 @@
 //! `kill -9` of a program exactly before or after it writes a record of its journal: the kernel stops
 //! it at each of its writes and asks.
+#![allow(dead_code, reason = "each test binary uses its own part of this file")]
 
 use std::fs::File;
 use std::io;

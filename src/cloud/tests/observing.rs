@@ -297,3 +297,28 @@ async fn a_whole_account_is_read_with_who_bears_which_tag() {
     assert_eq!(found.firewalls_made["f1"], 1_793_527_200);
     assert_eq!(found.live.ssh_keys[0].name, "p-e");
 }
+
+#[tokio::test]
+async fn a_snapshot_that_is_finished_after_images_were_read_is_noticed() {
+    for (image, is_news) in [(99, false), (100, true)] {
+        let server = Server::start(move |seen| match seen.line().as_str() {
+            "GET /v2/droplets/1/actions" => page_of(
+                seen,
+                "actions",
+                &[json!({ "id": 4, "status": "completed", "type": "snapshot" })],
+            ),
+            "GET /v2/droplets/1/snapshots" => page_of(
+                seen,
+                "snapshots",
+                &[json!({ "id": image, "name": "p-base-1" })],
+            ),
+            _ => account(seen, 1),
+        })
+        .await;
+        let client = server.client();
+        let live = observe(&client, &query(false, None)).await.expect("read");
+        let builders = ["p-e-w-0"].into();
+        let waited = client.await_snapshots(&builders, &live).await;
+        assert_eq!(waited.expect("read"), is_news, "{image}");
+    }
+}

@@ -228,6 +228,36 @@ async fn a_lost_attach_and_a_failed_one_are_looked_up() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_lost_answer_is_what_was_asked_first_although_reads_lag() {
+    let (asked, looks) = (Count::default(), Count::default());
+    let server = Server::start(move |seen| match seen.method.as_str() {
+        "POST" if asked.up() == 0 => Reply::Broken,
+        "POST" => refuse(422, "unprocessable_entity", "already attached"),
+        _ => {
+            let holders: &[u64] = if looks.up() < 4 { &[] } else { &[7] };
+            ok(json!({ "volume": volume("v1", "p-data", holders) }))
+        }
+    })
+    .await;
+    let client = server.client();
+    client
+        .attach("v1", 7, "nyc3")
+        .await
+        .expect("it is attached");
+    assert_eq!(server.count("POST /v2/volumes/v1/actions"), 2);
+
+    // What was refused at once is looked at once.
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => refuse(422, "unprocessable_entity", "no"),
+        _ => ok(json!({ "volume": volume("v1", "p-data", &[]) })),
+    })
+    .await;
+    let refused = server.client().attach("v1", 7, "nyc3").await;
+    refused.expect_err("refused");
+    assert_eq!(server.count("GET /v2/volumes/v1"), 1);
+}
+
+#[tokio::test]
 async fn nothing_is_attached_of_a_volume_that_is_gone() {
     let server = Server::start(|_| not_found()).await;
     let client = server.client();

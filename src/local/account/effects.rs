@@ -3,7 +3,7 @@
 use super::Account;
 use super::jobs::JobKind;
 use crate::local::catalog::{self, Image};
-use crate::local::guests::{BootSpec, GuestImage, Limits};
+use crate::local::guests::{BootSpec, GuestImage, Known, Limits};
 
 /// How a guest starts.
 #[derive(Debug, Clone)]
@@ -84,6 +84,17 @@ impl Effect {
 }
 
 impl Account {
+    /// All that may have files.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known {
+            droplets: self.droplets.keys().copied().collect(),
+            images: self.images.keys().copied().collect(),
+            volumes: self.volumes.keys().cloned().collect(),
+            volume_snapshots: self.volume_snapshots.keys().cloned().collect(),
+        }
+    }
+
     /// What has to be done for a job.
     #[must_use]
     pub fn effect(&self, id: u64) -> Effect {

@@ -35,7 +35,7 @@ mod wire;
 
 pub use error::GuestError;
 pub use exec::{Exit, GuestExec, GuestProcess, ProcessRequest, PtyRequest};
-pub use host::{BootSpec, GuestHost, GuestImage, Limits, Options};
+pub use host::{BootSpec, GuestHost, GuestImage, Known, Limits, Options};
 pub use image::describe_image;
 pub use probe::{Probe, Tier, probe};
 pub use supervisor::supervisor_main;

@@ -4,6 +4,7 @@ mod boot;
 mod disks;
 mod events;
 mod layers;
+mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,6 +24,8 @@ use super::probe::Tier;
 use super::systemd;
 use super::volumes::Attached;
 use disks::forget_disks;
+
+pub use tidy::Known;
 
 /// What a guest is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,74 @@
+//! What a cloud that was killed has left of things that its account does not have.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::super::error::GuestError;
+use super::GuestHost;
+
+/// What there is, as the account has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Ids of droplets.
+    pub droplets: BTreeSet<u64>,
+    /// Ids of snapshots of droplets.
+    pub images: BTreeSet<u64>,
+    /// Ids of volumes.
+    pub volumes: BTreeSet<String>,
+    /// Ids of snapshots of volumes.
+    pub volume_snapshots: BTreeSet<String>,
+}
+
+impl GuestHost {
+    /// Deletes the files of all else: what was being made when a cloud was killed, such as a snapshot
+    /// that therefore failed, is there although nobody knows of it. Call it before anything is made.
+    ///
+    /// # Errors
+    /// When a file cannot be deleted.
+    pub async fn keep_only(&self, known: &Known) -> Result<(), GuestError> {
+        if self.is_api() {
+            return Ok(());
+        }
+        for name in self.names("droplets")? {
+            if let Ok(droplet) = name.parse()
+                && !known.droplets.contains(&droplet)
+            {
+                self.destroy(droplet).await?;
+            }
+        }
+        for name in self.names("layers")? {
+            if let Ok(image) = name.parse()
+                && !known.images.contains(&image)
+            {
+                self.delete_image(image).await?;
+            }
+        }
+        for name in self.names("volumes")? {
+            if let Some(volume) = name.strip_suffix(".img")
+                && !known.volumes.contains(volume)
+            {
+                self.delete_volume(volume).await?;
+            }
+        }
+        for name in self.names("volume-snapshots")? {
+            if let Some(snapshot) = name.strip_suffix(".img")
+                && !known.volume_snapshots.contains(snapshot)
+            {
+                self.delete_volume_snapshot(snapshot).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of what is in a folder of guests.
+    fn names(&self, folder: &str) -> Result<Vec<String>, GuestError> {
+        let folder = self.inner.folder.join(folder);
+        let failed = || GuestError::io(format!("cannot look through {folder}"));
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failed())? {
+            let name = entry.map_err(failed())?.file_name();
+            names.extend(name.into_string());
+        }
+        Ok(names)
+    }
+}
