@@ -289,3 +289,70 @@ droplets:
     let last_made = last_made.unwrap_or_else(|| panic!("{told:?}\n{text}"));
     assert_eq!(of(&told[..last_made], "deleted"), 11, "{told:?}\n{text}");
 }
+
+#[test]
+fn an_interrupt_waits_neither_for_droplets_to_be_gone_nor_for_the_rate_limit() {
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: brief
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: 11 }
+"#,
+    );
+    workspace.up(&["--without-guests"]);
+    // Ten are accepted, and the API is never done with them nor with their end; for the eleventh one
+    // has to come back in an hour.
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "contains": "\"brief-main-box-11\"", "times": 0,
+        "fault": { "status": { "code": 429, "retry_after": 3_600 } }
+    }));
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "times": 0, "fault": { "action": { "never": true } }
+    }));
+    workspace.fault(&json!({
+        "method": "DELETE", "path": "/v2/droplets/*", "times": 0, "fault": { "action": { "never": true } }
+    }));
+    let mut test = Running::start(&workspace, &["test"]);
+    test.until("POST /v2/droplets is held back by the rate limit");
+    while workspace.names("droplets").len() < 10 {
+        std::thread::yield_now();
+    }
+    let answered = || {
+        let creates = workspace.requests().into_iter();
+        creates
+            .filter(|request| request["method"] == "POST" && request["path"] == "/v2/droplets")
+            .filter(|request| request["status"] != 422)
+            .count()
+    };
+    while answered() < 2 {
+        std::thread::yield_now();
+    }
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(test.pid(), libc::SIGINT) }, 0);
+    let (code, text) = test.end();
+    assert_eq!(code, Some(130), "{text}");
+    assert_eq!(answered(), 2, "no create after the signal: {text}");
+    let deletes = |path: &str| {
+        let requests = workspace.requests().into_iter();
+        let is_delete = |request: &Value| {
+            let begins = |text: &str| text.starts_with(path);
+            request["method"] == "DELETE"
+                && request["path"].as_str().is_some_and(begins)
+                && request["status"] == 204
+        };
+        requests.filter(is_delete).count()
+    };
+    assert_eq!(deletes("/v2/droplets/"), 10, "{text}");
+    assert_eq!(workspace.names("firewalls"), Vec::<String>::new(), "{text}");
+    // What is not over is told, with every name.
+    let told = "the API has accepted these deletes and was not done with them yet";
+    assert!(text.contains(told), "{text}");
+    for number in 2..=10 {
+        assert!(text.contains(&format!("brief-main-box-{number}")), "{text}");
+    }
+    workspace.call("DELETE", "/_local/faults", None);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
