@@ -119,6 +119,8 @@ fn create(path: &Utf8Path) -> io::Result<File> {
 pub struct Journal {
     folder: Utf8PathBuf,
     file: File,
+    /// How long the file is: whole lines alone.
+    length: u64,
     logs: BTreeMap<StepId, (Utf8PathBuf, File)>,
 }
 
@@ -134,6 +136,7 @@ impl Journal {
         Ok(Self {
             folder: folder.to_owned(),
             file,
+            length: 0,
             logs: BTreeMap::new(),
         })
     }
@@ -147,7 +150,11 @@ impl Journal {
         let path = self.folder.join(PLAN);
         let text = serde_json::to_vec(plan).expect("a plan is plain data");
         create(&path)
-            .and_then(|mut file| file.write_all(&text))
+            .and_then(|mut file| {
+                // Half a plan tells nothing.
+                file.write_all(&text)
+                    .inspect_err(|_| drop(std::fs::remove_file(&path)))
+            })
             .map_err(|cause| JournalError::Write { path, cause })
     }
 
@@ -168,12 +175,17 @@ impl Journal {
         let mut line = serde_json::to_vec(event).expect("an event is plain data");
         line.push(b'\n');
         // One write a line: whoever reads while the run goes on sees whole lines.
-        self.file
-            .write_all(&line)
-            .map_err(|cause| JournalError::Write {
+        self.file.write_all(&line).map_err(|cause| {
+            // Of a line that a full disk cut off nothing is left: what can be written later, for clean-up
+            // goes on, would stand behind half a line.
+            let _ = self.file.set_len(self.length);
+            JournalError::Write {
                 path: self.folder.join(FILE),
                 cause,
-            })
+            }
+        })?;
+        self.length += line.len() as u64;
+        Ok(())
     }
 
     fn log(&mut self, id: StepId, line: &str, plan: &Plan) -> Result<(), JournalError> {
