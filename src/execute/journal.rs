@@ -119,8 +119,6 @@ fn create(path: &Utf8Path) -> io::Result<File> {
 pub struct Journal {
     folder: Utf8PathBuf,
     file: File,
-    /// How long the file is: whole lines alone.
-    length: u64,
     logs: BTreeMap<StepId, (Utf8PathBuf, File)>,
 }
 
@@ -136,7 +134,6 @@ impl Journal {
         Ok(Self {
             folder: folder.to_owned(),
             file,
-            length: 0,
             logs: BTreeMap::new(),
         })
     }
@@ -174,18 +171,19 @@ impl Journal {
         }
         let mut line = serde_json::to_vec(event).expect("an event is plain data");
         line.push(b'\n');
+        let length = self.file.metadata().map(|file| file.len());
         // One write a line: whoever reads while the run goes on sees whole lines.
         self.file.write_all(&line).map_err(|cause| {
             // Of a line that a full disk cut off nothing is left: what can be written later, for clean-up
             // goes on, would stand behind half a line.
-            let _ = self.file.set_len(self.length);
+            if let Ok(length) = length {
+                let _ = self.file.set_len(length);
+            }
             JournalError::Write {
                 path: self.folder.join(FILE),
                 cause,
             }
-        })?;
-        self.length += line.len() as u64;
-        Ok(())
+        })
     }
 
     fn log(&mut self, id: StepId, line: &str, plan: &Plan) -> Result<(), JournalError> {

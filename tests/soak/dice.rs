@@ -59,7 +59,11 @@ impl Dice {
             12 => json!({ "lag": { "ms": 400 } }),
             // Somebody else destroys what was just made.
             _ => {
-                let what = *self.of(&["droplets", "volumes"]);
+                // A droplet that vanishes may be lag: it is waited for, for two minutes.
+                let what = match self.below(10) {
+                    0 => "droplets",
+                    _ => "volumes",
+                };
                 let fault = json!({ "meanwhile": {
                     "method": "DELETE", "path": format!("/v2/{what}/{{id}}"), "after": true,
                 } });
