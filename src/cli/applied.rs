@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,10 @@ impl Record {
     }
 
     /// Keeps what was done, in place of what was before.
-    pub fn write(&self, outcome: Outcome, account: &str, at: Timestamp) {
+    ///
+    /// # Errors
+    /// When it cannot be written: then nothing is kept, and drift cannot be told from it.
+    pub fn write(&self, outcome: Outcome, account: &str, at: Timestamp) -> std::io::Result<()> {
         let applied = Applied {
             version: VERSION,
             cloud: self.cloud.clone(),
@@ -118,11 +121,16 @@ impl Record {
             at,
             outcome,
         };
-        if let Err(error) = self.try_write(&applied) {
-            tracing::info!(%error, "what was applied is not kept: drift cannot be told from it");
+        self.try_write(&applied).inspect_err(|_| {
             // An older one would tell of what is no more.
             let _ = std::fs::remove_file(&self.path);
-        }
+        })
+    }
+
+    /// Where it is kept.
+    #[must_use]
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
     }
 
     fn try_write(&self, applied: &Applied) -> std::io::Result<()> {
@@ -170,7 +178,10 @@ pub fn note_as_is(planned: &Planned) {
     else {
         return;
     };
-    Record::of(&planned.loaded, &planned.cloud).write(outcome, &planned.live.account.id, now);
+    let record = Record::of(&planned.loaded, &planned.cloud);
+    if let Err(error) = record.write(outcome, &planned.live.account.id, now) {
+        tracing::info!(%error, "what is as it should be is not kept: drift cannot be told from it");
+    }
 }
 
 /// What a run of that goal leaves when it has succeeded.

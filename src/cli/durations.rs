@@ -15,7 +15,7 @@ use crate::live::Catalog;
 use crate::plan::{Durations, Observation, Plan, StepId, durations};
 
 /// The file's name in the folder of its run.
-const FILE: &str = "durations.json";
+pub const FILE: &str = "durations.json";
 /// Version of the file's format: one of another is as good as none.
 const VERSION: u32 = 1;
 /// So many runs are gone by: what was long ago was another program's tests.
@@ -61,7 +61,16 @@ pub fn teach(loaded: &Loaded, cloud: &Cloud, region: &str) {
 }
 
 /// Keeps what a run tells. That it cannot is no failure of the run.
-pub fn keep(run_folder: &Utf8Path, cloud: &str, plan: &Plan, events: &[Event], waits: Vec<Wait>) {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn keep(
+    run_folder: &Utf8Path,
+    cloud: &str,
+    plan: &Plan,
+    events: &[Event],
+    waits: Vec<Wait>,
+) -> std::io::Result<()> {
     let written = Written {
         version: VERSION,
         cloud: cloud.to_owned(),
@@ -70,11 +79,9 @@ pub fn keep(run_folder: &Utf8Path, cloud: &str, plan: &Plan, events: &[Event], w
         waits,
     };
     if written.steps.is_empty() && written.waits.is_empty() {
-        return;
+        return Ok(());
     }
-    if let Err(error) = write(run_folder, &written) {
-        tracing::info!(%error, "how long steps took is not kept");
-    }
+    write(run_folder, &written)
 }
 
 /// Steps that did what they are there for, and how long it took.

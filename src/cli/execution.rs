@@ -1,6 +1,7 @@
 //! From an approved plan to its end: listeners, signals, lock, secrets, the folder of the run.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ use crate::manifest::Manifest;
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::Goal;
 use crate::report::json_lines::JsonLines;
-use crate::report::junit::JUnit;
+use crate::report::junit::{self, JUnit};
 use crate::report::lines::Lines;
 use crate::report::outcome;
 use crate::report::progress::Progress;
@@ -201,22 +202,34 @@ pub async fn execute_from(
     };
     let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
     let mut listeners = listeners(context);
-    listeners.push(Box::new(JUnit::new(run_folder.clone())));
+    let junit = JUnit::new(run_folder.clone());
+    let no_junit = junit.unwritten();
+    listeners.push(Box::new(junit));
+    let mut unwritten = Vec::new();
     let after = applied::after(plan.goal, realised);
     if after.is_some() {
         // From here on what there is lies between two states.
-        record.write(Outcome::Unfinished, &account, now);
+        let kept = record.write(Outcome::Unfinished, &account, now);
+        unwritten.extend(kept.err().map(|cause| (record.path().to_owned(), cause)));
     }
     if let Some(recorder) = locks.recorder() {
         recorder.begin(&plan, &run_folder);
     }
     let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
     if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {
-        record.write(after, &account, Timestamp::now());
+        let kept = record.write(after, &account, Timestamp::now());
+        unwritten.extend(kept.err().map(|cause| (record.path().to_owned(), cause)));
     }
     let waited = client.waited();
-    durations::keep(&run_folder, &cloud.history, &plan, &outcome.events, waited);
-    let text = outcome::render(
+    let kept = durations::keep(&run_folder, &cloud.history, &plan, &outcome.events, waited);
+    let place = |name: &str| run_folder.join(name);
+    unwritten.extend(kept.err().map(|cause| (place(durations::FILE), cause)));
+    let no_junit = no_junit
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    unwritten.extend(no_junit.map(|cause| (place(junit::FILE), cause)));
+    let mut text = outcome::render(
         &plan,
         &outcome.events,
         outcome::View {
@@ -226,6 +239,13 @@ pub async fn execute_from(
             width: context.terminal.out_folds.then_some(context.terminal.width),
         },
     );
+    // They are about the run: without them it is what it is.
+    for (path, cause) in unwritten {
+        text.push_str(&format!(
+            "Cannot write {}: {cause}\n",
+            loaded.relative(&path)
+        ));
+    }
     let exit = exit_of(outcome.ending);
     Ok(Ended { text, exit })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::actions::Action;
 use super::budget::Budget;
@@ -76,6 +77,8 @@ pub(super) struct Inner {
     pub timing: Timing,
     pub gate: Arc<Gate>,
     calls: AtomicU64,
+    /// Cancelled when the run is interrupted.
+    hurried: CancellationToken,
     /// Whether the API has ever answered: one that never has is more likely a wrong address.
     answered: AtomicBool,
     observer: RwLock<Option<Observer>>,
@@ -148,6 +151,7 @@ impl Client {
                 gate: Gate::new(RateLimit::new(&timing, budget), parallelism),
                 timing,
                 calls: AtomicU64::new(0),
+                hurried: CancellationToken::new(),
                 answered: AtomicBool::new(false),
                 observer: RwLock::default(),
                 fence: RwLock::default(),
@@ -271,7 +275,8 @@ impl Client {
         let mut throttles = super::timing::throttles(timing);
         let mut attempt = 1;
         loop {
-            let pass = self.admit(request, begun).await?;
+            let pass = self.unless_in_vain(request, self.admit(request, begun, attempt));
+            let pass = pass.await??;
             // After all waiting: nothing stands between this and the request.
             self.check_fence(request)?;
             let outcome = self.send_once(request).await;
@@ -315,7 +320,8 @@ impl Client {
                         wait,
                         reason: error.to_string(),
                     });
-                    sleep(wait).await;
+                    self.unless_in_vain(request, self.sleep_unless_hurried(wait))
+                        .await?;
                 }
                 Verdict::Throttled => {
                     let backoff = throttles.next().unwrap_or(timing.fault_max);
@@ -338,7 +344,12 @@ impl Client {
 
     /// Waits until a request may be sent: for room among the writes, for the rate limit, and until
     /// no other is more urgent.
-    async fn admit(&self, request: &Request, begun: Instant) -> Result<Pass, CloudError> {
+    async fn admit(
+        &self,
+        request: &Request,
+        begun: Instant,
+        attempt: u32,
+    ) -> Result<Pass, CloudError> {
         let gate = &self.inner.gate;
         let deadline = begun + self.timing().throttle_deadline;
         let held = |until: Instant| {
@@ -347,7 +358,7 @@ impl Client {
                 wait: until.saturating_duration_since(Instant::now()),
             });
         };
-        let pass = gate.pass(request, deadline, held).await;
+        let pass = gate.pass(request, attempt == 1, deadline, held).await;
         // Others may take each turn, or the limit may be of one call an hour.
         pass.map_err(|until| CloudError::HeldBack {
             call: request.label(),
@@ -355,9 +366,51 @@ impl Client {
         })
     }
 
-    /// From here on deletes go before all other calls: whoever interrupted the run may end it soon.
+    /// Whoever interrupted the run may end it soon: from here on deletes go before all other calls,
+    /// and no droplet is asked for any more.
     pub fn hurry(&self) {
+        self.inner.hurried.cancel();
         self.inner.gate.hurry();
+    }
+
+    /// Ends once the run is interrupted.
+    pub(super) async fn hurried(&self) {
+        self.inner.hurried.cancelled().await;
+    }
+
+    /// Whether the run was interrupted.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.inner.hurried.is_cancelled()
+    }
+
+    /// Waits, until the run is interrupted at the longest: what was put off until then is due.
+    async fn sleep_unless_hurried(&self, wait: Duration) {
+        if self.is_hurried() {
+            return sleep(wait).await;
+        }
+        tokio::select! {
+            () = self.inner.hurried.cancelled() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    /// Waits for what comes before a request is sent, unless the request makes droplets and the run
+    /// is interrupted: then nobody wants them.
+    pub(super) async fn unless_in_vain<F: Future>(
+        &self,
+        request: &Request,
+        wait: F,
+    ) -> Result<F::Output, CloudError> {
+        if !request.makes_droplets() {
+            return Ok(wait.await);
+        }
+        tokio::select! {
+            biased;
+            () = self.inner.hurried.cancelled() => Err(CloudError::NotSent {
+                call: request.label(),
+            }),
+            waited = wait => Ok(waited),
+        }
     }
 
     async fn send_once(&self, request: &Request) -> Result<Answer, super::transport::Fault> {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::actions::Progress;
 use super::client::{Client, locked, parse};
-use super::droplets::{Droplet, DropletImage, NewDroplets, Sighting};
+use super::droplets::{Droplet, DropletImage, NewDroplets, Witness};
 use super::error::CloudError;
 use super::patience::Patience;
 use super::request::Call;
@@ -69,18 +69,17 @@ impl Client {
     /// [`CloudError::Vanished`] when one was accepted and given up; the others of the call exist
     /// then. Else when the API refuses, or they are not ready in time.
     pub async fn create_droplets(&self, new: &NewDroplets) -> Result<Vec<LiveDroplet>, CloudError> {
-        self.create_droplets_seeing(new, &|_| {}).await
+        self.create_droplets_seeing(new, &()).await
     }
 
-    /// Like [`Client::create_droplets`], and shows each droplet that has a public address, active or
-    /// not, as often as it is looked at; no call is made for that.
+    /// Like [`Client::create_droplets`], before a witness; no call is made for that.
     ///
     /// # Errors
-    /// As there.
+    /// As there; and [`CloudError::NotSent`] when the run was interrupted before it was sent.
     pub async fn create_droplets_seeing(
         &self,
         new: &NewDroplets,
-        see: &(dyn Fn(Sighting<'_>) + Send + Sync),
+        witness: &dyn Witness,
     ) -> Result<Vec<LiveDroplet>, CloudError> {
         if new.names.is_empty() || new.names.len() > BATCH {
             return Err(CloudError::BatchSize(new.names.len()));
@@ -127,6 +126,9 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+        if !in_doubt {
+            witness.accepted(&there);
+        }
         let accepted: Vec<Accepted> = there
             .into_iter()
             .map(|(name, id)| Accepted {
@@ -142,7 +144,7 @@ impl Client {
             DropletImage::Id(_) => format!("{} from a snapshot", new.size),
         };
         let ready = self
-            .wait_until_ready(&new.env_tag, &on, accepted, &actions, see)
+            .wait_until_ready(&new.env_tag, &on, accepted, &actions, witness)
             .await
             .map_err(CloudError::of_a_look)?;
         let kept = if in_doubt {
@@ -203,7 +205,8 @@ impl Client {
                             continue;
                         }
                     }
-                    if !patience.pause(&refusal.call, &refusal.message).await {
+                    let pause = patience.pause(&refusal.call, &refusal.message);
+                    if !self.unless_in_vain(&call.request(), pause).await? {
                         return Err(CloudError::Refused(refusal));
                     }
                 }
@@ -276,7 +279,7 @@ impl Client {
                 is_new: false,
             })
             .collect();
-        self.wait_until_ready(&new.env_tag, "", kept, &[], &|_| {})
+        self.wait_until_ready(&new.env_tag, "", kept, &[], &())
             .await
     }
 
@@ -295,7 +298,7 @@ impl Client {
         on: &str,
         mut pending: Vec<Accepted>,
         actions: &[u64],
-        see: &(dyn Fn(Sighting<'_>) + Send + Sync),
+        witness: &dyn Witness,
     ) -> Result<Vec<Droplet>, CloudError> {
         let poll = self.poll_of(tag);
         let expected = self.expect_wait(Awaited::DropletReady, on);
@@ -330,7 +333,7 @@ impl Client {
                     }
                 }
                 if let Some(sighting) = seen.as_ref().and_then(Droplet::sighting) {
-                    see(sighting);
+                    witness.seen(sighting);
                 }
                 match seen {
                     Some(droplet) if droplet.is_ready() => {

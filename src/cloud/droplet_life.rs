@@ -1,6 +1,10 @@
 //! What happens to droplets after they are made: power, and the end.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
 use super::droplets::Droplet;
@@ -14,15 +18,61 @@ use super::waits::Awaited;
 /// More than this many that wait for droplets to be gone look at the list of all together.
 const ALONE: usize = 2;
 
+/// What came of destroying a droplet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destroyed {
+    /// It is gone.
+    Gone,
+    /// Its delete was accepted; the run was interrupted, and nothing more was waited for.
+    Accepted,
+}
+
 impl Client {
-    /// Destroys a droplet and waits until it is gone. One that is gone already is a success.
+    /// Destroys a droplet and waits until it is gone, or the run is interrupted. One that is gone already
+    /// is a success.
     ///
     /// # Errors
     /// When the API refuses, or the droplet is still there at the deadline.
-    pub async fn destroy_droplet(&self, id: u64) -> Result<(), CloudError> {
+    pub async fn destroy_droplet(&self, id: u64) -> Result<Destroyed, CloudError> {
         if !self.delete_droplet(id).await? {
-            return Ok(());
+            return Ok(Destroyed::Gone);
         }
+        tokio::select! {
+            gone = self.wait_droplet_gone(id) => gone.map(|()| Destroyed::Gone),
+            () = self.hurried() => Ok(Destroyed::Accepted),
+        }
+    }
+
+    /// Waits until none of these droplets is left, whose deletes were accepted; gives those that still
+    /// are at the deadline, or may be.
+    pub async fn wait_droplets_gone(
+        &self,
+        mut ids: BTreeSet<u64>,
+        deadline: Instant,
+    ) -> BTreeSet<u64> {
+        let looks = async {
+            let mut patience = Patience::new(self, self.timing().droplet_gone);
+            while !ids.is_empty() && patience.wait().await {
+                let Ok(listed) = as_poll(self.all_droplets()).await else {
+                    continue;
+                };
+                let listed: BTreeSet<u64> = listed.iter().map(|droplet| droplet.id).collect();
+                let unlisted: Vec<u64> = ids.difference(&listed).copied().collect();
+                // Only its own 404 tells.
+                let found = join_all(unlisted.iter().map(|id| as_poll(self.droplet(*id)))).await;
+                for (id, found) in unlisted.iter().zip(found) {
+                    if let Ok(None) = found {
+                        ids.remove(id);
+                    }
+                }
+            }
+        };
+        // Those that are known to be gone by then are gone.
+        let _ = timeout_at(deadline, looks).await;
+        ids
+    }
+
+    async fn wait_droplet_gone(&self, id: u64) -> Result<(), CloudError> {
         let timing = self.timing();
         let expected = self.expect_wait(Awaited::DropletGone, "");
         let mut patience = Patience::new(self, timing.droplet_gone).expecting(expected);

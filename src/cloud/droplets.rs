@@ -1,5 +1,6 @@
 //! Droplets: how they are asked for, how they are read.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::Deserialize;
@@ -50,6 +51,23 @@ pub struct Sighting<'a> {
     pub address: Ipv4Addr,
     /// Whether the API calls it active.
     pub is_active: bool,
+}
+
+/// Is told of droplets while they are being made. Must return at once.
+pub trait Witness: Sync {
+    /// The API has accepted all droplets of a create, by name and id: they exist. Not told of a create
+    /// whose answer was lost.
+    fn accepted(&self, droplets: &BTreeMap<String, u64>);
+
+    /// It has a public address, active or not; told as often as it is looked at.
+    fn seen(&self, seen: Sighting<'_>);
+}
+
+/// Nobody needs to know.
+impl Witness for () {
+    fn accepted(&self, _: &BTreeMap<String, u64>) {}
+
+    fn seen(&self, _: Sighting<'_>) {}
 }
 
 #[derive(Debug, Clone, Deserialize)]

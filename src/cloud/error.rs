@@ -106,6 +106,17 @@ pub enum CloudError {
         why: String,
     },
 
+    /// A run was interrupted before a create was sent: it never will be.
+    #[error("{call} was not sent: the run was interrupted")]
+    #[diagnostic(
+        code(dewpoint::cloud::not_sent),
+        help("run the command again: it goes on from what exists")
+    )]
+    NotSent {
+        /// Method and path.
+        call: String,
+    },
+
     /// The API said no, in its own words.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -435,6 +446,7 @@ impl CloudError {
             Self::Refused(refusal) => refusal.status < 500,
             Self::Unexpected { status, .. } => *status < 500,
             Self::Unreachable { .. }
+            | Self::NotSent { .. }
             | Self::Vanished { .. }
             | Self::NameTaken { .. }
             | Self::TooSoon { .. }
@@ -457,6 +469,12 @@ impl CloudError {
             | Self::AttachedElsewhere { .. }
             | Self::TagsNotApplied { .. } => false,
         }
+    }
+
+    /// Whether an interrupt kept it from being sent.
+    #[must_use]
+    pub const fn is_not_sent(&self) -> bool {
+        matches!(self, Self::NotSent { .. })
     }
 
     /// Whether the request may or may not have been carried out.

@@ -20,9 +20,13 @@ use super::urgency::{Class, Urgency};
 /// Of so many requests one goes to whoever has waited longest: nobody waits for ever.
 const TURN_OF_THE_OLDEST: u64 = 10;
 
+/// Deletes of a run that was interrupted that may be under way beyond the writes that are allowed: time
+/// is short, and there is no more of them than of what was made.
+const LAST_DELETES: isize = 64;
+
 /// Reads that may be under way: fewer than servers let one connection have, and those that wait here
 /// can still give way to what is more urgent.
-const READS_AT_ONCE: usize = 64;
+const READS_AT_ONCE: isize = 64;
 
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -36,10 +40,10 @@ struct State {
     waiting: BTreeMap<Place, Waiting>,
     /// Where each of them is.
     places: HashMap<u64, Place>,
-    /// How many further writes may be under way.
-    free_writes: usize,
+    /// How many further writes may be under way; less than none while last deletes are.
+    free_writes: isize,
     /// How many further reads.
-    free_reads: usize,
+    free_reads: isize,
     under_way: usize,
     /// Whether deletes go before all else.
     is_hurried: bool,
@@ -55,10 +59,22 @@ struct Waiting {
     urgency: Urgency,
     method: Method,
     limit: Limit,
+    is_first_try: bool,
     go: oneshot::Sender<()>,
 }
 
 impl Waiting {
+    /// Whether no rate limit holds it back: the first try of what cleans up after an interrupt, and of
+    /// what that has to know.
+    fn is_unheld(&self, is_hurried: bool) -> bool {
+        let cleans_up = match self.method {
+            Method::Delete => true,
+            Method::Get => self.urgency.class != Class::Poll,
+            Method::Post | Method::Put => false,
+        };
+        is_hurried && self.is_first_try && cleans_up
+    }
+
     fn place(&self, arrived: u64, is_hurried: bool) -> Place {
         let class = match self.method {
             Method::Delete if is_hurried => Class::LastDelete,
@@ -105,7 +121,7 @@ impl Gate {
                 rate,
                 waiting: BTreeMap::new(),
                 places: HashMap::new(),
-                free_writes: parallelism.max(1),
+                free_writes: isize::try_from(parallelism).unwrap_or(isize::MAX).max(1),
                 free_reads: READS_AT_ONCE,
                 under_way: 0,
                 is_hurried: false,
@@ -120,13 +136,15 @@ impl Gate {
     }
 
     /// Waits until a request may be sent. `held` is told once, and until when, if it is the rate
-    /// limit that holds it back.
+    /// limit that holds it back. After an interrupt it holds back no first try of a
+    /// delete or of a read that one waits for: at worst the API refuses it.
     ///
     /// # Errors
     /// When the rate limit lets nothing go until after `deadline`: until when.
     pub async fn pass(
         self: &Arc<Self>,
         request: &Request,
+        is_first_try: bool,
         deadline: Instant,
         held: impl FnOnce(Instant),
     ) -> Result<Pass, Instant> {
@@ -135,6 +153,7 @@ impl Gate {
             urgency: Urgency::of(request),
             method: request.method,
             limit: request.limit,
+            is_first_try,
             go,
         };
         let pass = {
@@ -200,12 +219,13 @@ impl Gate {
             state.places.insert(arrived, place);
             state.waiting.insert(place, waiting);
         }
+        state.let_go(Instant::now());
     }
 }
 
 impl State {
     /// How many further requests of that sort may be under way.
-    const fn room(&mut self, is_write: bool) -> &mut usize {
+    const fn room(&mut self, is_write: bool) -> &mut isize {
         if is_write {
             &mut self.free_writes
         } else {
@@ -219,7 +239,13 @@ impl State {
             let mut opens = None;
             let next = self.next(now, &mut opens);
             let Some(place) = next else { return opens };
-            if let Err(until) = self.rate.admit(now) {
+            let is_unheld = self
+                .waiting
+                .get(&place)
+                .is_some_and(|w| w.is_unheld(self.is_hurried));
+            if is_unheld {
+                self.rate.count(now);
+            } else if let Err(until) = self.rate.admit(now) {
                 return Some(until);
             }
             let Some(waiting) = self.waiting.remove(&place) else {
@@ -241,8 +267,16 @@ impl State {
                 Method::Get => self.free_reads,
                 Method::Post | Method::Put | Method::Delete => self.free_writes,
             };
-            if room == 0 {
+            let least = if place.0 == Class::LastDelete {
+                -LAST_DELETES
+            } else {
+                0
+            };
+            if room <= least {
                 return None;
+            }
+            if waiting.is_unheld(self.is_hurried) {
+                return Some(*place);
             }
             match self.rate.rests(waiting.limit, now) {
                 None => Some(*place),

@@ -124,6 +124,15 @@ impl RateLimit {
         Ok(())
     }
 
+    /// Counts a request that is sent now, whatever the limits: the API may refuse it.
+    pub fn count(&mut self, now: Instant) {
+        self.forget(now);
+        if let Some((left, _)) = &mut self.left {
+            *left = left.saturating_sub(1);
+        }
+        self.sent.push_back(now);
+    }
+
     /// Lets go of what has left the windows.
     fn forget(&mut self, now: Instant) {
         while let Some(first) = self.sent.front() {

@@ -254,6 +254,11 @@ impl Request {
         self
     }
 
+    /// Whether it makes droplets: after an interrupt none is made any more.
+    pub fn makes_droplets(&self) -> bool {
+        self.method == Method::Post && self.path == "/v2/droplets"
+    }
+
     /// The same list, another page of it. The first page needs no number.
     #[must_use]
     pub fn page(&self, number: u64) -> Self {

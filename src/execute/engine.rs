@@ -146,7 +146,17 @@ impl<'a, P: Perform> Engine<'a, P> {
         }
         self.end_the_rest();
         if signals < 2 {
-            self.performer.close().await;
+            let performer = Arc::clone(&self.performer);
+            tokio::select! {
+                biased;
+                // After a first one something may be waited for; a second ends that.
+                signal = interrupts.next(), if signals == 1 => self.interrupt(signal, 2),
+                notice = performer.close() => {
+                    if let Some(text) = notice {
+                        self.tell(EventKind::Notice { text });
+                    }
+                }
+            }
         }
         self.finish()
     }

@@ -147,7 +147,11 @@ impl Journal {
         let path = self.folder.join(PLAN);
         let text = serde_json::to_vec(plan).expect("a plan is plain data");
         create(&path)
-            .and_then(|mut file| file.write_all(&text))
+            .and_then(|mut file| {
+                // Half a plan tells nothing.
+                file.write_all(&text)
+                    .inspect_err(|_| drop(std::fs::remove_file(&path)))
+            })
             .map_err(|cause| JournalError::Write { path, cause })
     }
 
@@ -167,13 +171,19 @@ impl Journal {
         }
         let mut line = serde_json::to_vec(event).expect("an event is plain data");
         line.push(b'\n');
+        let length = self.file.metadata().map(|file| file.len());
         // One write a line: whoever reads while the run goes on sees whole lines.
-        self.file
-            .write_all(&line)
-            .map_err(|cause| JournalError::Write {
+        self.file.write_all(&line).map_err(|cause| {
+            // Of a line that a full disk cut off nothing is left: what can be written later, for clean-up
+            // goes on, would stand behind half a line.
+            if let Ok(length) = length {
+                let _ = self.file.set_len(length);
+            }
+            JournalError::Write {
                 path: self.folder.join(FILE),
                 cause,
-            })
+            }
+        })
     }
 
     fn log(&mut self, id: StepId, line: &str, plan: &Plan) -> Result<(), JournalError> {

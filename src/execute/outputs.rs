@@ -49,6 +49,11 @@ impl Outputs {
         self.known().asked.insert(step, false);
     }
 
+    /// A create was not asked for after all.
+    pub(super) fn forget(&self, step: StepId) {
+        self.known().asked.remove(&step);
+    }
+
     /// Whether a create was ever asked for, and if so, whether something may still come of it.
     pub(super) fn asked(&self, step: StepId) -> Option<bool> {
         self.known().asked.get(&step).copied()

@@ -23,6 +23,7 @@ pub trait Perform: Send + Sync + 'static {
     /// The run was interrupted: what clean-up does goes first from here on.
     fn hurry(&self);
 
-    /// Lets go of what is held open. Called once, when all steps have ended.
-    async fn close(&self);
+    /// Lets go of what is held open. Called once, when all steps have ended; gives what the reader should
+    /// know of what is still under way.
+    async fn close(&self) -> Option<String>;
 }

@@ -5,11 +5,15 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::exchange::Millis;
+
 /// A request and its answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
     /// Counts requests, from 1.
     pub seq: u64,
+    /// When it was answered, in milliseconds since 1970.
+    pub at: Millis,
     /// The method.
     pub method: String,
     /// The path, decoded.

@@ -211,6 +211,7 @@ async fn handle(
     };
     let entry = Entry {
         seq: 0,
+        at: now(),
         method: method.to_string(),
         path,
         query,

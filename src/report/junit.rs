@@ -1,5 +1,6 @@
 //! Run steps as a JUnit report, for CI systems that show one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -14,16 +15,27 @@ use crate::plan::Plan;
 pub struct JUnit {
     folder: Utf8PathBuf,
     events: Vec<Event>,
+    unwritten: Arc<Mutex<Option<std::io::Error>>>,
 }
+
+/// The report's name in the folder of its run.
+pub const FILE: &str = "junit.xml";
 
 impl JUnit {
     /// Writes into the folder of the run.
     #[must_use]
-    pub const fn new(folder: Utf8PathBuf) -> Self {
+    pub fn new(folder: Utf8PathBuf) -> Self {
         Self {
             folder,
             events: Vec::new(),
+            unwritten: Arc::default(),
         }
+    }
+
+    /// Where it is said, after the run, why the report could not be written.
+    #[must_use]
+    pub fn unwritten(&self) -> Arc<Mutex<Option<std::io::Error>>> {
+        Arc::clone(&self.unwritten)
     }
 }
 
@@ -36,13 +48,14 @@ impl Listener for JUnit {
                 if results.is_empty() {
                     return;
                 }
-                let path = self.folder.join("junit.xml");
+                let path = self.folder.join(FILE);
                 let name = format!("{} / {}", plan.project, plan.environment);
                 let written = render(&name, &results)
                     .map_err(std::io::Error::other)
                     .and_then(|xml| write_private(&path, &xml));
                 if let Err(error) = written {
-                    tracing::warn!(%error, %path, "the JUnit report could not be written");
+                    let unwritten = self.unwritten.lock();
+                    *unwritten.unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             }
             _ => self.events.push(event.clone()),

@@ -289,3 +289,132 @@ droplets:
     let last_made = last_made.unwrap_or_else(|| panic!("{told:?}\n{text}"));
     assert_eq!(of(&told[..last_made], "deleted"), 11, "{told:?}\n{text}");
 }
+
+#[test]
+fn an_interrupt_waits_neither_for_droplets_to_be_gone_nor_for_the_rate_limit() {
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: brief
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: 1 }
+"#,
+    );
+    workspace.up(&["--without-guests"]);
+    // One is there before: then the key is known, and no create waits for another.
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let before = workspace.requests().len();
+    let text = workspace.read("dewpoint.yaml");
+    workspace.write("dewpoint.yaml", &text.replace("count: 1", "count: 12"));
+    // Ten are accepted, and the API is never done with them nor with their end; for the last one
+    // has to come back in an hour.
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "contains": "\"brief-main-box-12\"", "times": 0,
+        "fault": { "status": { "code": 429, "retry_after": 3_600 } }
+    }));
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "times": 0, "fault": { "action": { "never": true } }
+    }));
+    workspace.fault(&json!({
+        "method": "DELETE", "path": "/v2/droplets/*", "times": 0, "fault": { "action": { "never": true } }
+    }));
+    let mut test = Running::start(&workspace, &["test"]);
+    test.until("POST /v2/droplets is held back by the rate limit");
+    while workspace.names("droplets").len() < 11 {
+        std::thread::yield_now();
+    }
+    let answered = || {
+        let creates = workspace.requests().into_iter().skip(before);
+        creates
+            .filter(|request| request["method"] == "POST" && request["path"] == "/v2/droplets")
+            .filter(|request| request["status"] != 422)
+            .count()
+    };
+    while answered() < 2 {
+        std::thread::yield_now();
+    }
+    // SAFETY: the process is our child and has not been waited for.
+    assert_eq!(unsafe { libc::kill(test.pid(), libc::SIGINT) }, 0);
+    let (code, text) = test.end();
+    assert_eq!(code, Some(130), "{text}");
+    assert_eq!(answered(), 2, "no create after the signal: {text}");
+    let deletes = |path: &str| {
+        let requests = workspace.requests().into_iter();
+        let is_delete = |request: &Value| {
+            let begins = |text: &str| text.starts_with(path);
+            request["method"] == "DELETE"
+                && request["path"].as_str().is_some_and(begins)
+                && request["status"] == 204
+        };
+        requests.filter(is_delete).count()
+    };
+    assert_eq!(deletes("/v2/droplets/"), 11, "{text}");
+    assert_eq!(workspace.names("firewalls"), Vec::<String>::new(), "{text}");
+    // What is not over is told, with every name.
+    let told = "the API has accepted these deletes and was not done with them yet";
+    assert!(text.contains(told), "{text}");
+    for number in 2..=11 {
+        assert!(text.contains(&format!("brief-main-box-{number}")), "{text}");
+    }
+    workspace.call("DELETE", "/_local/faults", None);
+    workspace.local(&["destroy", "--yes"]).expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once_and_names_what_may_be_left() {
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: twice
+region: nyc3
+droplets:
+  box: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, count: 3 }
+"#,
+    );
+    workspace.up(&["--without-guests"]);
+    // They exist and are never up, and no delete is ever answered.
+    workspace.fault(&json!({
+        "method": "POST", "path": "/v2/droplets", "times": 0, "fault": { "action": { "never": true } }
+    }));
+    workspace.fault(&json!({
+        "method": "DELETE", "path": "/v2/**", "times": 0, "fault": { "delay": { "ms": 600_000 } }
+    }));
+    for (first, second, code) in [
+        (libc::SIGINT, libc::SIGINT, 130),
+        (libc::SIGINT, libc::SIGTERM, 130),
+        (libc::SIGTERM, libc::SIGINT, 143),
+    ] {
+        let environment = format!("e{code}{second}");
+        let command = workspace.command(&["test", "--env", &environment, "--local"]);
+        let out = File::create(workspace.path("out")).expect("a file");
+        let mut test = Running::with_output(command, out);
+        let before = workspace.names("droplets").len();
+        while workspace.names("droplets").len() < before + 3 {
+            std::thread::yield_now();
+        }
+        // SAFETY: the process is our child and has not been waited for.
+        assert_eq!(unsafe { libc::kill(test.pid(), first) }, 0);
+        test.until("no new steps; removing what is ephemeral");
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::kill(test.pid(), second) }, 0);
+        let (ended, text) = test.end();
+        assert_eq!(ended, Some(code), "{text}");
+        let said = workspace.read("out");
+        let left = format!("(twice-{environment}-box to twice-{environment}-box-3)");
+        assert!(
+            said.contains(&format!("May be left: droplet.box[1..3] {left}")),
+            "{said}"
+        );
+        let way_out = format!("`dewpoint destroy --local --env {environment}` finds");
+        assert!(said.contains(&way_out), "{said}");
+    }
+    workspace.call("DELETE", "/_local/faults", None);
+    for environment in ["e1302", "e13015", "e1432"] {
+        workspace
+            .local(&["destroy", "--yes", "--env", environment])
+            .expect(0);
+    }
+    workspace.assert_empty();
+}

@@ -16,6 +16,7 @@ mod failures;
 mod faults;
 mod first_steps;
 mod fleet;
+mod full_disk;
 mod held_volume;
 mod interrupt;
 mod keys;

@@ -268,9 +268,14 @@ impl Running {
     }
 
     /// Starts a command of [`Workspace::command`].
-    pub fn of(mut command: Command) -> Self {
+    pub fn of(command: Command) -> Self {
+        Self::with_output(command, Stdio::null())
+    }
+
+    /// The same, whose standard output goes elsewhere.
+    pub fn with_output(mut command: Command, out: impl Into<Stdio>) -> Self {
         let mut process = command
-            .stdout(Stdio::null())
+            .stdout(out)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");

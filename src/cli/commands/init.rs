@@ -47,8 +47,12 @@ pub fn run(context: &Context, options: &Init) -> miette::Result<Exit> {
         crate::cli::terminal::print(&text)?;
         return Ok(Exit::Success);
     }
-    let written =
-        std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = std::fs::File::create_new(path).and_then(|mut file| {
+        file.write_all(text.as_bytes()).inspect_err(|_| {
+            // Half a manifest, on a full disk, would be refused to be written anew.
+            let _ = std::fs::remove_file(path);
+        })
+    });
     match written {
         Ok(()) => {}
         Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -2,6 +2,7 @@
 
 mod creates;
 mod hostile;
+mod hurried;
 mod images;
 mod keys_and_tags;
 mod observing;

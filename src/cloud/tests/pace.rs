@@ -15,7 +15,7 @@ use crate::local::latency::Latency;
 const TAG: &str = "dewpoint:fleet:main";
 
 /// A key that the API takes; gives its fingerprint.
-async fn key(client: &Client) -> String {
+pub(super) async fn key(client: &Client) -> String {
     const LINE: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f x";
     const FINGERPRINT: &str = "0f:a2:0a:d7:38:3e:65:45:08:6b:63:84:1c:ff:dc:ba";
@@ -25,7 +25,7 @@ async fn key(client: &Client) -> String {
 }
 
 /// Droplets of one shape, ten to a call.
-fn batches(key: &str, droplets: usize) -> Vec<NewDroplets> {
+pub(super) fn batches(key: &str, droplets: usize) -> Vec<NewDroplets> {
     let names: Vec<String> = (0..droplets).map(|n| format!("fleet-main-{n}")).collect();
     names
         .chunks(10)

@@ -1,13 +1,15 @@
 //! Droplets: made, logged in to, destroyed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
-use super::{Steps, TO_BOOT};
-use crate::cloud::{CloudError, DropletImage, NewDroplets, Sighting};
+use super::{Steps, TO_BE_GONE_AT_LAST, TO_BE_GONE_IN_A_HURRY, TO_BOOT};
+use crate::cloud::{CloudError, Destroyed, DropletImage, NewDroplets, Sighting, Witness};
 use crate::desired::user_data;
 use crate::execute::error::StepError;
 use crate::execute::event::Failure;
@@ -28,6 +30,26 @@ const FIRST_BOOT_TRIES: u32 = 5;
 /// How long a droplet whose create was never answered is looked for before it counts as not made.
 const LOOK_FOR: Duration = Duration::from_secs(15);
 
+/// What is made of what is seen of droplets while they are being made.
+struct Watch<'a> {
+    steps: &'a Steps,
+    /// By name and id, once a create was answered.
+    accepted: watch::Sender<BTreeMap<String, u64>>,
+}
+
+impl Witness for Watch<'_> {
+    fn accepted(&self, droplets: &BTreeMap<String, u64>) {
+        self.accepted.send_replace(droplets.clone());
+    }
+
+    /// The first boot begins before the API calls a droplet active, and a batch is only as fast as its
+    /// last.
+    fn seen(&self, seen: Sighting<'_>) {
+        let steps = self.steps;
+        steps.sessions.begin(&steps.settings, seen, TO_BOOT);
+    }
+}
+
 impl Steps {
     /// Makes droplets and waits until each can be reached. An interrupt ends the waiting as soon as
     /// it is known what was made.
@@ -44,17 +66,27 @@ impl Steps {
         };
         self.outputs.ask(step);
         reporter.progress("waiting until it can be reached");
-        // The first boot begins before the API calls a droplet active, and a batch is only as fast
-        // as its last.
-        let see = |seen: Sighting<'_>| self.sessions.begin(&self.settings, seen, TO_BOOT);
+        let watch = Watch {
+            steps: self,
+            accepted: watch::Sender::new(BTreeMap::new()),
+        };
+        let mut accepted = watch.accepted.subscribe();
         let client = &self.settings.client;
-        let create = client.create_droplets_seeing(&new, &see);
+        let create = client.create_droplets_seeing(&new, &watch);
         let mut create = std::pin::pin!(create);
         let made = tokio::select! {
             made = &mut create => made,
             () = reporter.cancelled() => {
                 tokio::select! {
                     biased;
+                    // Never an error: the watch is there until the end.
+                    Ok(known) = accepted.wait_for(|known| !known.is_empty()) => {
+                        for (name, id) in known.iter() {
+                            let (address, private) = (None, None);
+                            let made = MadeDroplet { id: *id, address, private };
+                            self.outputs.made_droplet(step, name, made);
+                        }
+                    }
                     () = self.look_until_found(step, &new) => {}
                     made = &mut create => match made {
                         Ok(made) => self.note_made(step, &made),
@@ -68,6 +100,9 @@ impl Steps {
             Ok(made) => made,
             Err(error) => {
                 self.settle(step, &error);
+                if error.is_not_sent() {
+                    return Err(Failure::interrupted());
+                }
                 return Ok(Err(error.into()));
             }
         };
@@ -125,7 +160,9 @@ impl Steps {
     /// Takes note that a create has failed: only when something may still come of it is it looked
     /// for with patience.
     pub(super) fn settle(&self, step: StepId, error: &CloudError) {
-        if error.is_final() {
+        if error.is_not_sent() {
+            self.outputs.forget(step);
+        } else if error.is_final() {
             self.outputs.settle(step);
         }
     }
@@ -224,10 +261,41 @@ impl Steps {
         }
         let client = &self.settings.client;
         // All of them, whatever becomes of one.
-        let destroyed = join_all(ids.into_iter().map(|id| client.destroy_droplet(id))).await;
-        destroyed.into_iter().collect::<Result<(), _>>()?;
+        let destroyed = join_all(ids.iter().map(|id| client.destroy_droplet(*id))).await;
+        let destroyed = destroyed.into_iter().collect::<Result<Vec<_>, _>>()?;
         self.outputs.destroyed_droplet(droplet.name());
-        Ok(String::new())
+        let going = ids.iter().zip(destroyed);
+        let going = going.filter(|(_, destroyed)| *destroyed == Destroyed::Accepted);
+        let going: Vec<_> = going
+            .map(|(id, _)| (*id, droplet.name().to_owned()))
+            .collect();
+        if going.is_empty() {
+            return Ok(String::new());
+        }
+        self.going().extend(going);
+        Ok("its delete was accepted".to_owned())
+    }
+
+    fn going(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
+        // Nothing that can panic happens under the lock.
+        self.going.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits a moment for droplets whose deletes were accepted; gives the names of those that are not
+    /// gone then.
+    pub(super) async fn wait_for_the_last(&self) -> Vec<String> {
+        let going = self.going().clone();
+        let Some(since) = self.hurried.get().filter(|_| !going.is_empty()) else {
+            return Vec::new();
+        };
+        let ids = going.keys().copied().collect();
+        let client = &self.settings.client;
+        let last = Instant::now() + TO_BE_GONE_AT_LAST;
+        let deadline = last.max(*since + TO_BE_GONE_IN_A_HURRY);
+        let left = client.wait_droplets_gone(ids, deadline).await;
+        left.iter()
+            .filter_map(|id| going.get(id).cloned())
+            .collect()
     }
 
     /// Looks for droplets of that tag and name, at least once.

@@ -13,15 +13,15 @@ mod ssh_key;
 mod tags;
 mod volume;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::StepError;
 use super::event::Failure;
@@ -57,6 +57,12 @@ const GONE_LAST: Duration = Duration::from_secs(10);
 /// whoever interrupted it loses patience, and that may be 7 s.
 const TO_UNMOUNT_IN_A_HURRY: Duration = Duration::from_secs(1);
 
+/// How long after an interrupt droplets whose deletes were accepted are still waited for: whoever
+/// interrupted the run may end it after 7 s, and what is left to be told is to be told before.
+const TO_BE_GONE_IN_A_HURRY: Duration = Duration::from_secs(5);
+/// The same where the last delete came later than that: most are gone in a moment or in ten seconds.
+const TO_BE_GONE_AT_LAST: Duration = Duration::from_secs(1);
+
 /// Performs steps against the account and its droplets.
 pub(super) struct Steps {
     settings: Settings,
@@ -75,6 +81,10 @@ pub(super) struct Steps {
     droplet_left: AtomicBool,
     /// Ids of droplets that someone else has destroyed.
     gone: Mutex<BTreeSet<u64>>,
+    /// When the run was interrupted.
+    hurried: OnceLock<Instant>,
+    /// Droplets, by id, whose deletes were accepted and not waited for.
+    going: Mutex<BTreeMap<u64, String>>,
 }
 
 impl Steps {
@@ -96,6 +106,8 @@ impl Steps {
             niceties: niceties(plan),
             droplet_left: AtomicBool::new(false),
             gone: Mutex::default(),
+            hurried: OnceLock::new(),
+            going: Mutex::default(),
             settings,
         }
     }
@@ -244,11 +256,19 @@ impl Perform for Steps {
     }
 
     fn hurry(&self) {
+        self.hurried.get_or_init(Instant::now);
         self.settings.client.hurry();
     }
 
-    async fn close(&self) {
-        self.sessions.close_all().await;
+    async fn close(&self) -> Option<String> {
+        let (left, ()) = tokio::join!(self.wait_for_the_last(), self.sessions.close_all());
+        if left.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "the API has accepted these deletes and was not done with them yet: {}; `dewpoint status` shows whether anything is left",
+            left.join(", ")
+        ))
     }
 }
 

@@ -138,8 +138,9 @@ impl Perform for Scripted {
         self.is_hurried.store(true, Ordering::Relaxed);
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Option<String> {
         self.log.note("close");
+        None
     }
 }
 
