@@ -181,6 +181,9 @@ pub async fn execute_from(
         None => BTreeMap::new(),
     };
     durations::teach(&loaded, &cloud, &plan.region);
+    let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
+    let cache = loaded.folder("cache")?;
+    let (right, until) = locks.making().for_steps(&loaded, &plan).await;
     let client = cloud.client.clone();
     let settings = Settings {
         sources,
@@ -192,15 +195,16 @@ pub async fn execute_from(
         generated_key: is_generated(&loaded.manifest).then(|| generated_key(&loaded)),
         base: loaded.base.clone(),
         run_folder: run_folder.clone(),
-        cache: loaded.folder("cache")?,
+        cache,
         secrets,
         lease,
+        project: Some(right),
         hold_patience,
         parallelism: usize::from(context.global.parallelism),
         live,
     };
-    let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
     let mut listeners = listeners(context);
+    listeners.push(until.listener());
     listeners.push(Box::new(JUnit::new(run_folder.clone())));
     let after = applied::after(plan.goal, realised);
     if after.is_some() {
@@ -210,7 +214,9 @@ pub async fn execute_from(
     if let Some(recorder) = locks.recorder() {
         recorder.begin(&plan, &run_folder);
     }
-    let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
+    let outcome = execute::execute(&plan, settings, listeners, interrupts).await;
+    until.end().await;
+    let outcome = outcome?;
     if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {
         record.write(after, &account, Timestamp::now());
     }

@@ -54,7 +54,7 @@ pub use checkup::{Checkup, checkup};
 pub use client::{Client, ClientNotice, Config};
 pub use droplets::{DropletImage, NewDroplets, Sighting};
 pub use error::{CloudError, Refusal};
-pub use fence::Fence;
+pub use fence::{Fence, fenced_by};
 pub use hold::HoldPolls;
 pub use observe::{Query, droplets_of, observe};
 pub use observe_account::observe_account;
