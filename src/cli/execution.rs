@@ -182,6 +182,9 @@ pub async fn execute_from(
         None => BTreeMap::new(),
     };
     durations::teach(&loaded, &cloud, &plan.region);
+    let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
+    let cache = loaded.folder("cache")?;
+    let (right, until) = locks.making().for_steps(&loaded, &plan).await;
     let client = cloud.client.clone();
     let settings = Settings {
         sources,
@@ -193,15 +196,16 @@ pub async fn execute_from(
         generated_key: is_generated(&loaded.manifest).then(|| generated_key(&loaded)),
         base: loaded.base.clone(),
         run_folder: run_folder.clone(),
-        cache: loaded.folder("cache")?,
+        cache,
         secrets,
         lease,
+        project: Some(right),
         hold_patience,
         parallelism: usize::from(context.global.parallelism),
         live,
     };
-    let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
     let mut listeners = listeners(context);
+    listeners.push(until.listener());
     let junit = JUnit::new(run_folder.clone());
     let no_junit = junit.unwritten();
     listeners.push(Box::new(junit));
@@ -215,7 +219,9 @@ pub async fn execute_from(
     if let Some(recorder) = locks.recorder() {
         recorder.begin(&plan, &run_folder);
     }
-    let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
+    let outcome = execute::execute(&plan, settings, listeners, interrupts).await;
+    until.end().await;
+    let outcome = outcome?;
     if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {
         let kept = record.write(after, &account, Timestamp::now());
         unwritten.extend(kept.err().map(|cause| (record.path().to_owned(), cause)));

@@ -6,9 +6,11 @@ use tokio::time::Instant;
 use super::args::{Locking, Storing};
 use super::context::{Context, Loaded};
 use super::exit::Exit;
+use super::project::Making;
 use super::team::{self, Recorder};
 use super::waiting::waiting;
 use crate::execute::lock::Lock;
+use crate::execute::project_lock::ProjectPlace;
 use crate::execute::shared_lock::{Lease, SharedLock, Terms};
 use crate::plan::Goal;
 use crate::store::Store;
@@ -20,6 +22,9 @@ pub struct Locks {
     _folder: Lock,
     shared: Option<SharedLock>,
     recorder: Option<Recorder>,
+    pub(super) making: Making,
+    /// How long another run is waited for.
+    pub(super) patience: std::time::Duration,
 }
 
 /// Takes the folder's lock, and the one that all machines share if there is a place for it.
@@ -43,13 +48,13 @@ pub async fn take(
     let (project, environment) = (&loaded.manifest.project, &loaded.manifest.environment);
     let end = Instant::now() + locking.patience();
     let folder = Lock::acquire(&state, project, environment, command, locking.patience()).await?;
+    let terms = Terms {
+        lease: locking.lease(),
+    };
     let shared = match &store {
         None => None,
         Some(store) => {
             let left = end.saturating_duration_since(Instant::now());
-            let terms = Terms {
-                lease: locking.lease(),
-            };
             let acquiring = SharedLock::acquire(store, project, environment, command, terms, left);
             let what = format!("the lock in {}", store.address());
             Some(waiting(context, &what, acquiring).await?)
@@ -59,6 +64,15 @@ pub async fn take(
         _folder: folder,
         shared,
         recorder,
+        making: Making::new(ProjectPlace {
+            state,
+            store,
+            terms,
+            project: project.clone(),
+            environment: environment.clone(),
+            command: command.to_owned(),
+        }),
+        patience: locking.patience(),
     })
 }
 
@@ -80,7 +94,10 @@ impl Locks {
             _folder: folder,
             shared,
             recorder,
+            making,
+            patience: _,
         } = self;
+        making.let_go().await;
         if let Some(shared) = shared {
             shared.release().await;
         }

@@ -22,6 +22,7 @@ pub mod plan_file;
 pub mod planning;
 pub mod prices;
 mod problem;
+mod project;
 mod revisions;
 mod sides;
 mod team;

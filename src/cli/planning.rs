@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::hold::Hold;
 use super::local_files;
 use super::prices;
+use super::project::Making;
 use super::waiting::waiting;
 use crate::address::Address;
 use crate::cloud::{self, Query};
@@ -78,6 +79,33 @@ pub async fn make(
             Err(report) => report,
             made => return made,
         };
+        // Everything may have moved meanwhile: the plan is made from the start.
+        if !hold.is_over(context).await? {
+            return Err(refused);
+        }
+    }
+}
+
+/// The same, with the project's lock for what makes something that environments share; it is waited for
+/// as long as `patience`, and nobody has it who waits for volumes.
+///
+/// # Errors
+/// As [`make_now`]; when another run keeps the lock.
+pub(super) async fn make_under(
+    context: &Context,
+    loaded: Loaded,
+    goal: Goal,
+    wishes: Wishes<'_>,
+    (making, patience): (&Making, Duration),
+) -> miette::Result<Planned> {
+    let mut hold = Hold::new(wishes.hold_patience);
+    loop {
+        let plan = async || make_now(context, loaded.clone(), goal, wishes, &mut hold).await;
+        let refused = match making.plan(context, &loaded, patience, plan).await {
+            Err(report) => report,
+            made => return made,
+        };
+        making.let_go().await;
         // Everything may have moved meanwhile: the plan is made from the start.
         if !hold.is_over(context).await? {
             return Err(refused);

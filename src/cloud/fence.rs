@@ -1,5 +1,9 @@
 //! The right to change the account, which can be lost while a run goes on.
 
+use std::sync::Arc;
+
+use tokio::task_local;
+
 use super::client::Client;
 use super::error::CloudError;
 use super::request::{Method, Request};
@@ -11,9 +15,33 @@ pub trait Fence: std::fmt::Debug + Send + Sync {
     fn closed(&self) -> Option<String>;
 }
 
+task_local! {
+    /// What has to be open besides, for the work in whose midst a call is made.
+    static FENCE: Arc<dyn Fence>;
+}
+
+/// Two fences, of which both have to be open.
+#[derive(Debug)]
+struct Both(Arc<dyn Fence>, Arc<dyn Fence>);
+
+impl Fence for Both {
+    fn closed(&self) -> Option<String> {
+        self.0.closed().or_else(|| self.1.closed())
+    }
+}
+
+/// Puts the calls of some work behind a further fence.
+pub async fn fenced_by<F: Future>(fence: Arc<dyn Fence>, work: F) -> F::Output {
+    let fence = match FENCE.try_with(Arc::clone) {
+        Ok(outer) => Arc::new(Both(outer, fence)),
+        Err(_) => fence,
+    };
+    FENCE.scope(fence, work).await
+}
+
 impl Client {
     /// Puts this client, and its clones, behind a fence.
-    pub fn set_fence(&self, fence: std::sync::Arc<dyn Fence>) {
+    pub fn set_fence(&self, fence: Arc<dyn Fence>) {
         *self
             .inner
             .fence
@@ -31,7 +59,12 @@ impl Client {
             .fence
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match fence.as_ref().and_then(|fence| fence.closed()) {
+        let of_work = || FENCE.try_with(|fence| fence.closed()).ok().flatten();
+        match fence
+            .as_ref()
+            .and_then(|fence| fence.closed())
+            .or_else(of_work)
+        {
             Some(why) => Err(CloudError::Fenced {
                 call: request.label(),
                 why,

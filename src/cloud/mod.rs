@@ -55,7 +55,7 @@ pub use client::{Client, ClientNotice, Config};
 pub use droplet_life::Destroyed;
 pub use droplets::{DropletImage, NewDroplets, Sighting, Witness};
 pub use error::{CloudError, Refusal};
-pub use fence::Fence;
+pub use fence::{Fence, fenced_by};
 pub use hold::HoldPolls;
 pub use observe::{Query, droplets_of, observe};
 pub use observe_account::observe_account;

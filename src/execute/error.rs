@@ -130,6 +130,26 @@ pub enum StepError {
         volume: String,
     },
 
+    /// The lock on what environments share.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lock(#[from] super::lock::LockError),
+
+    /// What is the project's is to go, and another environment may be about to use it.
+    #[error("snapshot {name} may be in use by {who}")]
+    #[diagnostic(
+        code(dewpoint::execute::project_in_use),
+        help(
+            "it stays; run `dewpoint destroy --project` again when nobody works on another environment"
+        )
+    )]
+    ProjectInUse {
+        /// Its name.
+        name: String,
+        /// Who works on which environment.
+        who: String,
+    },
+
     /// A log that was brought back cannot be written.
     #[error("cannot write {path}")]
     #[diagnostic(

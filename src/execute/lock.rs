@@ -89,6 +89,20 @@ pub enum LockError {
         /// Which store the lock lies in.
         address: String,
     },
+    /// Another run makes or prunes what the environments of a project share.
+    #[error("the snapshots and volumes of {project} are being worked on by {holder}")]
+    #[diagnostic(
+        code(dewpoint::execute::project_locked),
+        help(
+            "wait until it has ended: `apply` and `test` do, unless told `--no-wait`, and `--lock-timeout 10m` waits for you"
+        )
+    )]
+    Project {
+        /// Which project.
+        project: String,
+        /// Who has them, as far as it says.
+        holder: String,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -170,6 +184,24 @@ impl Lock {
             .map_err(failed)?;
         Ok(Self { file })
     }
+}
+
+/// Environments of a project that there ever was a lock of, in that folder. Those of a project whose
+/// name begins alike may be among them.
+#[must_use]
+pub fn environments(state: &Utf8Path, project: &str) -> Vec<String> {
+    let Ok(entries) = state.join("locks").read_dir_utf8() else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().strip_prefix(project)?.strip_prefix('-')?;
+            Some(name.strip_suffix(".lock")?.to_owned())
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// Who holds the lock of an environment, as far as can be told without taking it: taking it for a

@@ -23,6 +23,7 @@ mod output;
 mod outputs;
 pub mod past_files;
 mod perform;
+pub mod project_lock;
 mod redact;
 pub mod rehearsal;
 mod run_state;

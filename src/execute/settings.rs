@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
+use super::project_lock::ProjectRight;
 use super::shared_lock::Lease;
 use crate::cloud::Client;
 use crate::guest::{HostKey, Identity, SourceFiles};
@@ -37,6 +38,8 @@ pub struct Settings {
     /// The right to change the environment, where it can be lost: once it is, nothing is started any
     /// more.
     pub lease: Option<Lease>,
+    /// What steps need that work on what environments share; none where nobody else can be.
+    pub project: Option<ProjectRight>,
     /// How long a volume is waited for that another environment has got hold of.
     pub hold_patience: Duration,
     /// What the folders of sources must hold, by their path in the plan: for a plan from a file.

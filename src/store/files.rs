@@ -70,6 +70,27 @@ impl Store {
         Ok((listed, false))
     }
 
+    /// All objects below a folder, in no order; names are paths from there.
+    ///
+    /// # Errors
+    /// When the store does not answer, or refuses.
+    pub async fn list_below(&self, folder: &[&str]) -> Result<Vec<Listed>, StoreError> {
+        self.refuse_links(folder)?;
+        let path = self.path(folder);
+        let mut listed = Vec::new();
+        let mut objects = self.objects.list(Some(&path));
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|error| self.failed("list", folder, &error))?;
+            let below = object.location.prefix_match(&path).into_iter().flatten();
+            let below: Vec<String> = below.map(|part| part.as_ref().to_owned()).collect();
+            listed.push(Listed {
+                name: below.join("/"),
+                written: object.last_modified.timestamp_millis(),
+            });
+        }
+        Ok(listed)
+    }
+
     /// Sends a file: afterwards it is there whole, or as it was before.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ mod secrets;
 mod security;
 mod services;
 mod shared_lock;
+mod shared_snapshot;
 mod shared_volume;
 mod spec;
 mod ssh_faults;

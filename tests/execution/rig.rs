@@ -152,6 +152,7 @@ impl Rig {
             cache: self.path().join("cache"),
             secrets: BTreeMap::new(),
             lease: None,
+            project: None,
             hold_patience: std::time::Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,

@@ -170,7 +170,16 @@ async fn carry_out_locked(
     secrets: BTreeMap<String, Secret<String>>,
     locks: &Locks,
 ) -> miette::Result<Exit> {
-    let planned = planning::make(context, loaded.clone(), goal, wishes).await?;
+    let patience = locks.patience.max(wishes.hold_patience);
+    let under = (locks.making(), patience);
+    let planned = match goal {
+        Goal::Apply | Goal::Test | Goal::DestroyProject => {
+            planning::make_under(context, loaded.clone(), goal, wishes, under).await?
+        }
+        Goal::Destroy | Goal::Run | Goal::Sweep => {
+            planning::make(context, loaded.clone(), goal, wishes).await?
+        }
+    };
     refuse_without_guests(&planned)?;
     // Whoever approves reads it first; when nobody is asked, `--quiet` leaves it out.
     if question.is_some() || !context.global.quiet {
@@ -193,7 +202,7 @@ async fn carry_out_locked(
     }
     // A snapshot that was still being taken of a builder is in no list before that has ended, and the
     // builder could only be destroyed then: by now it is there, billed, and nobody's.
-    let planned = planning::make(context, loaded, goal, wishes).await?;
+    let planned = planning::make_under(context, loaded, goal, wishes, under).await?;
     if !planned.plan.has_steps() {
         return Ok(ended.exit);
     }

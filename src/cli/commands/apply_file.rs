@@ -55,6 +55,11 @@ async fn run_locked(
     locks: &Locks,
 ) -> miette::Result<Exit> {
     let from = plan_file::check_here(&saved, &loaded, file, jiff::Timestamp::now())?;
+    let patience = locks.patience.max(options.holding.patience());
+    let making = locks.making();
+    making
+        .take_for(context, &loaded, patience, &saved.plan)
+        .await?;
     let planned = plan_file::reopen(context, loaded, saved).await?;
     super::apply::refuse_without_guests(&planned)?;
     if !context.global.quiet {

@@ -182,6 +182,7 @@ async fn delete(
         cache: sweeps.join("cache"),
         secrets: BTreeMap::new(),
         lease: None,
+        project: None,
         hold_patience: std::time::Duration::ZERO,
         sources: BTreeMap::new(),
         parallelism: usize::from(context.global.parallelism),

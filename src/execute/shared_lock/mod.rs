@@ -17,6 +17,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +41,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LET_GO: Duration = Duration::from_secs(3);
 /// Objects by which the store's clock was read, and that were left behind, go after this long.
 const STALE: i64 = 60 * 60 * 1_000;
+
+/// No lease is good for longer without being renewed, in milliseconds; and a little.
+const LONGEST_LEASE: i64 = 3_610 * 1_000;
 
 /// What a numbered object says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +156,59 @@ impl SharedLock {
             Err(_) => tracing::info!("the lock is left to run out: no answer from the store"),
         }
     }
+}
+
+/// An environment of a project whose lock is held in a store, of those that are asked for, and by whom.
+///
+/// The newest object there tells the store's time: whoever asks has just taken a lock of the project.
+///
+/// # Errors
+/// When the store does not answer, or holds what is no lock.
+pub async fn held(
+    store: &Store,
+    project: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Option<String>, StoreError> {
+    let listed = store.list_below(&["locks", project]).await?;
+    let now = listed.iter().map(|it| it.written).max().unwrap_or_default();
+    let mut highest: BTreeMap<&str, (u64, i64)> = BTreeMap::new();
+    for it in &listed {
+        let Some((environment, object)) = it.name.split_once('/') else {
+            continue;
+        };
+        if let Some(number) = number(object).filter(|_| is_meant(environment)) {
+            let known = highest.entry(environment).or_default();
+            *known = (*known).max((number, it.written));
+        }
+    }
+    for (environment, (number, written)) in highest {
+        if now - written > LONGEST_LEASE {
+            continue;
+        }
+        let place = Place {
+            store: store.clone(),
+            project: project.to_owned(),
+            environment: environment.to_owned(),
+            id: String::new(),
+            holder: Holder::this(""),
+            terms: Terms {
+                lease: Duration::ZERO,
+            },
+        };
+        let Some((record, written)) = place.read(number).await? else {
+            continue;
+        };
+        let lease = i64::try_from(record.lease_ms).unwrap_or(i64::MAX);
+        // Times are cut to whole seconds.
+        if record.released.is_none() && now - written <= lease.saturating_add(2_000) {
+            return Ok(Some(format!(
+                "environment {environment}: {}, in {}",
+                record.holder,
+                store.address()
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Renews a lease until it is lost.

@@ -16,7 +16,7 @@ mod volume;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,14 +28,15 @@ use super::event::Failure;
 use super::feed::Reporter;
 use super::outputs::{MadeDroplet, Outputs};
 use super::perform::Perform;
+use super::project_lock::makes_shared;
 use super::sessions::Sessions;
 use super::settings::Settings;
-use crate::cloud::for_chain;
+use crate::cloud::{fenced_by, for_chain};
 use crate::guest::{GuestError, Session};
 use crate::live::LiveDroplet;
 use crate::live::ownership::{environment_tag, project_tag};
 use crate::plan::step::{DropletRef, TaggedResource};
-use crate::plan::{EdgeKind, Plan, Step, StepId, StepKind};
+use crate::plan::{EdgeKind, Goal, Plan, Step, StepId, StepKind};
 
 /// How long a droplet that is being made by someone else may be without an address.
 const TO_HAVE_AN_ADDRESS: Duration = Duration::from_secs(3 * 60);
@@ -77,6 +78,8 @@ pub(super) struct Steps {
     /// Steps that make throw-away copies of volumes.
     clones: BTreeSet<StepId>,
     niceties: BTreeSet<StepId>,
+    /// Whether what the project owns is to go, too.
+    empties_project: bool,
     /// Whether a droplet could not be destroyed: then the key that opens it is kept.
     droplet_left: AtomicBool,
     /// Ids of droplets that someone else has destroyed.
@@ -104,12 +107,19 @@ impl Steps {
                 .map(|step| step.id)
                 .collect(),
             niceties: niceties(plan),
+            empties_project: plan.goal == Goal::DestroyProject,
             droplet_left: AtomicBool::new(false),
             gone: Mutex::default(),
             hurried: OnceLock::new(),
             going: Mutex::default(),
             settings,
         }
+    }
+
+    /// Whether a volume is the project's.
+    fn is_shared(&self, volume: &str) -> bool {
+        let right = self.settings.project.as_ref();
+        right.is_some_and(|right| right.volumes.contains(volume))
     }
 
     /// Id and address of a droplet, as far as they are known.
@@ -248,7 +258,15 @@ impl Steps {
 impl Perform for Steps {
     async fn perform(&self, step: &Step, reporter: &Reporter) -> Result<String, Failure> {
         let chain = self.chains.get(step.id.0 as usize).copied();
-        for_chain(chain.unwrap_or_default(), self.carry_out(step, reporter)).await
+        let work = for_chain(chain.unwrap_or_default(), self.carry_out(step, reporter));
+        let right = self.settings.project.as_ref();
+        match right.and_then(|right| right.lease.clone()) {
+            // What is an environment's alone is cleaned up also when the project's lock was lost.
+            Some(lease) if makes_shared(step, |name| self.is_shared(name)) => {
+                fenced_by(Arc::new(lease), work).await
+            }
+            _ => work.await,
+        }
     }
 
     fn api_calls(&self) -> u64 {
@@ -391,7 +409,7 @@ impl Steps {
             }
             StepKind::TagSnapshot { image, tags } => self.tag_snapshot(image, tags).await,
             StepKind::Transfer { image, region } => self.transfer(image, region).await,
-            StepKind::Prune { id, .. } => self.prune(*id).await,
+            StepKind::Prune { id, name } => self.prune(*id, name).await,
             StepKind::Gather { droplets } => self.gather(step.id, droplets).await,
             StepKind::Prepare {
                 droplet,

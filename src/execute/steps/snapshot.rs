@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Steps;
 use crate::execute::error::StepError;
 use crate::execute::feed::Reporter;
+use crate::execute::project_lock::Pruned;
 use crate::guest;
 use crate::plan::StepId;
 use crate::plan::step::{DropletRef, ImageRef, TaggedResource};
@@ -101,9 +102,26 @@ impl Steps {
         Ok(String::new())
     }
 
-    /// Deletes an old snapshot.
-    pub(super) async fn prune(&self, id: u64) -> Result<String, StepError> {
-        self.settings.client.delete_image(id).await?;
-        Ok(String::new())
+    /// Deletes an old snapshot; not while another environment may be about to use it.
+    pub(super) async fn prune(&self, id: u64, name: &str) -> Result<String, StepError> {
+        let delete = self.settings.client.delete_image(id);
+        let Some(right) = &self.settings.project else {
+            delete.await?;
+            return Ok(String::new());
+        };
+        match right.place.prune(delete).await? {
+            Pruned::Done(deleted) => {
+                deleted?;
+                Ok(String::new())
+            }
+            Pruned::InUse(who) if self.empties_project => Err(StepError::ProjectInUse {
+                name: name.to_owned(),
+                who,
+            }),
+            // The next plan finds it.
+            Pruned::InUse(who) => Ok(format!(
+                "left for a later apply, as it may be in use by {who}"
+            )),
+        }
     }
 }

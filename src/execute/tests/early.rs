@@ -130,6 +130,7 @@ async fn play(
         cache: path.join("cache"),
         secrets: BTreeMap::new(),
         lease: None,
+        project: None,
         hold_patience: std::time::Duration::ZERO,
         sources: BTreeMap::new(),
         parallelism: 16,

@@ -92,6 +92,7 @@ impl Fleet {
             cache: path.join("cache"),
             secrets: BTreeMap::new(),
             lease: None,
+            project: None,
             hold_patience: Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,

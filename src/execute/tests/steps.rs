@@ -188,6 +188,7 @@ impl Droplet {
             cache: self.path().join("cache"),
             secrets: self.secrets,
             lease: None,
+            project: None,
             hold_patience: std::time::Duration::ZERO,
             sources: BTreeMap::new(),
             parallelism: 16,
