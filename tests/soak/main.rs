@@ -158,7 +158,7 @@ fn play(cloud: &mut Cloud, dice: &mut Dice) -> String {
     let ended = ended.map(|at| usize::try_from(at).expect("an index"));
     let most = if cloud.has_guests { 5_000 } else { 1_500 };
     let later = Duration::from_millis(dice.below(most));
-    let is_cloud_killed = dice.percent(8);
+    let is_cloud_killed = dice.percent(25);
     if ended.is_some() && dice.percent(10) {
         // Nothing that is begun ever ends: only together with an early end.
         let never =
