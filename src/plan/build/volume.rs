@@ -144,7 +144,8 @@ impl<'a> Draft<'a> {
         add.extend(lease.add);
         remove.extend(lease.remove);
         // What goes needs no tags any more.
-        if !goes && !(add.is_empty() && remove.is_empty()) {
+        let is_tagged = !add.is_empty() || !remove.is_empty();
+        if is_tagged && !goes {
             add.sort();
             remove.sort();
             self.drop_tags(&remove);

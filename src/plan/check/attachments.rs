@@ -77,7 +77,14 @@ impl<'a> Checker<'a> {
                 } => {
                     let place = places.entry(VolumeKey::of(volume)).or_default();
                     let mut place = std::mem::take(place);
-                    if !place.holders.remove(&DropletKey::of(droplet)) {
+                    // What is being destroyed may have let go of it already.
+                    let is_going = match DropletKey::of(droplet) {
+                        DropletKey::Known(id) => self
+                            .droplet(id)
+                            .is_some_and(|droplet| self.is_going(droplet)),
+                        DropletKey::Created(..) => false,
+                    };
+                    if !place.holders.remove(&DropletKey::of(droplet)) && !is_going {
                         self.wrong(step.id, "its volume is not attached to that droplet");
                     }
                     if let Some(attached) = place.attached.take()

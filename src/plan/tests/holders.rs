@@ -461,3 +461,15 @@ fn the_end_of_a_project_takes_no_volume_from_a_foreign_droplet_whichever_environ
     let plan = destroy(&scope(OWN), &live, true, &[]).expect("a plan");
     assert!(World::execute(&plan, &live).volumes.is_empty());
 }
+
+#[test]
+fn a_destroy_takes_the_projects_volume_from_what_is_being_destroyed() {
+    let data = MOUNTED.replace(", scope: environment", "");
+    let mut live = applied(&data, &nothing());
+    live.droplets[0].tags.clear();
+    let gone = destroy(&scope(&data), &live, false, &[]).expect("a plan");
+    assert_checked(&gone, &live);
+    let after = World::execute(&gone, &live);
+    assert!(after.droplets.is_empty());
+    assert_eq!(after.volumes.len(), 1);
+}
