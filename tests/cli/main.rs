@@ -19,8 +19,12 @@ mod fleet;
 mod held_volume;
 mod interrupt;
 mod keys;
+mod killed;
+#[path = "../support/killed_at.rs"]
+mod killed_at;
 mod live;
 mod local_cloud;
+mod lost_tags;
 mod narrow;
 mod policy;
 mod populate;

@@ -86,6 +86,8 @@ pub(super) struct Draft<'a> {
     pub attachings: BTreeMap<&'a str, BTreeSet<StepId>>,
     /// All steps that destroy a droplet.
     pub destroys: Vec<StepId>,
+    /// Of those, the ones that destroy a droplet that exists, by its id.
+    pub destroyed: BTreeMap<u64, StepId>,
     /// Volumes of the manifest by their name there: what steps refer to, and what must be done first.
     pub volumes: BTreeMap<&'a str, PlannedVolume<'a>>,
     /// Of those, the ones that are made anew.
@@ -165,6 +167,7 @@ impl<'a> Draft<'a> {
             events: BTreeMap::new(),
             attachings: BTreeMap::new(),
             destroys: Vec::new(),
+            destroyed: BTreeMap::new(),
             volumes: BTreeMap::new(),
             renewed: BTreeSet::new(),
             bystanders: Vec::new(),
