@@ -305,7 +305,7 @@ mod tests {
             (names.join(" "), more)
         };
         assert_eq!(list(None, 4).await, ("1 2 3 4".to_owned(), false));
-        assert_eq!(list(None, 3).await.1, true);
+        assert!(list(None, 3).await.1);
         assert_eq!(list(Some("2"), 9).await, ("3 4".to_owned(), false));
     }
 

@@ -116,7 +116,6 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
     .await
 }
 
-#[expect(clippy::too_many_arguments, reason = "what its three callers say")]
 async fn carry_out(
     context: &Context,
     goal: Goal,

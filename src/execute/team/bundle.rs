@@ -378,8 +378,7 @@ mod tests {
     fn hostile(entries: &[(EntryType, &str, &str, u64)]) -> Result<Vec<String>, String> {
         let mut bytes = Vec::new();
         let mut tar = Builder::new(GzEncoder::new(&mut bytes, Compression::fast()));
-        let about =
-            format!(r#"{{"version":1,"dewpoint":"1","who":"a","machine":"b","left_out":0}}"#);
+        let about = r#"{"version":1,"dewpoint":"1","who":"a","machine":"b","left_out":0}"#;
         append(
             &mut tar,
             Utf8Path::new(ABOUT),
