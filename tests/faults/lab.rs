@@ -275,7 +275,7 @@ impl Lab {
             let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
             if !plan.as_ref().is_ok_and(is_sound) {
                 let owner = Owner::new("shop", "main");
-                let looked = client.look_up_holders(&owner, &mut live).await;
+                let looked = client.look_up_holders(&owner, whole, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::destroy(&scope, &live, whole, &[]);
             }
@@ -294,9 +294,15 @@ impl Lab {
                 goal,
                 ..Options::default()
             };
-            let mut plan = plan::plan(&desired, &live, &options, now).map_err(refused)?;
-            let names: BTreeSet<&str> = plan.new_droplets();
             let owner = Owner::new("shop", "main");
+            let mut plan = plan::plan(&desired, &live, &options, now);
+            if plan.is_err() {
+                let looked = client.look_up_holders(&owner, false, &mut live).await;
+                looked.map_err(|error| error.to_string())?;
+                plan = plan::plan(&desired, &live, &options, now);
+            }
+            let mut plan = plan.map_err(refused)?;
+            let names: BTreeSet<&str> = plan.new_droplets();
             let lost = client.look_up_lost(&owner, &names, &mut live).await;
             if lost.map_err(|error| error.to_string())? {
                 plan = plan::plan(&desired, &live, &options, now).map_err(refused)?;
