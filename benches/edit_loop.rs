@@ -6,16 +6,19 @@
 //! budget. SSH goes through a relay that counts bytes, and how often the direction changes to the
 //! droplet: that is a round trip. What is counted ends with the first line.
 
+mod support;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::cloud::Cloud;
+use support::{Budget, Report, ms};
 
 /// From the start of `apply` to the first line of its run's output.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -39,7 +42,7 @@ droplets:
 
 fn main() -> ExitCode {
     let bench = Bench::new();
-    if !bench.has_guests() {
+    if !bench.cloud.has_guests() {
         eprintln!("NOT RUN: droplets of the local cloud cannot be logged in to here");
         return ExitCode::FAILURE;
     }
@@ -66,88 +69,40 @@ struct Round {
 }
 
 /// What is measured, and where it stands in a round.
-type Measured<'a> = (&'a str, &'a dyn Fn(&Round) -> u64);
+type Measured<'a> = (&'static str, &'static str, &'a dyn Fn(&Round) -> f64);
 
 fn report(rounds: &[Round]) -> ExitCode {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).expect("short");
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rows: [Measured<'_>; 7] = [
-        ("until planned, ms", &|round| millis(round.planned)),
-        ("until the source is there, ms", &|round| {
-            millis(round.synced)
+        ("until planned", "ms", &|round| ms(round.planned)),
+        ("until the source is there", "ms", &|round| ms(round.synced)),
+        ("until the first line", "ms", &|round| ms(round.first_line)),
+        ("sent over SSH", "bytes", &|round| round.sent as f64),
+        ("received over SSH", "bytes", &|round| round.received as f64),
+        ("round trips over SSH", "", &|round| {
+            round.ssh_round_trips as f64
         }),
-        ("until the first line, ms", &|round| {
-            millis(round.first_line)
-        }),
-        ("bytes sent over SSH", &|round| round.sent),
-        ("bytes received over SSH", &|round| round.received),
-        ("round trips over SSH", &|round| round.ssh_round_trips),
-        ("API calls", &|round| round.api_calls),
+        ("API calls", "calls", &|round| round.api_calls as f64),
     ];
-    let mut table = format!(
-        "{:32}{:>10}{:>10}{:>10}\n",
-        format!("one of {FILES} files edited"),
-        "least",
-        "median",
-        "most"
-    );
-    let mut measured = serde_json::Map::new();
-    let mut reached = 0;
-    for (name, value) in rows {
-        let mut values: Vec<u64> = rounds.iter().map(value).collect();
-        values.sort_unstable();
-        let (least, median, most) = (values[0], values[ROUNDS / 2], values[ROUNDS - 1]);
-        let _ = writeln!(table, "{name:32}{least:>10}{median:>10}{most:>10}");
-        let row = json!({ "least": least, "median": median, "most": most });
-        measured.insert(name.to_owned(), row);
-        if name == "until the first line, ms" {
-            reached = median;
-        }
+    let mut report = Report::new("edit_loop");
+    for (name, unit, value) in rows {
+        let values: Vec<f64> = rounds.iter().map(value).collect();
+        let budget = (name == "until the first line").then_some(Budget::AtMost(ms(BUDGET)));
+        let name = format!("one of {FILES} files edited: {name}");
+        report.values(&name, unit, &values, budget);
     }
-    let times: Vec<u64> = rounds
-        .iter()
-        .map(|round| millis(round.first_line))
-        .collect();
-    let budget = millis(BUDGET);
-    let is_met = reached < budget;
-    println!("\n{table}\nall {ROUNDS} rounds, ms until the first line: {times:?}");
-    println!(
-        "budget {budget} ms, median {reached} ms: {}",
-        if is_met { "met" } else { "NOT MET" }
-    );
-    let document = json!({
-        "benchmark": "edit_loop",
-        "files": FILES,
-        "rounds_ms": times,
-        "measured": measured,
-        "budget_ms": budget,
-        "met": is_met,
-    });
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("edit_loop.json"), format!("{document:#}\n")).expect("written");
-    if is_met {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    report.finish()
 }
 
 /// A working tree, and a local cloud of its own whose SSH goes through a relay.
 struct Bench {
-    folder: tempfile::TempDir,
+    cloud: Cloud,
     relay: Mutex<Option<Arc<Relay>>>,
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("bench-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .expect("a folder");
-        let bench = Self {
-            folder,
-            relay: Mutex::default(),
-        };
+        let cloud = Cloud::up(&[]);
         for number in 0..FILES {
             let path = format!("app/part_{}/file_{number}.py", number % FOLDERS);
             let mut text = String::new();
@@ -158,78 +113,24 @@ impl Bench {
                     number * line
                 );
             }
-            bench.write(&path, &text);
+            cloud.write(&path, &text);
         }
-        bench.write("dewpoint.yaml", MANIFEST);
-        bench.run(&["local", "up"]);
-        bench
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        std::fs::write(path, text).expect("written");
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dewpoint"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("DEWPOINT_") || text.starts_with("DIGITALOCEAN_") {
-                command.env_remove(&name);
-            }
+        cloud.write("dewpoint.yaml", MANIFEST);
+        Self {
+            cloud,
+            relay: Mutex::default(),
         }
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("DEWPOINT_LOCAL_DIR", self.path("cloud"))
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let output = self.command(arguments).output().expect("the binary runs");
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    fn endpoint(&self) -> Value {
-        let text = std::fs::read_to_string(self.path("cloud/endpoint.json")).expect("it runs");
-        serde_json::from_str(&text).expect("JSON")
-    }
-
-    fn has_guests(&self) -> bool {
-        self.endpoint()["tier"] == "namespaces"
     }
 
     /// What the API has been asked so far.
     fn api_calls(&self) -> u64 {
-        let endpoint = self.endpoint();
-        let text = |name: &str| endpoint[name].as_str().expect(name).to_owned();
-        let authority = text("url").replace("http://", "");
-        let mut stream = TcpStream::connect(&authority).expect("the local cloud answers");
-        let request = format!(
-            "GET /_local/requests HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer {}\r\n\r\n",
-            text("token")
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let body: Value = serde_json::from_str(body).expect("JSON");
-        body["requests"].as_array().expect("requests").len() as u64
+        self.cloud.requests(0).last
     }
 
     /// Edits a line and applies.
     fn apply(&self, word: &str) -> Round {
-        self.write("app/edited.py", &format!("print('{word}')\n"));
+        self.cloud
+            .write("app/edited.py", &format!("print('{word}')\n"));
         let calls = self.api_calls();
         let counted = self.relay.lock().expect("one thread").clone();
         let before = counted
@@ -238,6 +139,7 @@ impl Bench {
             .unwrap_or_default();
         let begun = Instant::now();
         let mut apply = self
+            .cloud
             .command(&["apply", "--yes", "--local", "--log-format", "json"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -286,20 +188,21 @@ impl Bench {
 
     /// From here on SSH goes through a relay: the client is told another port.
     fn relay(&self) {
-        let mut endpoint = self.endpoint();
+        let mut endpoint = self.cloud.endpoint();
         let port = endpoint["ssh_port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok());
         let address = self.droplet();
         let relay = Relay::start(SocketAddr::new(address, port.expect("a port")));
         endpoint["ssh_port"] = json!(relay.port);
-        std::fs::write(self.path("cloud/endpoint.json"), endpoint.to_string()).expect("written");
+        std::fs::write(self.cloud.path("cloud/endpoint.json"), endpoint.to_string())
+            .expect("written");
         *self.relay.lock().expect("one thread") = Some(relay);
     }
 
     /// The droplet's address, as the journal of the run that made it tells it.
     fn droplet(&self) -> IpAddr {
-        let runs = std::fs::read_dir(self.path(".dewpoint/runs")).expect("runs");
+        let runs = std::fs::read_dir(self.cloud.path(".dewpoint/runs")).expect("runs");
         let run = runs
             .map(|run| run.expect("an entry").path())
             .max()
@@ -310,12 +213,6 @@ impl Bench {
             .find(|c: char| c != '.' && !c.is_ascii_digit())
             .expect("an end");
         format!("127.{}", &rest[..end]).parse().expect("an address")
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = self.command(&["local", "reset", "--yes"]).output();
     }
 }
 

@@ -5,17 +5,16 @@
 //! doing anything, prints a table, writes `target/bench/schedule.json`, and fails when the longest
 //! chain first is slower on the whole, or takes long to find.
 
-use std::fmt::Write as _;
-use std::path::Path;
+mod support;
+
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dewpoint::address::Address;
-use dewpoint::digest::Digest;
 use dewpoint::execute::Limits;
 use dewpoint::execute::rehearsal::rehearse;
-use dewpoint::plan::{Cost, Edge, EdgeKind, Goal, Plan, Step, StepId, StepKind, schedule};
-use serde_json::json;
+use dewpoint::plan::{Edge, EdgeKind, Plan, Step, StepId, StepKind, schedule};
+use support::{Budget, Report, ms, times_ms};
 
 /// Plans of each kind.
 const ROUNDS: u64 = 40;
@@ -45,21 +44,7 @@ struct Play {
 impl Play {
     fn new() -> Self {
         Self {
-            plan: Plan {
-                version: 1,
-                project: "bench".to_owned(),
-                environment: "main".to_owned(),
-                region: "nyc3".to_owned(),
-                goal: Goal::Apply,
-                desired_digest: Digest::of_bytes(b""),
-                live_digest: Digest::of_bytes(b""),
-                changes: vec![],
-                activities: vec![],
-                steps: vec![],
-                edges: vec![],
-                cost: Cost::default(),
-                notices: vec![],
-            },
+            plan: support::empty_plan(),
             took: vec![],
         }
     }
@@ -135,12 +120,7 @@ fn layers(numbers: &mut Numbers) -> Play {
 }
 
 fn main() -> ExitCode {
-    let mut table = format!(
-        "{:34}{:>8}{:>14}{:>14}{:>8}\n",
-        "plans", "at once", "plan's order", "longest chain", "ratio"
-    );
-    let mut rows = Vec::new();
-    let mut is_good = true;
+    let mut report = Report::new("schedule");
     type Kind = (&'static str, fn(&mut Numbers) -> Play);
     let kinds: [Kind; 2] = [
         ("100 droplets, five of them long", |n| matrix(n, 100)),
@@ -153,40 +133,26 @@ fn main() -> ExitCode {
                 let (plain, chained) = make(&mut Numbers(round)).play(room);
                 sums = (sums.0 + plain, sums.1 + chained);
             }
-            let (plain, chained) = (sums.0 / ROUNDS, sums.1 / ROUNDS);
-            let ratio = sums.1 as f64 / sums.0 as f64;
-            is_good &= ratio <= 1.0;
-            let _ = writeln!(
-                table,
-                "{name:34}{room:>8}{plain:>12} s{chained:>12} s{ratio:>8.3}"
+            let (plain, chained) = (sums.0 as f64, sums.1 as f64);
+            report.value(
+                &format!("{name}, {room} at once: longest chain first, of the plan's order"),
+                "x",
+                chained / plain,
+                Budget::AtMost(1.0),
             );
-            rows.push(json!({
-                "plans": name, "at_once": room, "plans_order_s": plain,
-                "longest_chain_s": chained, "ratio": ratio,
-            }));
         }
     }
     let mut large = matrix(&mut Numbers(1), MANY);
     large.plan.edges.sort();
-    let begun = Instant::now();
-    let chains = schedule::chains(&large.took, &large.plan.edges);
-    let found = begun.elapsed();
-    is_good &= found < FOUND_WITHIN && chains.len() == 5 * MANY;
-    println!(
-        "\n{table}\nchains of {} steps found in {found:?}",
-        chains.len()
+    let times = times_ms(9, || schedule::chains(&large.took, &large.plan.edges));
+    report.values(
+        &format!("chains of {} steps found", large.took.len()),
+        "ms",
+        &times,
+        Budget::AtMost(ms(FOUND_WITHIN)),
     );
-    let document = json!({
-        "benchmark": "schedule", "rounds": ROUNDS, "rows": rows,
-        "steps": chains.len(), "found_us": u64::try_from(found.as_micros()).expect("short"),
-        "met": is_good,
-    });
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("schedule.json"), format!("{document:#}\n")).expect("written");
-    if is_good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    report.note(
+        "made-up plans, played by the engine's own order and limits: how long the whole takes",
+    );
+    report.finish()
 }

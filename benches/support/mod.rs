@@ -6,11 +6,15 @@
 
 #![allow(dead_code, reason = "no bench needs all of it")]
 
+pub mod cloud;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use dewpoint::digest::Digest;
+use dewpoint::plan::{Cost, Goal, Plan};
 use serde::{Deserialize, Serialize};
 
 /// What a value may be.
@@ -43,6 +47,8 @@ impl Row {
     fn new(name: &str, unit: &str, value: f64, budget: Option<Budget>) -> Self {
         let (budget, ratio) = match budget {
             None => (None, None),
+            // Of what may not be at all.
+            Some(Budget::AtMost(0.0)) if value == 0.0 => (Some(0.0), Some(0.0)),
             Some(Budget::AtMost(most)) => (Some(most), Some(value / most)),
             Some(Budget::AtLeast(least)) => (Some(least), Some(least / value)),
         };
@@ -308,4 +314,23 @@ pub fn times_ms<T>(rounds: usize, mut what: impl FnMut() -> T) -> Vec<f64> {
 
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
+}
+
+/// A plan that does nothing, to put steps into.
+pub fn empty_plan() -> Plan {
+    Plan {
+        version: 1,
+        project: "bench".to_owned(),
+        environment: "main".to_owned(),
+        region: "nyc3".to_owned(),
+        goal: Goal::Apply,
+        desired_digest: Digest::of_bytes(b""),
+        live_digest: Digest::of_bytes(b""),
+        changes: vec![],
+        activities: vec![],
+        steps: vec![],
+        edges: vec![],
+        cost: Cost::default(),
+        notices: vec![],
+    }
 }

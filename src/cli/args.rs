@@ -450,6 +450,27 @@ pub struct Locking {
     pub lock_lease: Option<Seconds>,
 }
 
+/// Where runs are kept for a team.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Storing {
+    /// The history of the team: s3://BUCKET/PREFIX, or a folder they share.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DEWPOINT_STORE",
+        hide_env_values = true
+    )]
+    pub store: Option<String>,
+}
+
+impl Storing {
+    /// The place that is given, if one is.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.store.as_deref().filter(|place| !place.is_empty())
+    }
+}
+
 /// Unless another one is given.
 const LEASE: Seconds = Seconds(60);
 /// Stores cut times to whole seconds, and a holder renews its lease four times in it.
@@ -537,6 +558,9 @@ pub struct Apply {
     /// Refuse a plan that could cost more than this many US dollars, every step taking until its timeout.
     #[arg(long, value_name = "AMOUNT", value_parser = super::max_cost::amount)]
     pub max_cost: Option<Money>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `test`.
@@ -568,6 +592,9 @@ pub struct Test {
     /// save, until Ctrl-C; nothing else is made or destroyed. The same as `run 'droplet.*' --watch`.
     #[arg(short, long, conflicts_with_all = ["unprotect", "targets", "replace", "keep_builder", "max_cost"])]
     pub watch: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `run`.
@@ -585,6 +612,9 @@ pub struct Run {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub locking: Locking,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `destroy`.
@@ -596,6 +626,9 @@ pub struct Destroy {
     /// Also destroy the project's volumes and snapshots, with all they hold.
     #[arg(long)]
     pub project: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `sweep`.
@@ -654,6 +687,9 @@ pub struct Status {
     /// How it is written.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
     pub format: PlanFormat,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `history`.
@@ -668,6 +704,12 @@ pub struct History {
     /// How they are written.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
     pub format: PlanFormat,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
+    /// Instead: send the store every run of the project that is in this folder and not there.
+    #[arg(long, requires = "store", conflicts_with_all = ["all", "limit", "format"])]
+    pub push: bool,
 }
 
 /// Options of `logs`.
@@ -688,6 +730,9 @@ pub struct Logs {
     /// How it is written.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
     pub format: PlanFormat,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `report`.
@@ -699,6 +744,9 @@ pub struct Report {
     /// Where to write the page; `-` is standard output [default: report.html in the run's folder].
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub storing: Storing,
 }
 
 /// Options of `ssh`.

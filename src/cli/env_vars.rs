@@ -20,3 +20,6 @@ pub const LOG: &str = "DEWPOINT_LOG";
 pub const COMPLETE: &str = "DEWPOINT_COMPLETE";
 /// `true` in a job of GitHub Actions, whose log folds.
 pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+/// Who a run that is stored for a team is by: the first of these that is set. In CI the account of the
+/// machine is everybody's.
+pub const WHO: [&str; 4] = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME"];

@@ -461,6 +461,14 @@ pub enum CliError {
     )]
     NoRuns,
 
+    /// Runs cannot be sent to a store that is not named.
+    #[error("no store is given to send runs to")]
+    #[diagnostic(
+        code(dewpoint::cli::no_store),
+        help("add `--store s3://BUCKET/PREFIX`, or a folder, or set DEWPOINT_STORE")
+    )]
+    NoStore,
+
     /// An id names no run, or several.
     #[error("`{given}` names {found} runs")]
     #[diagnostic(

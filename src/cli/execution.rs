@@ -12,11 +12,11 @@ use super::durations;
 use super::env_vars;
 use super::error::CliError;
 use super::exit::Exit;
+use super::locks::Locks;
 use super::plan_file::{self, FromFile};
 use super::planning::{Planned, generated_key, is_generated};
 use crate::address::Address;
 use crate::desired;
-use crate::execute::shared_lock::Lease;
 use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
 use crate::guest;
 use crate::manifest::Manifest;
@@ -118,9 +118,9 @@ pub async fn execute(
     planned: Planned,
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
-    lease: Option<Lease>,
+    locks: &Locks,
 ) -> miette::Result<Ended> {
-    execute_from(context, planned, secrets, hold_patience, lease, None).await
+    execute_from(context, planned, secrets, hold_patience, locks, None).await
 }
 
 /// Executes an approved plan that may come out of a file: then the history says so.
@@ -132,9 +132,10 @@ pub async fn execute_from(
     planned: Planned,
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
-    lease: Option<Lease>,
+    locks: &Locks,
     from: Option<FromFile>,
 ) -> miette::Result<Ended> {
+    let lease = locks.lease();
     if let Some(lease) = &lease {
         // It may have been a long time until the plan was approved.
         lease.check()?;
@@ -205,6 +206,9 @@ pub async fn execute_from(
     if after.is_some() {
         // From here on what there is lies between two states.
         record.write(Outcome::Unfinished, &account, now);
+    }
+    if let Some(recorder) = locks.recorder() {
+        recorder.begin(&plan, &run_folder);
     }
     let outcome = execute::execute(&plan, settings, listeners, interrupts).await?;
     if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {

@@ -21,6 +21,14 @@ pub enum Exit {
     HungUp,
 }
 
+impl Exit {
+    /// Whether a signal ended it.
+    #[must_use]
+    pub const fn is_interrupt(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Terminated | Self::HungUp)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {

@@ -55,7 +55,7 @@ impl Hold {
             .filter(|volume| held.contains(&&volume.address))
             .map(|volume| volume.name.as_str())
             .collect();
-        let volumes = live
+        let volumes: Vec<(String, Vec<u64>)> = live
             .volumes
             .iter()
             .filter(|volume| {
@@ -63,6 +63,9 @@ impl Hold {
             })
             .map(|volume| (volume.id.clone(), volume.droplet_ids.clone()))
             .collect();
+        if volumes.is_empty() {
+            return;
+        }
         self.waited_for = Some(Held {
             client: client.clone(),
             volumes,

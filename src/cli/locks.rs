@@ -1,9 +1,12 @@
-//! The locks a command holds from before its look at the cloud until its end.
+//! What a command works under from before its look at the cloud until its end: the locks it holds, and
+//! the store that its runs are kept in.
 
 use tokio::time::Instant;
 
-use super::args::Locking;
+use super::args::{Locking, Storing};
 use super::context::{Context, Loaded};
+use super::exit::Exit;
+use super::team::{self, Recorder};
 use super::waiting::waiting;
 use crate::execute::lock::Lock;
 use crate::execute::shared_lock::{Lease, SharedLock, Terms};
@@ -16,6 +19,7 @@ pub struct Locks {
     /// That of the folder, which goes by itself.
     _folder: Lock,
     shared: Option<SharedLock>,
+    recorder: Option<Recorder>,
 }
 
 /// Takes the folder's lock, and the one that all machines share if there is a place for it.
@@ -27,9 +31,14 @@ pub async fn take(
     loaded: &Loaded,
     command: &str,
     locking: &Locking,
+    storing: Option<&Storing>,
 ) -> miette::Result<Locks> {
     // Before anything is waited for.
     let store = locking.place().map(Store::open).transpose()?;
+    let recorder = match storing {
+        Some(storing) => team::open(storing, loaded)?.map(Recorder::new),
+        None => None,
+    };
     let state = loaded.state()?;
     let (project, environment) = (&loaded.manifest.project, &loaded.manifest.environment);
     let end = Instant::now() + locking.patience();
@@ -49,6 +58,7 @@ pub async fn take(
     Ok(Locks {
         _folder: folder,
         shared,
+        recorder,
     })
 }
 
@@ -59,10 +69,25 @@ impl Locks {
         self.shared.as_ref().map(|shared| shared.lease().clone())
     }
 
-    /// Lets go of them.
-    pub async fn release(self) {
-        if let Some(shared) = self.shared {
+    /// What keeps the runs, where they are kept for a team.
+    pub(super) const fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Lets go of them; then, with nobody waiting, has the runs kept.
+    pub async fn release(self, context: &Context, loaded: &Loaded, done: &miette::Result<Exit>) {
+        let Self {
+            _folder: folder,
+            shared,
+            recorder,
+        } = self;
+        if let Some(shared) = shared {
             shared.release().await;
+        }
+        drop(folder);
+        if let Some(recorder) = recorder {
+            let is_interrupted = done.as_ref().is_ok_and(|exit| exit.is_interrupt());
+            recorder.end(context, loaded, is_interrupted).await;
         }
     }
 }

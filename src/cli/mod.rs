@@ -24,6 +24,7 @@ pub mod prices;
 mod problem;
 mod revisions;
 mod sides;
+mod team;
 pub mod terminal;
 pub mod variables;
 mod waiting;
@@ -108,9 +109,9 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Sweep(options) => wait(commands::sweep::run(context, options)),
         Command::Adopt(options) => wait(commands::adopt::run(context, options)),
         Command::Status(options) => wait(commands::status::run(context, options)),
-        Command::History(options) => commands::history::list(context, options),
-        Command::Logs(options) => commands::history::logs(context, options),
-        Command::Report(options) => commands::report::run(context, options),
+        Command::History(options) => wait(commands::history::list(context, options)),
+        Command::Logs(options) => wait(commands::history::logs(context, options)),
+        Command::Report(options) => wait(commands::report::run(context, options)),
         Command::Ssh(options) => wait(commands::ssh::ssh(context, options)),
         Command::Forward(options) => wait(commands::ssh::forward(context, options)),
         Command::SshConfig => wait(commands::ssh::config(context)),

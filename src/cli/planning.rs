@@ -152,31 +152,35 @@ async fn make_now(
                 replace: wishes.replace.to_vec(),
                 only_destroy: wishes.only_destroy,
             };
-            let mut planned = plan::plan(&desired, &live, &options, now);
-            // What would be made twice, for somebody took its tag away: for a test everything is
-            // read anyway.
-            let mut lost = false;
-            if let Ok(plan) = &planned
-                && goal == Goal::Apply
-                && !plan.new_droplets().is_empty()
-            {
-                let names = plan.new_droplets();
-                let owner = owner(&loaded);
-                lost = cloud.client.look_up_lost(&owner, &names, &mut live).await?;
-            }
-            if lost {
-                planned = plan::plan(&desired, &live, &options, now);
-            }
+            let owner = owner(&loaded);
+            let (mut has_holders, mut has_lost) = (false, goal != Goal::Apply);
+            let mut planned = loop {
+                let planned = plan::plan(&desired, &live, &options, now);
+                let client = &cloud.client;
+                match &planned {
+                    // Who has what stands in the way is asked; what is gone has nothing.
+                    Err(_) if !has_holders => {
+                        has_holders = true;
+                        client.look_up_holders(&owner, false, &mut live).await?;
+                    }
+                    // What would be made twice, for somebody took its tag away: for a test
+                    // everything is read anyway.
+                    Ok(plan) if !has_lost && !plan.new_droplets().is_empty() => {
+                        has_lost = true;
+                        let names = plan.new_droplets();
+                        if !client.look_up_lost(&owner, &names, &mut live).await? {
+                            break planned;
+                        }
+                    }
+                    _ => break planned,
+                }
+            };
             // Only a plan says which images something is made from; one that is refused for other
             // reasons is to be refused for these too.
             let slugs = match &planned {
                 Ok(plan) => plan.public_images(),
                 Err(_) => desired.public_images(),
             };
-            if planned.is_err() {
-                let owner = owner(&loaded);
-                cloud.client.look_up_holders(&owner, &mut live).await?;
-            }
             if planned.is_err() || !slugs.is_empty() {
                 let catalog = &mut live.catalog;
                 cloud.client.look_up_images(&slugs, catalog).await?;
@@ -225,7 +229,10 @@ async fn make_now(
             let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
             if !plan.as_ref().is_ok_and(is_sound) {
                 let owner = owner(&loaded);
-                cloud.client.look_up_holders(&owner, &mut live).await?;
+                let client = &cloud.client;
+                client
+                    .look_up_holders(&owner, whole_project, &mut live)
+                    .await?;
                 plan = plan::destroy(&scope, &live, whole_project, &unprotect);
             }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;

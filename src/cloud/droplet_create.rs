@@ -182,10 +182,10 @@ impl Client {
         let is_proven = || locked(&self.inner.proven_keys).contains(key);
         let mut turn = None;
         if let (Some(made), false) = (made, is_proven()) {
-            let usually = expected.map(|expected| made + expected.usual);
+            let usually = expected.map_or(self.timing().key_usual, |expected| expected.usual);
             turn = tokio::select! {
                 turn = self.inner.key_turn.lock() => Some(turn).filter(|_| !is_proven()),
-                () = sleep_until(usually.unwrap_or(made)), if usually.is_some() => None,
+                () = sleep_until(made + usually) => None,
             };
         }
         let mut patience = Patience::new(self, lag.saturating_sub(age).max(lag / 4))

@@ -93,25 +93,40 @@ pub async fn droplets_of(client: &Client, query: &Query) -> Result<Vec<LiveDropl
 
 impl Client {
     /// Looks up the droplets of others that have a volume of the project, one call each, for a
-    /// refusal to tell them by name. Volumes of other environments are not asked about. A droplet
-    /// that is gone has nothing any more, whatever its volume still says.
+    /// refusal to tell them by name. Volumes of other environments are asked about only when the whole
+    /// project is meant. A droplet
+    /// that is gone has nothing any more, whatever its volume still says; one of the environment
+    /// that its list left out is put among its droplets.
     ///
     /// # Errors
     /// When the API cannot be read.
-    pub async fn look_up_holders(&self, owner: &Owner, live: &mut Live) -> Result<(), CloudError> {
+    pub async fn look_up_holders(
+        &self,
+        owner: &Owner,
+        whole_project: bool,
+        live: &mut Live,
+    ) -> Result<(), CloudError> {
         let ids: BTreeSet<u64> = live
             .volumes
             .iter()
             .filter(|volume| {
-                owner.in_project(&volume.tags) && owner.other_environment(&volume.tags).is_none()
+                owner.in_environment(&volume.tags)
+                    || owner.in_project_only(&volume.tags)
+                    || (whole_project && owner.in_project(&volume.tags))
             })
             .flat_map(|volume| volume.droplet_ids.iter().copied())
             .filter(|id| live.droplets.iter().all(|droplet| droplet.id != *id))
             .collect();
         let found = try_join_all(ids.iter().map(|id| self.droplet(*id))).await?;
-        live.holders = self::live(found.into_iter().flatten().collect())?;
-        let is_gone =
-            |id: &u64| ids.contains(id) && live.holders.iter().all(|holder| holder.id != *id);
+        let found = self::live(found.into_iter().flatten().collect())?;
+        let there: BTreeSet<u64> = found.iter().map(|droplet| droplet.id).collect();
+        let (ours, others) = found
+            .into_iter()
+            .partition(|droplet| owner.in_environment(&droplet.tags));
+        live.holders = others;
+        live.droplets.extend::<Vec<LiveDroplet>>(ours);
+        live.droplets.sort_by_key(|droplet| droplet.id);
+        let is_gone = |id: &u64| ids.contains(id) && !there.contains(id);
         for volume in &mut live.volumes {
             volume.droplet_ids.retain(|id| !is_gone(id));
         }

@@ -42,6 +42,9 @@ pub struct Timing {
     pub lookup_window: Duration,
     /// How long a new SSH key may be unknown to droplet create (about 10 s were seen).
     pub key_lag: Duration,
+    /// How long a new SSH key usually is, as long as nothing was learnt of it: from then on creates do
+    /// not wait for one of them to have proven the key.
+    pub key_usual: Duration,
     /// How long an event of a droplet may keep another waiting.
     pub pending_event: Duration,
     /// How long a volume may stay attached after its droplet is gone (34 s were seen).
@@ -86,6 +89,7 @@ impl Default for Timing {
             poll_slow: seconds(5),
             lookup_window: seconds(10),
             key_lag: seconds(60),
+            key_usual: seconds(10),
             pending_event: seconds(390),
             volume_free: seconds(120),
             droplet_ready: seconds(3_600),

@@ -94,7 +94,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
 pub(super) fn desired(manifest: &Manifest, inputs: &Inputs) -> Result<Desired, DesiredError> {
     let snapshots = snapshots::snapshots(manifest, inputs)?;
     let volumes = volumes::volumes(manifest, &snapshots)?;
-    let droplets = droplets(manifest, inputs)?;
+    let droplets = droplets(manifest, inputs, &snapshots)?;
     let desired = Desired {
         scope: scope(manifest),
         ttl: manifest.ttl,
@@ -216,6 +216,10 @@ struct DropletSpecDigest<'a> {
     fingerprint: &'a str,
     host_key: HostKeyPolicy,
     image: &'a Image,
+    /// Digest of the recipe of the snapshot it is made from: what a droplet was made from is known
+    /// also when that image is there no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipe: Option<&'a str>,
 }
 
 pub(super) fn spec_tag<T: Serialize>(manifest: &Manifest, part: &T) -> String {
@@ -223,11 +227,22 @@ pub(super) fn spec_tag<T: Serialize>(manifest: &Manifest, part: &T) -> String {
     ownership::spec_tag(digest.short())
 }
 
-fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, DesiredError> {
+fn droplets(
+    manifest: &Manifest,
+    inputs: &Inputs,
+    snapshots: &[super::Snapshot],
+) -> Result<Vec<Droplet>, DesiredError> {
     let mut droplets = Vec::new();
     for (name, droplet) in &manifest.droplets {
         let whole = Address::droplet(name);
         let image = image(manifest, &whole, &droplet.image)?;
+        let recipe = match &image {
+            Image::Snapshot(from) => snapshots
+                .iter()
+                .find(|snapshot| snapshot.name == *from)
+                .map(|snapshot| snapshot.digest.as_str()),
+            Image::Slug(_) | Image::Id(_) => None,
+        };
         let mut tags = environment_tags(manifest);
         tags.push(spec_tag(
             manifest,
@@ -236,6 +251,7 @@ fn droplets(manifest: &Manifest, inputs: &Inputs) -> Result<Vec<Droplet>, Desire
                 fingerprint: &inputs.ssh_key.fingerprint,
                 host_key: manifest.ssh.host_key,
                 image: &image,
+                recipe,
             },
         ));
         tags.extend(droplet.tags.iter().cloned());

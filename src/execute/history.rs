@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Event, EventKind, Failure, FailureClass};
 use super::journal::{self, JournalError, log_path};
@@ -47,6 +47,24 @@ impl How {
             Self::Unreadable => "unreadable",
         }
     }
+}
+
+/// Who ran something, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// The name of their account.
+    pub who: String,
+    /// The machine's name.
+    pub machine: String,
+}
+
+/// What is known of a run that was stored for a team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Who ran it, and where.
+    pub by: By,
+    /// Where all of it lies.
+    pub address: String,
 }
 
 /// A step of a past run that was started.
@@ -95,6 +113,8 @@ pub struct PastRun {
     pub steps: Vec<PastStep>,
     /// What is wrong with its journal.
     pub problem: Option<String>,
+    /// Of one that comes from a team's store: who ran it, and where it lies.
+    pub stored: Option<Stored>,
 }
 
 impl PastRun {
@@ -155,6 +175,7 @@ pub fn read(runs: &Utf8Path, id: &str, is_running: impl Fn(&str, &str) -> bool) 
         cost: None,
         steps: Vec::new(),
         problem: None,
+        stored: None,
     };
     let (events, broken) = match journal::read_leniently(&folder) {
         Ok(read) => read,
@@ -179,7 +200,7 @@ fn told(error: &JournalError) -> String {
 }
 
 /// When a run was begun, by its id.
-fn began(id: &str) -> Option<Timestamp> {
+pub(super) fn began(id: &str) -> Option<Timestamp> {
     let id: ulid::Ulid = id.parse().ok()?;
     Timestamp::from_millisecond(i64::try_from(id.timestamp_ms()).ok()?).ok()
 }

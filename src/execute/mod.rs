@@ -33,8 +33,10 @@ pub mod standing;
 mod start;
 mod steps;
 mod stream;
+pub mod team;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 pub use event::{Event, EventKind, Failure, FailureClass, OutputStream};
 pub use feed::{Feed, Reporter};

@@ -166,7 +166,7 @@ pub(super) fn of(
     };
     let usual: Vec<u64> = steps
         .iter()
-        .map(|step| step.expected_seconds * 1_000)
+        .map(|step| step.expected_seconds.saturating_mul(1_000))
         .collect();
     cost.expect(steps, edges, &usual, catalog);
     let longest: Vec<u64> = steps.iter().map(|step| longest(&step.kind)).collect();
@@ -199,9 +199,9 @@ impl Cost {
         let whole = ends.iter().copied().max().unwrap_or(0);
         self.expected_seconds = whole.div_ceil(1_000);
         let lives = Lives::of(steps, |create, destroy| {
-            let start = ends[create] - expected_ms[create];
+            let start = ends[create].saturating_sub(expected_ms[create]);
             let end = destroy.map_or(whole, |step| ends[step]);
-            (end - start).div_ceil(1_000)
+            end.saturating_sub(start).div_ceil(1_000)
         });
         self.expected_once = lives.price(catalog);
     }
@@ -250,12 +250,13 @@ impl<'a> Lives<'a> {
                 _ => {}
             }
         }
-        let mut clones = 0;
+        let mut clones = 0_u64;
         let mut lives: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for (position, step) in steps.iter().enumerate() {
             if let StepKind::CloneVolume { spec, .. } = &step.kind {
                 let end = ended.get(&(step.id.0, "")).copied();
-                clones += u64::from(spec.size.0) * life(position, end);
+                let life = u64::from(spec.size.0).saturating_mul(life(position, end));
+                clones = clones.saturating_add(life);
             }
             let StepKind::CreateDroplets { spec, droplets } = &step.kind else {
                 continue;
@@ -264,7 +265,8 @@ impl<'a> Lives<'a> {
                 let end = ended.get(&(step.id.0, droplet.name.as_str())).copied();
                 let (count, seconds) = lives.entry(spec.size.as_str()).or_default();
                 *count += 1;
-                *seconds += life(position, end).max(prices::DROPLET_LEAST_SECONDS);
+                let life = life(position, end).max(prices::DROPLET_LEAST_SECONDS);
+                *seconds = seconds.saturating_add(life);
             }
         }
         Self {

@@ -114,7 +114,12 @@ pub(super) fn droplet_verdicts<'a>(
                 }
                 Image::Snapshot(snapshot) => match snapshots.get(snapshot.as_str()) {
                     Some(verdict) if !matches!(verdict.state, snapshot::State::Build) => {
-                        droplet::Wanted::AnyOf(&verdict.same, &verdict.snapshot.image_name)
+                        let name = &verdict.snapshot.image_name;
+                        if verdict.is_renewed {
+                            droplet::Wanted::AnyOf(&verdict.same, name)
+                        } else {
+                            droplet::Wanted::Same(&verdict.same, name)
+                        }
                     }
                     Some(verdict) => droplet::Wanted::Built(&verdict.snapshot.image_name, snapshot),
                     None => droplet::Wanted::Built(snapshot, snapshot),

@@ -122,6 +122,20 @@ impl Graph {
             .collect()
     }
 
+    /// Steps that make throw-away copies of volumes, or see to what these are made from.
+    pub fn makers_of_copies(&self) -> Vec<StepId> {
+        self.graph
+            .node_weights()
+            .filter(|step| {
+                matches!(
+                    step.kind,
+                    StepKind::SnapshotVolume { .. } | StepKind::CloneVolume { .. }
+                )
+            })
+            .map(|step| step.id)
+            .collect()
+    }
+
     /// The steps, and the edges that say something others do not: sorted.
     pub fn finish(mut self) -> Result<(Vec<Step>, Vec<Edge>), Cycle> {
         if let Err(cycle) = toposort(&self.graph, None) {

@@ -11,6 +11,16 @@ impl Draft<'_> {
         all.into_iter().find(|droplet| droplet.id == id)
     }
 
+    /// Whether a droplet is being destroyed: it bears a name of this environment and no tags, which
+    /// a DELETE strips before it is gone. What it has is free in a moment.
+    pub(super) fn is_being_destroyed(&self, id: u64) -> bool {
+        let name = self.scope.environment_name();
+        self.holder(id).is_some_and(|droplet| {
+            let rest = droplet.name.strip_prefix(&name);
+            droplet.tags.is_empty() && rest.is_some_and(|rest| rest.starts_with('-'))
+        })
+    }
+
     /// Says of a volume that someone else's droplet has it, and what to do about that.
     pub(super) fn held_by(&self, id: u64) -> (String, String) {
         let Some(droplet) = self.holder(id) else {

@@ -9,7 +9,6 @@ mod build;
 mod census;
 pub mod change;
 pub mod check;
-mod check_sweep;
 mod compare;
 pub mod cost;
 pub mod drift;

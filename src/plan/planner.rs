@@ -16,7 +16,7 @@ use super::{Goal, Options, Plan, preflight, protect};
 use crate::address::Address;
 use crate::desired::{Desired, Image, Snapshot, names};
 use crate::live::ownership;
-use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume};
+use crate::live::{DropletStatus, Live, LiveDroplet, LiveImage, LiveVolume};
 use crate::manifest::schema::Scope as VolumeScope;
 
 /// Why something goes at the end of a test.
@@ -247,7 +247,7 @@ pub(super) fn draw<'a>(
     }
     for volume in &doomed_volumes {
         let address = volume_address(&desired.scope, &volume.name);
-        check_left_out(&address, volume, &droplets, &census, &mut draft);
+        check_holders(&address, volume, &droplets, &removed, &census, &mut draft);
         let holders = holders(volume, &draft);
         draft.draw_volume_removal(volume, &address, &holders);
         let (cause, reason) = if ownership::is_clone(&volume.tags) {
@@ -266,6 +266,7 @@ pub(super) fn draw<'a>(
         .collect();
     draft.draw_populates(desired, &leftovers, &expiry);
     check_attachments(&droplets, &removed, &census, &mut draft);
+    check_names_of_copies(&droplets, &doomed, &mut draft);
     note_others(desired, live, &snapshots, &mut draft, &mut kept);
     for verdict in &droplets {
         verdict.note(desired, &mut draft);
@@ -297,6 +298,7 @@ pub(super) fn draw<'a>(
         })
         .collect();
     draft.draw_droplets(desired, &planned, &expiry);
+    check_logins(&planned, &mut draft);
     if draft.empties() {
         empty(desired, &key, &wall, &mut draft);
     }
@@ -424,7 +426,10 @@ fn check_attachments<'a>(
     let used: Vec<(&Address, &LiveVolume)> = draft
         .volumes
         .iter()
-        .filter(|(name, planned)| mounted.contains(*name) || planned.populate.is_some())
+        .filter(|(name, planned)| {
+            let is_used = mounted.contains(*name) || planned.populate.is_some();
+            is_used || goes_at_the_end(planned.volume, draft)
+        })
         .filter_map(|(_, planned)| Some((&planned.volume.address, planned.live?)))
         .collect();
     for (address, live) in used {
@@ -451,23 +456,94 @@ fn check_holders<'a>(
         if removed.contains_key(&holder) || is_ours() {
             continue;
         }
-        if census.ghosts.iter().any(|ghost| ghost.id == holder) {
+        if draft.is_being_destroyed(holder) {
             draft.notices.push(format!(
                 "{address} is still attached to a droplet that is being destroyed"
             ));
             continue;
         }
         let (reason, help) = draft.held_by(holder);
+        let is_shared = draft.owner.in_project_only(&volume.tags);
         draft.refusals.push(Refusal {
             address: Some(address.clone()),
-            kind: match draft.comes_free(volume, holder) {
+            kind: match is_shared && draft.comes_free(volume, holder) {
                 true => RefusalKind::Held,
+                // The environment's own is nobody else's to use for a while.
                 false => RefusalKind::AttachedElsewhere,
             },
             reason,
             help,
         });
     }
+}
+
+/// Refuses what would log in to a droplet that is off: also a turn of a volume takes a login.
+fn check_logins(planned: &[PlannedDroplet<'_>], draft: &mut Draft<'_>) {
+    for planned in planned {
+        let Some(live) = planned.live else { continue };
+        let word = match &live.status {
+            DropletStatus::New | DropletStatus::Active => continue,
+            DropletStatus::Off => "off",
+            DropletStatus::Other(word) => word,
+        };
+        let address = &planned.droplet.address;
+        let is_told = draft.refusals.iter().any(|refusal| {
+            refusal.kind == RefusalKind::NotRunning && refusal.address.as_ref() == Some(address)
+        });
+        if draft.connects.contains_key(&live.id) && !is_told {
+            draft.refusals.push(Refusal {
+                address: Some(address.clone()),
+                kind: RefusalKind::NotRunning,
+                reason: format!(
+                    "droplet {} is {word}, so nothing can be done about the volumes it mounts",
+                    live.id
+                ),
+                help: "power it on, or delete it so that it is made anew".to_owned(),
+            });
+        }
+    }
+}
+
+/// Whether a volume goes once a test is over.
+fn goes_at_the_end(volume: &crate::desired::Volume, draft: &Draft<'_>) -> bool {
+    draft.empties() && volume.scope == VolumeScope::Environment
+}
+
+/// Refuses copies of volumes whose names others have taken.
+fn check_names_of_copies(
+    droplets: &[DropletVerdict<'_>],
+    doomed: &BTreeSet<&str>,
+    draft: &mut Draft<'_>,
+) {
+    let region = &draft.scope.region;
+    let taken: BTreeSet<&str> = draft
+        .live
+        .volumes
+        .iter()
+        .filter(|volume| volume.region == *region && !doomed.contains(volume.id.as_str()))
+        .map(|volume| volume.name.as_str())
+        .collect();
+    let mut refusals = Vec::new();
+    for verdict in droplets.iter().filter(|verdict| !verdict.left_out) {
+        for mount in &verdict.droplet.mounts {
+            let Some(copy) = &mount.copy else { continue };
+            let live = verdict.live.and_then(|live| draft.live_copy(live, copy));
+            if live.is_some() || !taken.contains(copy.name.as_str()) {
+                continue;
+            }
+            refusals.push(Refusal {
+                address: Some(verdict.droplet.address.clone()),
+                kind: RefusalKind::NameTaken,
+                reason: format!(
+                    "{region} has a volume `{}` that is not the environment's, and its clone of volume.{} would have that name",
+                    copy.name, mount.volume
+                ),
+                help: "rename the droplet or the volume in the manifest, or delete that volume"
+                    .to_owned(),
+            });
+        }
+    }
+    draft.refusals.extend(refusals);
 }
 
 /// Refuses what would take a volume from a droplet that a narrowed plan leaves as it is.
@@ -604,6 +680,16 @@ fn note_others<'a>(
         .map(|volume| volume.name.as_str())
         .collect();
     for volume in &live.volumes {
+        let is_elsewhere = wanted.contains(volume.name.as_str())
+            && draft.owner.in_environment(&volume.tags)
+            && volume.region != desired.scope.region;
+        if is_elsewhere && !draft.empties() {
+            kept.volumes.push(crate::units::Gib(volume.size_gib));
+            draft.notices.push(format!(
+                "volume `{}` of the environment in {} stays, and costs on: `destroy` and `test` remove it",
+                volume.name, volume.region
+            ));
+        }
         if !draft.owner.in_project_only(&volume.tags) {
             continue;
         }
@@ -670,6 +756,7 @@ fn empty<'a>(
         _ => None,
     };
     draft.draw_ephemeral_volumes(desired, &mut passing);
+    draft.draw_left_behind();
     // A builder that is kept is kept to log in to.
     let strict = draft.keep_builder;
     if let Some(firewall) = firewall {

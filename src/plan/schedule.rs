@@ -33,19 +33,20 @@ impl Schedule {
         let starts: Vec<u64> = ends
             .iter()
             .zip(&took)
-            .map(|(end, took)| end - took)
+            .map(|(end, took)| end.saturating_sub(*took))
             .collect();
         let whole = ends.iter().copied().max().unwrap_or(0);
         let mut latest = vec![whole; took.len()];
         // Edges are sorted by where they come from, and go from lower to higher ids.
         for edge in plan.edges.iter().rev() {
             let (from, to) = ends_of(edge);
-            latest[from] = latest[from].min(latest[to] - took[to]);
+            latest[from] = latest[from].min(latest[to].saturating_sub(took[to]));
         }
         let slacks = latest
             .iter()
             .zip(&ends)
-            .map(|(latest, end)| latest - end)
+            // A plan from a file may say that a step takes for ever: the end is the end then.
+            .map(|(latest, end)| latest.saturating_sub(*end))
             .collect();
         let mut schedule = Self {
             starts,
@@ -132,6 +133,27 @@ mod tests {
         );
         assert_eq!(chains(&[3, 4], &[]), [3, 4]);
         assert_eq!(chains(&[], &[]), [0; 0]);
+    }
+
+    #[test]
+    fn a_plan_that_says_that_its_steps_take_for_ever_has_a_schedule() {
+        let yaml = "version: 1\nproject: app\nregion: nyc3\ndroplets: { web: { image: ubuntu-24-04-x64, size: s-1vcpu-1gb, run: [{ name: t, command: \"true\" }] } }\n";
+        let mut plan = crate::plan::tests::planned(yaml);
+        for step in &mut plan.steps {
+            step.expected_seconds = u64::MAX - u64::from(step.id.0 % 2);
+        }
+        let schedule = Schedule::of(&plan);
+        assert_eq!(schedule.whole, u64::MAX);
+        assert_eq!(schedule.slacks.len(), plan.steps.len());
+        let catalog = crate::live::Catalog::default();
+        let cost = crate::plan::cost::of(
+            &plan.steps,
+            &plan.edges,
+            &crate::plan::cost::Up::default(),
+            &crate::plan::cost::Kept::default(),
+            &catalog,
+        );
+        assert_eq!(cost.expected_seconds, u64::MAX.div_ceil(1_000));
     }
 
     #[test]

@@ -7,7 +7,9 @@ use super::change::{Action, Cause};
 use super::compare::{firewall, lost};
 use super::cost::{self, Kept, Up};
 use super::error::{Refusal, RefusalKind, Refusals};
-use super::step::{DeletedVolume, FirewallRef, StepId, StepKind};
+use super::graph::Graph;
+use super::planner::TEST;
+use super::step::{DeletedVolume, FirewallRef, StepId, StepKind, VolumeRef};
 use super::{Goal, Plan, protect};
 use crate::address::Address;
 use crate::desired::{Desired, Scope, names};
@@ -189,7 +191,7 @@ fn destroy_volumes<'a>(
         for holder in holders {
             if let Some(&step) = removed.get(&holder) {
                 first.push(step);
-            } else if draft.holder(holder).is_some() {
+            } else if !draft.is_being_destroyed(holder) {
                 draft.refusals.push(Refusal {
                     address: Some(address.clone()),
                     kind: RefusalKind::AttachedElsewhere,
@@ -383,14 +385,101 @@ impl<'a> Draft<'a> {
         &mut self,
         snapshot: &'a LiveVolumeSnapshot,
         address: &Address,
-    ) {
+    ) -> StepId {
         let kind = StepKind::DeleteVolumeSnapshot {
             id: snapshot.id.clone(),
             name: snapshot.name.clone(),
         };
         let expected = super::expected::seconds(&kind);
-        self.graph.add(address.clone(), kind, expected);
+        let step = self.graph.add(address.clone(), kind, expected);
         self.drop_tags(&snapshot.tags);
+        step
+    }
+
+    /// `test`: deletes what is left of the environment's volumes where this plan is not about them:
+    /// in other regions, and snapshots of those that are gone.
+    pub(super) fn draw_left_behind(&mut self) {
+        let deleted = |graph: &Graph| -> BTreeSet<String> {
+            let volumes = graph.kinds().filter_map(|kind| match kind {
+                StepKind::DeleteVolume {
+                    volume: VolumeRef::Known { id },
+                    ..
+                } => Some(id.clone()),
+                _ => None,
+            });
+            volumes.collect()
+        };
+        let gone = deleted(&self.graph);
+        let mut volumes: Vec<&'a LiveVolume> = self
+            .live
+            .volumes
+            .iter()
+            .filter(|volume| self.owner.in_environment(&volume.tags))
+            .filter(|volume| !gone.contains(&volume.id))
+            .collect();
+        volumes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        for volume in volumes {
+            let address = volume_address(self.scope, &volume.name);
+            let holders = self.attached.droplets.get(volume.id.as_str());
+            let holders: BTreeSet<u64> = holders.cloned().unwrap_or_default();
+            let mut first = Vec::new();
+            for holder in holders {
+                match self.destroyed.get(&holder) {
+                    Some(&step) => first.push(step),
+                    None if self.freed.contains_key(volume.id.as_str()) => {}
+                    None if self.is_being_destroyed(holder) => {}
+                    None => {
+                        let (reason, help) = self.held_by(holder);
+                        self.refusals.push(Refusal {
+                            address: Some(address.clone()),
+                            kind: RefusalKind::AttachedElsewhere,
+                            reason,
+                            help,
+                        });
+                    }
+                }
+            }
+            self.draw_volume_removal(volume, &address, &first);
+            self.change_volume_removal(volume, &address, Cause::Command, TEST);
+        }
+        let gone = deleted(&self.graph);
+        let mut snapshots: Vec<&'a LiveVolumeSnapshot> = self
+            .live
+            .volume_snapshots
+            .iter()
+            .filter(|snapshot| self.owner.in_environment(&snapshot.tags))
+            // Those of a volume that goes now go with it.
+            .filter(|snapshot| !self.goes_with_its_volume(snapshot, &gone))
+            .collect();
+        snapshots.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        let copies = self.graph.makers_of_copies();
+        for snapshot in snapshots {
+            let address = volume_address(self.scope, &snapshot.name);
+            let step = self.draw_volume_snapshot_removal(snapshot, &address);
+            for &copy in &copies {
+                self.graph
+                    .after(copy, step, "copies may be made from it before it goes");
+            }
+            let fields = vec![lost("size", gb(snapshot.size_mb))];
+            self.change(
+                &address,
+                &snapshot.name,
+                Some(snapshot.id.clone()),
+                Action::Delete,
+                because(Cause::Command, format!("a snapshot of a volume: {TEST}")),
+                fields,
+            );
+        }
+    }
+
+    /// Whether whoever deletes the volume of a snapshot deletes that too.
+    fn goes_with_its_volume(&self, snapshot: &LiveVolumeSnapshot, gone: &BTreeSet<String>) -> bool {
+        let mut volumes = self.live.volumes.iter();
+        let volume = volumes.find(|volume| volume.id == snapshot.volume_id);
+        gone.contains(&snapshot.volume_id)
+            && volume.is_some_and(|volume| !ownership::is_clone(&volume.tags))
+            && self.owner.in_project(&snapshot.tags)
+            && ownership::snap_tags(&snapshot.tags).next().is_some()
     }
 
     /// `test`: deletes the environment's own volumes; `passing` gets those that this plan made.

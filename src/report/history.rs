@@ -46,12 +46,22 @@ pub fn line(run: &PastRun, palette: Palette) -> String {
         None if run.how == How::CutOff => ": its journal has no end".to_owned(),
         None => String::new(),
     };
+    let took = match (&run.stored, run.how) {
+        // Signs of life do not tell since when.
+        (Some(_), How::Running | How::CutOff) if run.took_ms == 0 => String::new(),
+        _ => format!(" after {}", duration(run.took_ms)),
+    };
+    let more = run.stored.as_ref().map_or_else(String::new, |stored| {
+        let cost = run
+            .cost
+            .map_or_else(String::new, |cost| format!(", {cost}"));
+        format!("{cost}, by {} on {}", stored.by.who, stored.by.machine)
+    });
     format!(
-        "{}  {when}  {} {}: {how} after {}{exit}",
+        "{}  {when}  {} {}: {how}{took}{exit}{more}",
         run.id,
         command(run.goal),
         run.environment,
-        duration(run.took_ms)
     )
 }
 
@@ -118,7 +128,7 @@ pub fn json(runs: &[PastRun]) -> String {
 #[must_use]
 pub fn value(run: &PastRun) -> Value {
     let steps: Vec<Value> = run.steps.iter().map(step_value).collect();
-    json!({
+    let mut value = json!({
         "id": run.id,
         "began": run.began.map(|began| began.to_string()),
         "project": run.project,
@@ -131,7 +141,19 @@ pub fn value(run: &PastRun) -> Value {
         "folder": run.folder,
         "steps": steps,
         "problem": run.problem,
-    })
+    });
+    if let Some(stored) = &run.stored {
+        value["who"] = json!(stored.by.who);
+        value["machine"] = json!(stored.by.machine);
+        value["stored"] = json!(stored.address);
+    }
+    if run.folder == "" {
+        // Only its name was looked at.
+        for unknown in ["folder", "steps"] {
+            value[unknown] = Value::Null;
+        }
+    }
+    value
 }
 
 /// A step of a run as JSON.
@@ -193,6 +215,7 @@ mod tests {
             cost: None,
             steps: steps.collect(),
             problem: None,
+            stored: None,
         }
     }
 

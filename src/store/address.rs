@@ -12,8 +12,10 @@ use reqwest::Url;
 use super::{Store, StoreError};
 use crate::secret::Secret;
 
-/// How long one request may take. Well within the time for which a lease is good.
+/// How long one request for a lease may take. Well within the time for which a lease is good.
 const REQUEST: Duration = Duration::from_secs(8);
+/// How long one request for a piece of a file may take, over a slow line.
+const FILE_REQUEST: Duration = Duration::from_secs(60);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How often, and for how long in all, a request is tried again by itself.
@@ -26,9 +28,35 @@ const KEYS: [(&str, &str); 2] = [
     ("SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY"),
 ];
 
+/// What a place is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// Locks: small objects, soon.
+    Locks,
+    /// Files: large objects, in time.
+    Files,
+}
+
+/// A folder's path as the address of a store; what is an address stays as it is.
+pub(super) fn of_path(given: &str) -> Result<String, StoreError> {
+    if given.contains("://") {
+        return Ok(given.to_owned());
+    }
+    let bad = |why: String| StoreError::Address {
+        given: given.to_owned(),
+        why,
+    };
+    let path = std::path::absolute(given).map_err(|error| bad(error.to_string()))?;
+    match Url::from_file_path(&path) {
+        Ok(url) => Ok(url.to_string()),
+        Err(()) => Err(bad("it is no path of a folder".to_owned())),
+    }
+}
+
 /// Opens a place; `variable` reads the environment.
 pub(super) fn open(
     address: &str,
+    purpose: For,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Store, StoreError> {
     let bad = |given: &str, why: &str| StoreError::Address {
@@ -52,7 +80,7 @@ pub(super) fn open(
     }
     match url.scheme() {
         "file" => folder(address, &url),
-        "s3" => bucket(address, &url, variable),
+        "s3" => bucket(address, &url, purpose, variable),
         other => Err(bad(&shown, &format!("`{other}` is no kind of store"))),
     }
 }
@@ -74,6 +102,7 @@ fn folder(address: &str, url: &Url) -> Result<Store, StoreError> {
         objects: Arc::new(objects.with_fsync(true)),
         prefix: Path::default(),
         address: address.to_owned(),
+        folder: Some(path),
         credentials: Arc::new([]),
     })
 }
@@ -81,6 +110,7 @@ fn folder(address: &str, url: &Url) -> Result<Store, StoreError> {
 fn bucket(
     address: &str,
     url: &Url,
+    purpose: For,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Store, StoreError> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -117,7 +147,10 @@ fn bucket(
         })
         .with_client_options(
             ClientOptions::new()
-                .with_timeout(REQUEST)
+                .with_timeout(match purpose {
+                    For::Locks => REQUEST,
+                    For::Files => FILE_REQUEST,
+                })
                 .with_connect_timeout(CONNECT)
                 .with_allow_http(
                     endpoint
@@ -143,6 +176,7 @@ fn bucket(
         objects,
         prefix,
         address: address.trim_end_matches('/').to_owned(),
+        folder: None,
         credentials: credentials.into(),
     })
 }
@@ -207,7 +241,7 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        match open(address, variable) {
+        match open(address, For::Locks, variable) {
             Ok(store) => format!(
                 "{} prefix [{}] {:?}",
                 store.address, store.prefix, store.objects

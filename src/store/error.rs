@@ -80,6 +80,19 @@ pub enum StoreError {
         /// Why.
         why: String,
     },
+    /// A file of this machine that is sent to it, or comes from it.
+    #[error("cannot use {path}")]
+    #[diagnostic(
+        code(dewpoint::store::local_file),
+        help("make room on the disk, and the folder yours to read and write")
+    )]
+    Local {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
     /// It did not answer, or refused.
     #[error("cannot {doing} in {address}: {said}")]
     #[diagnostic(code(dewpoint::store::request), help("{help}"))]

@@ -12,6 +12,7 @@
 
 mod address;
 mod error;
+mod files;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 
 pub use error::StoreError;
+pub use files::Sent;
 
 use crate::secret::Secret;
 
@@ -33,6 +35,8 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     address: String,
+    /// Where it is, when it is a folder.
+    folder: Option<std::path::PathBuf>,
     /// Struck out of whatever a server says: some echo what they were sent.
     credentials: Arc<[Secret<String>]>,
 }
@@ -59,7 +63,20 @@ impl Store {
     /// # Errors
     /// When it is no address of a store, a folder is not there, or there are no credentials.
     pub fn open(address: &str) -> Result<Self, StoreError> {
-        address::open(address, |name| std::env::var(name).ok())
+        address::open(address, address::For::Locks, |name| {
+            std::env::var(name).ok()
+        })
+    }
+
+    /// Opens a place for files, which may be large; a path of a folder will do as well.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_for_files(given: &str) -> Result<Self, StoreError> {
+        let address = address::of_path(given)?;
+        address::open(&address, address::For::Files, |name| {
+            std::env::var(name).ok()
+        })
     }
 
     /// One in memory, for tests.
@@ -69,6 +86,7 @@ impl Store {
             objects: Arc::new(object_store::memory::InMemory::new()),
             prefix: Path::default(),
             address: "memory".to_owned(),
+            folder: None,
             credentials: Arc::new([]),
         }
     }

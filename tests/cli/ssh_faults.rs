@@ -12,8 +12,9 @@ use crate::workspace::{Running, Workspace};
 
 #[test]
 fn a_hundred_megabytes_of_all_kinds_take_no_memory() {
-    /// What a run that says little takes is about a third of this; the output is all of it.
-    const MOST_KIB: i64 = 120 * 1024;
+    /// A run that says little takes a quarter of this, and what is on its way on a busy machine some
+    /// more; all of this output, with what each line takes as a message, would be twice as much.
+    const MOST_KIB: i64 = 180 * 1024;
     if !guests() {
         return;
     }

@@ -51,6 +51,8 @@ pub fn patient() -> Timing {
         poll_slow: ms(20),
         lookup_window: ms(600),
         key_lag: ms(30_000),
+        key_usual: ms(200),
+
         pending_event: ms(30_000),
         volume_free: ms(30_000),
         droplet_ready: ms(60_000),
@@ -358,7 +360,7 @@ impl Lab {
             let is_sound = |plan: &Plan| plan::check::check(plan, &live).is_ok();
             if !plan.as_ref().is_ok_and(is_sound) {
                 let owner = Owner::new(&desired::scope(&manifest).project, "main");
-                let looked = client.look_up_holders(&owner, &mut live).await;
+                let looked = client.look_up_holders(&owner, whole, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::destroy(&scope, &live, whole, &[]);
             }
@@ -377,9 +379,15 @@ impl Lab {
                 goal,
                 ..Options::default()
             };
-            let mut plan = plan::plan(&desired, &live, &options, now).map_err(refused)?;
-            let names: BTreeSet<&str> = plan.new_droplets();
             let owner = Owner::new(&desired::scope(&manifest).project, "main");
+            let mut plan = plan::plan(&desired, &live, &options, now);
+            if plan.is_err() {
+                let looked = client.look_up_holders(&owner, false, &mut live).await;
+                looked.map_err(|error| error.to_string())?;
+                plan = plan::plan(&desired, &live, &options, now);
+            }
+            let mut plan = plan.map_err(refused)?;
+            let names: BTreeSet<&str> = plan.new_droplets();
             let lost = client.look_up_lost(&owner, &names, &mut live).await;
             if lost.map_err(|error| error.to_string())? {
                 plan = plan::plan(&desired, &live, &options, now).map_err(refused)?;

@@ -31,9 +31,9 @@ pub async fn run(context: &Context, options: &Adopt) -> miette::Result<Exit> {
     })?;
     let loaded = context.load()?;
     local_files::check(&loaded)?;
-    let locks = locks::take(context, &loaded, "adopt", &options.locking).await?;
+    let locks = locks::take(context, &loaded, "adopt", &options.locking, None).await?;
     let done = run_locked(context, options, &address, &loaded, locks.lease()).await;
-    locks.release().await;
+    locks.release(context, &loaded, &done).await;
     done
 }
 

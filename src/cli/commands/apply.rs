@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::address::Address;
 use crate::cli::applied;
-use crate::cli::args::{Apply, Destroy, Locking, Test};
+use crate::cli::args::{Apply, Destroy, Locking, Storing, Test};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
-use crate::cli::locks;
+use crate::cli::locks::{self, Locks};
 use crate::cli::max_cost;
 use crate::cli::planning::{self, Planned};
 use crate::cli::terminal::{print, tell};
-use crate::execute::shared_lock::Lease;
 use crate::live::Live;
 use crate::plan::{Goal, Plan, StepKind, check};
 use crate::secret::Secret;
@@ -33,6 +32,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         only_destroy,
         keep_builder,
         max_cost,
+        storing,
     } = options;
     if let Some(file) = plan {
         return super::apply_file::run(context, options, file).await;
@@ -50,6 +50,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         },
         *max_cost,
         &approval.locking,
+        storing,
         (!approval.yes).then_some("Carry out this plan?"),
     )
     .await
@@ -61,7 +62,7 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
 /// As [`apply`].
 pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
     if options.watch {
-        return super::run::watch_all(context, &options.locking).await;
+        return super::run::watch_all(context, &options.locking, &options.storing).await;
     }
     carry_out(
         context,
@@ -76,6 +77,7 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
         },
         options.max_cost,
         &options.locking,
+        &options.storing,
         None,
     )
     .await
@@ -86,7 +88,11 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
 /// # Errors
 /// As [`apply`].
 pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exit> {
-    let Destroy { approval, project } = options;
+    let Destroy {
+        approval,
+        project,
+        storing,
+    } = options;
     let (goal, question) = if *project {
         (
             Goal::DestroyProject,
@@ -104,17 +110,20 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
         },
         None,
         &approval.locking,
+        storing,
         (!approval.yes).then_some(question),
     )
     .await
 }
 
+#[expect(clippy::too_many_arguments, reason = "what its three callers say")]
 async fn carry_out(
     context: &Context,
     goal: Goal,
     wishes: planning::Wishes<'_>,
     max_cost: Option<Money>,
     locking: &Locking,
+    storing: &Storing,
     question: Option<&str>,
 ) -> miette::Result<Exit> {
     if question.is_some() && !context.terminal.can_ask {
@@ -127,13 +136,26 @@ async fn carry_out(
         Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
     };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
-    let locks = locks::take(context, &loaded, locks::name_of(goal), locking).await?;
-    let lease = locks.lease();
+    let locks = locks::take(
+        context,
+        &loaded,
+        locks::name_of(goal),
+        locking,
+        Some(storing),
+    )
+    .await?;
     let done = carry_out_locked(
-        context, loaded, goal, wishes, max_cost, question, secrets, lease,
+        context,
+        loaded.clone(),
+        goal,
+        wishes,
+        max_cost,
+        question,
+        secrets,
+        &locks,
     );
     let done = done.await;
-    locks.release().await;
+    locks.release(context, &loaded, &done).await;
     done
 }
 
@@ -146,7 +168,7 @@ async fn carry_out_locked(
     max_cost: Option<Money>,
     question: Option<&str>,
     secrets: BTreeMap<String, Secret<String>>,
-    lease: Option<Lease>,
+    locks: &Locks,
 ) -> miette::Result<Exit> {
     let planned = planning::make(context, loaded.clone(), goal, wishes).await?;
     refuse_without_guests(&planned)?;
@@ -164,14 +186,7 @@ async fn carry_out_locked(
         context.terminal.approve(question)?;
     }
     let may_leave = goal == Goal::DestroyProject && destroys_a_builder(&planned.plan);
-    let ended = execution::execute(
-        context,
-        planned,
-        secrets,
-        wishes.hold_patience,
-        lease.clone(),
-    )
-    .await?;
+    let ended = execution::execute(context, planned, secrets, wishes.hold_patience, locks).await?;
     print(&ended.text)?;
     if !may_leave || ended.exit != Exit::Success {
         return Ok(ended.exit);
@@ -189,7 +204,7 @@ async fn carry_out_locked(
     refuse_unsafe(&planned.plan, &planned.live)?;
     let no_secrets = BTreeMap::new();
     let ended =
-        execution::execute(context, planned, no_secrets, wishes.hold_patience, lease).await?;
+        execution::execute(context, planned, no_secrets, wishes.hold_patience, locks).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

@@ -9,10 +9,9 @@ use crate::cli::args::Apply;
 use crate::cli::context::{Context, Loaded};
 use crate::cli::execution;
 use crate::cli::exit::Exit;
-use crate::cli::locks;
+use crate::cli::locks::{self, Locks};
 use crate::cli::plan_file;
 use crate::cli::terminal::print;
-use crate::execute::shared_lock::Lease;
 use crate::plan::Goal;
 use crate::plan::saved::Saved;
 use crate::secret::Secret;
@@ -32,10 +31,17 @@ pub async fn run(context: &Context, options: &Apply, file: &Utf8Path) -> miette:
         Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
     };
     let locking = &options.approval.locking;
-    let locks = locks::take(context, &loaded, locks::name_of(goal), locking).await?;
-    let lease = locks.lease();
-    let done = run_locked(context, options, file, saved, loaded, secrets, lease).await;
-    locks.release().await;
+    let locks = locks::take(
+        context,
+        &loaded,
+        locks::name_of(goal),
+        locking,
+        Some(&options.storing),
+    )
+    .await?;
+    let here = loaded.clone();
+    let done = run_locked(context, options, file, saved, here, secrets, &locks).await;
+    locks.release(context, &loaded, &done).await;
     done
 }
 
@@ -46,7 +52,7 @@ async fn run_locked(
     saved: Saved,
     loaded: Loaded,
     secrets: BTreeMap<String, Secret<String>>,
-    lease: Option<Lease>,
+    locks: &Locks,
 ) -> miette::Result<Exit> {
     let from = plan_file::check_here(&saved, &loaded, file, jiff::Timestamp::now())?;
     let planned = plan_file::reopen(context, loaded, saved).await?;
@@ -63,7 +69,7 @@ async fn run_locked(
         planned,
         secrets,
         options.holding.patience(),
-        lease,
+        locks,
         Some(from),
     )
     .await?;

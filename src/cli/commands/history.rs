@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::cli::args::{History, Logs, PlanFormat};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::team::{self, FAR_PAUSE, Source};
 use crate::cli::terminal::{print, tell};
+use crate::cli::waiting::waiting;
 use crate::execute::history::{self, How, PastRun, PastStep};
 use crate::execute::lock;
 use crate::report::history as report;
@@ -20,19 +23,38 @@ use crate::report::lines::clean;
 /// How often a run that is followed is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Lists past runs of the manifest's folder, newest first.
+/// Lists past runs of the manifest's folder, or of the team's store, newest first.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn list(context: &Context, options: &History) -> miette::Result<Exit> {
+/// When the folder or the store cannot be read.
+pub async fn list(context: &Context, options: &History) -> miette::Result<Exit> {
     let loaded = context.load()?;
+    let runs = match team::open(&options.storing, &loaded)? {
+        Some(team) if options.push => return team::push(context, &loaded, &team).await,
+        Some(team) => {
+            let environment = (!options.all).then_some(loaded.manifest.environment.as_str());
+            let now = jiff::Timestamp::now();
+            let listing = team.list(environment, options.limit, now);
+            waiting(context, team.address(), listing).await?
+        }
+        None if options.push => return Err(CliError::NoStore.into()),
+        None => runs_here(&loaded, options)?,
+    };
+    print(&match options.format {
+        PlanFormat::Json => report::json(&runs),
+        _ => report::list(&runs, context.terminal.out),
+    })?;
+    Ok(Exit::Success)
+}
+
+fn runs_here(loaded: &Loaded, options: &History) -> miette::Result<Vec<PastRun>> {
     let project = &loaded.manifest.project;
     let mut runs = Vec::new();
     for id in history::ids(&loaded.looked_at("runs"))? {
         if runs.len() == options.limit {
             break;
         }
-        let run = read(&loaded, &id);
+        let run = read(loaded, &id);
         let is_other = run.goal.is_some()
             && (run.project != *project
                 || (!options.all && run.environment != loaded.manifest.environment));
@@ -40,11 +62,7 @@ pub fn list(context: &Context, options: &History) -> miette::Result<Exit> {
             runs.push(run);
         }
     }
-    print(&match options.format {
-        PlanFormat::Json => report::json(&runs),
-        _ => report::list(&runs, context.terminal.out),
-    })?;
-    Ok(Exit::Success)
+    Ok(runs)
 }
 
 /// Past runs of the environment, newest first: at most so many.
@@ -58,7 +76,7 @@ pub(super) fn latest(loaded: &Loaded, most: usize) -> miette::Result<Vec<PastRun
 }
 
 /// A run, and whether it goes on.
-pub(super) fn read(loaded: &Loaded, id: &str) -> PastRun {
+pub(crate) fn read(loaded: &Loaded, id: &str) -> PastRun {
     let state = loaded.looked_at("");
     let run = history::read(&loaded.looked_at("runs"), id, |project, environment| {
         lock::held(&state, project, environment).is_some()
@@ -85,15 +103,15 @@ fn is_newest(loaded: &Loaded, run: &PastRun) -> bool {
 ///
 /// # Errors
 /// When there is no such run, nothing was said by what is asked for, or a log cannot be read.
-pub fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
+pub async fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
     let loaded = context.load()?;
-    let id = find(&loaded, options.run.as_ref())?;
-    let run = read(&loaded, &id);
+    let source = Source::of(&options.storing, &loaded)?;
+    let run = source.find(&loaded, options.run.as_ref()).await?;
     if let Some(problem) = &run.problem {
         tell(&format!("note: {problem}"));
     }
     if options.follow {
-        follow(&loaded, options, run)?;
+        follow(&loaded, &source, options, run).await?;
         return Ok(Exit::Success);
     }
     let chosen: Vec<&PastStep> = chosen(&run, options).collect();
@@ -185,7 +203,7 @@ fn there(run: &PastRun) -> String {
 }
 
 /// The run that is meant: the newest, or the one whose id is, begins or ends like that.
-pub(super) fn find(loaded: &Loaded, given: Option<&String>) -> miette::Result<String> {
+pub(crate) fn find(loaded: &Loaded, given: Option<&String>) -> miette::Result<String> {
     let Some(given) = given else {
         let newest = latest(loaded, 1)?.into_iter().next();
         return match newest {
@@ -209,7 +227,12 @@ pub(super) fn find(loaded: &Loaded, given: Option<&String>) -> miette::Result<St
 }
 
 /// Shows lines as they come, until the run ends.
-fn follow(loaded: &Loaded, options: &Logs, mut run: PastRun) -> Result<(), CliError> {
+async fn follow(
+    loaded: &Loaded,
+    source: &Source,
+    options: &Logs,
+    mut run: PastRun,
+) -> miette::Result<()> {
     let mut read_to: BTreeMap<Utf8PathBuf, u64> = BTreeMap::new();
     loop {
         let goes_on = run.how == How::Running;
@@ -229,8 +252,12 @@ fn follow(loaded: &Loaded, options: &Logs, mut run: PastRun) -> Result<(), CliEr
         if !goes_on {
             break;
         }
-        std::thread::sleep(PAUSE);
-        run = read(loaded, &run.id);
+        sleep(match source {
+            Source::Here => PAUSE,
+            Source::There(_) => FAR_PAUSE,
+        })
+        .await;
+        run = source.find(loaded, Some(&run.id)).await?;
     }
     tell(&report::line(&run, crate::report::style::Palette::PLAIN));
     Ok(())

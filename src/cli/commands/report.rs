@@ -2,11 +2,11 @@
 
 use camino::Utf8Path;
 
-use super::history::{find, read};
 use crate::cli::args::Report;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::team::Source;
 use crate::cli::terminal::print;
 use crate::execute::past_files;
 use crate::guest::openssh::write_private;
@@ -19,10 +19,10 @@ const FILE: &str = "report.html";
 ///
 /// # Errors
 /// When there is no such run, or the page cannot be written.
-pub fn run(context: &Context, options: &Report) -> miette::Result<Exit> {
+pub async fn run(context: &Context, options: &Report) -> miette::Result<Exit> {
     let loaded = context.load()?;
-    let id = find(&loaded, options.run.as_ref())?;
-    let run = read(&loaded, &id);
+    let source = Source::of(&options.storing, &loaded)?;
+    let run = source.find(&loaded, options.run.as_ref()).await?;
     let files = past_files::read(&run);
     let page = |is_in_folder| {
         render(Page {

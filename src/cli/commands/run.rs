@@ -6,17 +6,16 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::args::{Locking, Run};
+use crate::cli::args::{Locking, Run, Storing};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
-use crate::cli::locks;
+use crate::cli::locks::{self, Locks};
 use crate::cli::planning;
 use crate::cli::terminal::{print, tell};
 use crate::cli::watch::Watch;
 use crate::desired;
-use crate::execute::shared_lock::Lease;
 use crate::plan::{Goal, Selection};
 use crate::secret::Secret;
 
@@ -37,12 +36,17 @@ pub async fn run(context: &Context, options: &Run) -> miette::Result<Exit> {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn watch_all(context: &Context, locking: &Locking) -> miette::Result<Exit> {
+pub async fn watch_all(
+    context: &Context,
+    locking: &Locking,
+    storing: &Storing,
+) -> miette::Result<Exit> {
     let options = Run {
         address: "droplet.*".to_owned(),
         step: None,
         watch: true,
         locking: locking.clone(),
+        storing: storing.clone(),
     };
     run(context, &options).await
 }
@@ -59,7 +63,7 @@ async fn again_and_again(context: &Context, options: &Run) -> miette::Result<Exi
     let mut last = once(context, options).await?;
     let mut signals = Signals::listen()?;
     loop {
-        if is_interrupt(last) {
+        if last.is_interrupt() {
             return Ok(last);
         }
         tell("\nwaiting for a save; Ctrl-C ends");
@@ -90,10 +94,6 @@ fn sources(loaded: &Loaded, options: &Run) -> Vec<Utf8PathBuf> {
         .filter_map(|(_, droplet)| Some(loaded.base.join(droplet.source.as_ref()?.path.as_ref()?)))
         .collect();
     folders.into_iter().collect()
-}
-
-const fn is_interrupt(exit: Exit) -> bool {
-    matches!(exit, Exit::Interrupted | Exit::Terminated | Exit::HungUp)
 }
 
 /// Signals that ask for an end. One that comes during a run, which has handlers of its own, is not
@@ -129,10 +129,11 @@ async fn once(context: &Context, options: &Run) -> miette::Result<Exit> {
         &loaded,
         locks::name_of(Goal::Run),
         &options.locking,
+        Some(&options.storing),
     )
     .await?;
-    let done = run_locked(context, options, loaded, secrets, locks.lease()).await;
-    locks.release().await;
+    let done = run_locked(context, options, loaded.clone(), secrets, &locks).await;
+    locks.release(context, &loaded, &done).await;
     done
 }
 
@@ -141,7 +142,7 @@ async fn run_locked(
     options: &Run,
     loaded: Loaded,
     secrets: BTreeMap<String, Secret<String>>,
-    lease: Option<Lease>,
+    locks: &Locks,
 ) -> miette::Result<Exit> {
     let selection = Selection {
         address: options.address.clone(),
@@ -153,7 +154,7 @@ async fn run_locked(
         tell("nothing to run: the droplet has no source and no run steps");
         return Ok(Exit::Success);
     }
-    let ended = execution::execute(context, planned, secrets, Duration::ZERO, lease).await?;
+    let ended = execution::execute(context, planned, secrets, Duration::ZERO, locks).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

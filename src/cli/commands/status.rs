@@ -4,14 +4,33 @@ use std::fmt::Write as _;
 
 use crate::cli::applied::Record;
 use crate::cli::args::{PlanFormat, Status as Options};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Loaded};
 use crate::cli::exit::Exit;
 use crate::cli::planning;
-use crate::cli::terminal::print;
+use crate::cli::team;
+use crate::cli::terminal::{print, tell};
 use crate::desired;
+use crate::execute::history::PastRun;
 use crate::plan;
 use crate::report::status::{self, Status};
 use crate::report::{fold, history};
+
+/// The last runs of the environment: here, or of the team. A store that cannot be read is no reason not
+/// to show the rest.
+async fn latest(options: &Options, loaded: &Loaded) -> miette::Result<Vec<PastRun>> {
+    let Some(team) = team::open(&options.storing, loaded)? else {
+        return super::history::latest(loaded, RUNS);
+    };
+    let environment = &loaded.manifest.environment;
+    let listed = team.list(Some(environment), RUNS, jiff::Timestamp::now());
+    match listed.await {
+        Ok(runs) => Ok(runs),
+        Err(error) => {
+            tell(&format!("note: the last runs are not known: {error}"));
+            Ok(Vec::new())
+        }
+    }
+}
 
 /// How many past runs are listed.
 const RUNS: usize = 3;
@@ -23,7 +42,7 @@ const RUNS: usize = 3;
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     let loaded = context.load()?;
     let now = jiff::Timestamp::now().as_second();
-    let runs = super::history::latest(&loaded, RUNS)?;
+    let runs = latest(options, &loaded).await?;
     let seen = planning::look(context, &loaded).await?;
     let scope = desired::scope(&loaded.manifest);
     let plan = match (&seen.desired, &seen.identity) {

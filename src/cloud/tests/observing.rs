@@ -134,9 +134,16 @@ async fn who_else_holds_a_volume_of_the_project_is_asked_for_a_refusal_alone() {
             theirs["tags"] = json!([]);
             let mut other = volume("v4", "p-other-c", &[10]);
             other["tags"] = json!(["dewpoint", "dewpoint:p", "dewpoint:p:other"]);
-            page_of(seen, "volumes", &[held, gone, theirs, other])
+            let mut unlisted = volume("v5", "p-e-s", &[11]);
+            unlisted["tags"] = json!(["dewpoint:p:e"]);
+            page_of(seen, "volumes", &[held, gone, theirs, other, unlisted])
         }
-        "/v2/droplets/7" => ok(json!({ "droplet": droplet(7, "p-other-w", true) })),
+        "/v2/droplets/7" => {
+            let mut other = droplet(7, "p-other-w", true);
+            other["tags"] = json!(["dewpoint", "dewpoint:p", "dewpoint:p:other"]);
+            ok(json!({ "droplet": other }))
+        }
+        "/v2/droplets/11" => ok(json!({ "droplet": droplet(11, "p-e-late", true) })),
         "/v2/droplets/8" => not_found(),
         _ => account(seen, 2),
     })
@@ -147,12 +154,20 @@ async fn who_else_holds_a_volume_of_the_project_is_asked_for_a_refusal_alone() {
         .expect("an account");
     assert_eq!(client.calls(), 8);
     client
-        .look_up_holders(&Owner::new("p", "e"), &mut live)
+        .look_up_holders(&Owner::new("p", "e"), false, &mut live)
         .await
         .expect("an answer");
     let holders: Vec<&str> = live.holders.iter().map(|d| d.name.as_str()).collect();
     assert_eq!(holders, ["p-other-w"]);
-    assert_eq!(client.calls(), 10);
+    assert_eq!(client.calls(), 11);
+    // What is gone has nothing; what the list left out is one of ours.
+    let held: Vec<usize> = live.volumes.iter().map(|v| v.droplet_ids.len()).collect();
+    assert_eq!(held, [1, 0, 1, 1, 1]);
+    assert!(
+        live.droplets
+            .iter()
+            .any(|droplet| droplet.name == "p-e-late")
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::execute::event::Failure;
 use crate::execute::exposed::exposed_in;
 use crate::execute::feed::Reporter;
 use crate::execute::journal::file_name;
+use crate::execute::withheld;
 use crate::guest::{self, SyncReport};
 use crate::plan::step::{DropletRef, SourceSpec};
 
@@ -74,7 +75,7 @@ impl Steps {
         files: &[String],
         reporter: &Reporter,
     ) {
-        if self.settings.secrets.is_empty() || files.is_empty() {
+        if self.settings.secrets.is_empty() {
             return;
         }
         let (folder, files) = (folder.to_owned(), files.to_vec());
@@ -90,6 +91,13 @@ impl Steps {
                 return;
             }
         };
+        let paths = exposed.keys().cloned().collect();
+        if let Err(error) =
+            withheld::note_done(&self.settings.run_folder, &file_name(droplet.name()), paths)
+        {
+            // Then they are sent nowhere.
+            tracing::info!(%error, "that artifacts were searched is not noted");
+        }
         for (path, names) in exposed {
             let path = on_one_line(&[path]);
             let names: Vec<String> = names.into_iter().collect();
@@ -111,6 +119,12 @@ impl Steps {
     ) -> Result<Result<String, StepError>, Failure> {
         let folder = self.settings.run_folder.join("artifacts");
         let folder = &folder.join(file_name(droplet.name()));
+        if !self.settings.secrets.is_empty()
+            && let Err(error) =
+                withheld::note_due(&self.settings.run_folder, &file_name(droplet.name()))
+        {
+            tracing::info!(%error, "that artifacts are to be searched is not noted");
+        }
         let work = self.on_droplet(droplet, reporter, |session| {
             Box::pin(async move { guest::collect(&session, cwd, patterns, folder).await })
         });

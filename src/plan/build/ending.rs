@@ -174,6 +174,7 @@ impl<'a> Draft<'a> {
         }
         if let Some(live) = planned.live {
             self.drop_tags(&live.tags);
+            self.destroyed.insert(live.id, destroy);
         }
         self.destroys.push(destroy);
         stopped

@@ -83,6 +83,8 @@ pub(super) struct Draft<'a> {
     pub events: BTreeMap<u64, StepId>,
     /// All steps that destroy a droplet.
     pub destroys: Vec<StepId>,
+    /// Of those, the ones that destroy a droplet that exists, by its id.
+    pub destroyed: BTreeMap<u64, StepId>,
     /// Volumes of the manifest by their name there: what steps refer to, and what must be done first.
     pub volumes: BTreeMap<&'a str, PlannedVolume<'a>>,
     /// Of those, the ones that are made anew.
@@ -161,6 +163,7 @@ impl<'a> Draft<'a> {
             connects: BTreeMap::new(),
             events: BTreeMap::new(),
             destroys: Vec::new(),
+            destroyed: BTreeMap::new(),
             volumes: BTreeMap::new(),
             renewed: BTreeSet::new(),
             bystanders: Vec::new(),

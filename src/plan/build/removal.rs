@@ -50,6 +50,7 @@ impl<'a> Draft<'a> {
         }
         self.drop_tags(&droplet.tags);
         self.destroys.push(destroy);
+        self.destroyed.insert(droplet.id, destroy);
         destroy
     }
 

@@ -143,7 +143,8 @@ impl<'a> Draft<'a> {
         let (mut add, mut remove) = (add, remove);
         add.extend(lease.add);
         remove.extend(lease.remove);
-        if !add.is_empty() || !remove.is_empty() {
+        // What goes needs no tags any more.
+        if !goes && !(add.is_empty() && remove.is_empty()) {
             add.sort();
             remove.sort();
             self.drop_tags(&remove);

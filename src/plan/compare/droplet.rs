@@ -16,6 +16,8 @@ pub(in crate::plan) enum Wanted<'a> {
     Slug(&'a str),
     /// Any of these images is right; the text is what it is called.
     AnyOf(&'a [u64], &'a str),
+    /// Likewise; and any that is gone and was made by the same recipe, as the droplet's spec tells.
+    Same(&'a [u64], &'a str),
     /// It is built in this plan: no droplet can have it yet.
     Built(&'a str, &'a str),
 }
@@ -103,6 +105,16 @@ pub(in crate::plan) fn compare(
         },
         Wanted::AnyOf(ids, name) => {
             if !ids.contains(image_id) {
+                differences.forced("image", &old_image(), name);
+            }
+        }
+        Wanted::Same(ids, name) => {
+            // Two environments that build one recipe at the same time make two snapshots, of which
+            // one is pruned: whose droplets stand on that need not be made anew.
+            let spec = ownership::spec_of(live_tags);
+            let is_pruned_twin =
+                || !is_private(*image_id) && spec.is_some() && spec == ownership::spec_of(tags);
+            if !ids.contains(image_id) && !is_pruned_twin() {
                 differences.forced("image", &old_image(), name);
             }
         }

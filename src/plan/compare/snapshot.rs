@@ -44,6 +44,8 @@ pub(in crate::plan) struct Verdict<'a> {
     /// Ids of all images that are exactly this snapshot; of one that is made anew from time to
     /// time, of the newest alone.
     pub same: Vec<u64>,
+    /// Whether it, or what it is made from, is made anew from time to time.
+    pub is_renewed: bool,
     /// An image of the exact name that cannot be used or removed yet.
     pub unfinished: bool,
 }
@@ -271,6 +273,7 @@ pub(in crate::plan) fn compare<'a>(
         transfers,
         prune,
         same,
+        is_renewed,
         unfinished,
     }
 }

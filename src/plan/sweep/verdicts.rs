@@ -525,9 +525,15 @@ impl<'a> Judge<'a> {
     /// Tags that hold nothing, or will once the rest is gone.
     fn tags(&mut self) {
         let mut going: BTreeMap<&str, u64> = BTreeMap::new();
-        for (tags, _) in self.bearers().into_iter().filter(|(_, goes)| *goes) {
+        // What is listed is believed more than a count that says that nothing bears a tag.
+        let mut borne: BTreeSet<&str> = BTreeSet::new();
+        for (tags, goes) in self.bearers() {
             for tag in tags {
-                *going.entry(tag).or_default() += 1;
+                if goes {
+                    *going.entry(tag).or_default() += 1;
+                } else {
+                    borne.insert(tag);
+                }
             }
         }
         let gone_walls: BTreeSet<&str> = self
@@ -551,7 +557,8 @@ impl<'a> Judge<'a> {
         let mut waiting = false;
         for (tag, &count) in &self.account.borne {
             let going = going.get(tag.as_str()).copied().unwrap_or_default();
-            if count > going || referred.contains(tag.as_str()) {
+            let stays = borne.contains(tag.as_str()) || referred.contains(tag.as_str());
+            if count > going || stays {
                 continue;
             }
             if count == 0 && self.begins && expiry_of(tag).is_none() {

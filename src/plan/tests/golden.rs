@@ -264,7 +264,7 @@ fn a_key_that_changed_replaces_droplets() {
         fingerprint: () -> 00:11
     - ssh_key (app-main) an earlier key of this environment
     -/+ droplet.web (app-main-web) what it was given when it was made has changed: SSH key, host key policy or snapshot
-        spec: d3cf6cd69830 -> f3e04aa19c3e !
+        spec: 0a7875eeabe5 -> e285851878e7 !
     1 ssh_key create ssh_key <- []
     2 ssh_key delete ssh_key <- []
     3 firewall create tags <- []

@@ -4,6 +4,7 @@ mod adopt;
 mod cases;
 mod clones;
 mod golden;
+mod holders;
 mod laws;
 mod narrow;
 mod needs;

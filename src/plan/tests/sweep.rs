@@ -455,6 +455,17 @@ fn what_is_not_listed_but_bears_the_tag_keeps_the_environment() {
 }
 
 #[test]
+fn a_tag_that_a_listed_volume_bears_stays_whatever_its_count_says() {
+    let mut made = Making::new();
+    let tags = [owned("app", None), texts(&["dewpoint-spec:0123456789ab"])].concat();
+    made.volume("app-models", tags, None);
+    let mut account = made.account();
+    assert_eq!(names(&swept(&account, None, NOW)), Vec::<String>::new());
+    account.borne.values_mut().for_each(|count| *count = 0);
+    assert_eq!(names(&swept(&account, None, NOW)), Vec::<String>::new());
+}
+
+#[test]
 fn snapshots_go_only_of_projects_whose_manifests_were_given() {
     let mut made = Making::new();
     made.image("app-base-0123456789ab", owned("app", None), OLD);
@@ -746,6 +757,35 @@ proptest! {
         // Once is enough.
         let again = swept(&super::sweep::account(&after, &made.firewalls_made), declared.as_ref(), NOW);
         prop_assert!(again.found.is_empty(), "{}\n{}", text(&first), text(&again));
+    }
+
+    #[test]
+    fn no_tag_goes_that_something_listed_bears_whatever_the_counts_say(
+        made in accounts(true),
+        wrong in prop::collection::vec(0..3_u64, 40),
+        snapshots in any::<bool>(),
+    ) {
+        let mut account = made.account();
+        for (count, wrong) in account.borne.values_mut().zip(wrong) {
+            *count = wrong;
+        }
+        let declared = snapshots.then(declared);
+        let swept = swept(&account, declared.as_ref(), NOW);
+        let after = World::execute(&swept.plan, &account.live);
+        let droplets = after.droplets.iter().map(|droplet| &droplet.tags);
+        let volumes = after.volumes.iter().map(|volume| &volume.tags);
+        let images = after.images.iter().map(|image| &image.tags);
+        let borne: BTreeSet<&String> = droplets.chain(volumes).chain(images).flatten().collect();
+        for step in &swept.plan.steps {
+            if let StepKind::DeleteTags { names } = &step.kind {
+                for name in names {
+                    prop_assert!(!borne.contains(name), "{name}\n{}", text(&swept));
+                }
+            }
+        }
+        for (kind, id) in things(&account.live).difference(&things(&after)) {
+            prop_assert!(may_go(&account.live, *kind, id), "{kind:?} {id}\n{}", text(&swept));
+        }
     }
 
     #[test]

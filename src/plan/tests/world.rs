@@ -15,6 +15,17 @@ use crate::plan::{Plan, StepId};
 use crate::units::Money;
 
 pub(super) const REGION: &str = "nyc3";
+/// The project of all manifests here.
+const OWNER: &str = "dewpoint:app";
+
+/// Whether tags are those of a droplet of the environment, or of one that lost it.
+pub(super) fn is_ours(tags: &[String]) -> bool {
+    let has = |tag: &str| tags.iter().any(|borne| borne == tag);
+    let of_another = tags
+        .iter()
+        .any(|tag| tag.starts_with("dewpoint:app:") && tag != "dewpoint:app:main");
+    has("dewpoint:app:main") || (has(OWNER) && !of_another)
+}
 
 /// An account with nothing in it.
 pub(crate) fn nothing() -> Live {
@@ -133,6 +144,21 @@ impl World {
             .iter_mut()
             .find(|volume| volume.id == id)
             .ok_or_else(|| format!("there is no volume {id}"))
+    }
+
+    /// Droplets that have a volume. What is being destroyed lets go of it by itself.
+    fn holders(&self, volume: &LiveVolume) -> Vec<u64> {
+        let is_going = |id: &u64| {
+            let all = self.live.droplets.iter().chain(&self.live.holders);
+            let mut found = all.filter(|droplet| droplet.id == *id);
+            found.any(|droplet| droplet.tags.is_empty() && droplet.name.starts_with("app-main-"))
+        };
+        let by_droplets = self.live.droplets.iter();
+        let by_droplets = by_droplets
+            .filter(|droplet| droplet.volume_ids.contains(&volume.id))
+            .map(|droplet| droplet.id);
+        let all = volume.droplet_ids.iter().copied().chain(by_droplets);
+        all.filter(|id| !is_going(id)).collect()
     }
 
     fn tag_exists(&self, tag: &String) -> Result<(), String> {
@@ -290,7 +316,7 @@ impl World {
             } => {
                 let id = self.volume(volume).ok_or("there is no such volume")?;
                 let live = self.live_volume(&id)?.clone();
-                if !live.droplet_ids.is_empty() {
+                if !self.holders(&live).is_empty() {
                     return Err(format!("volume {id} is attached"));
                 }
                 let current = live.current_snapshot(&self.live.volume_snapshots);
@@ -353,13 +379,18 @@ impl World {
             StepKind::ResizeVolume { id, to, .. } => self.live_volume(id)?.size_gib = to.0,
             StepKind::DeleteVolume { volume, sort, .. } => {
                 if let Some(id) = self.volume(volume) {
-                    let volume = self.live_volume(&id)?;
-                    if !volume.droplet_ids.is_empty() {
+                    let volume = self.live_volume(&id)?.clone();
+                    if !self.holders(&volume).is_empty() {
                         return Err(format!("volume {id} is attached"));
                     }
                     self.live.volumes.retain(|volume| volume.id != id);
                     if *sort == DeletedVolume::WithSnapshots {
-                        let of = |live: &LiveVolumeSnapshot| live.volume_id == id;
+                        let of = |live: &LiveVolumeSnapshot| {
+                            let is_marked = ownership::snap_tags(&live.tags).next().is_some();
+                            live.volume_id == id
+                                && is_marked
+                                && live.tags.contains(&OWNER.to_owned())
+                        };
                         let gone: Vec<LiveVolumeSnapshot> = self
                             .live
                             .volume_snapshots
@@ -423,6 +454,11 @@ impl World {
                 };
                 self.make_tags(&spec.tags);
                 for droplet in droplets {
+                    let mut all = self.live.droplets.iter();
+                    let has_name = |live: &&LiveDroplet| live.name == droplet.name;
+                    if all.any(|live| has_name(&live) && is_ours(&live.tags)) {
+                        return Err(format!("droplet {} is doubled", droplet.name));
+                    }
                     let id = self.id();
                     self.droplets.insert((number, droplet.name.clone()), id);
                     self.live.droplets.push(LiveDroplet {
@@ -443,8 +479,18 @@ impl World {
                 }
             }
             StepKind::Gather { .. } => {}
-            StepKind::Connect { droplet, .. }
-            | StepKind::Prepare { droplet, .. }
+            StepKind::Connect { droplet, .. } => {
+                let id = self.droplet(droplet).ok_or("there is no such droplet")?;
+                let live = self.live_droplet(id)?;
+                match live.status {
+                    DropletStatus::New | DropletStatus::Active => {
+                        live.status = DropletStatus::Active;
+                        live.public_ipv4.get_or_insert([203, 0, 113, 1].into());
+                    }
+                    _ => return Err(format!("droplet {id} is off")),
+                }
+            }
+            StepKind::Prepare { droplet, .. }
             | StepKind::StopBackground { droplet }
             | StepKind::Provision { droplet, .. }
             | StepKind::Sync { droplet, .. }
@@ -512,11 +558,12 @@ impl World {
             } => {
                 let volume = self.volume(volume).ok_or("there is no such volume")?;
                 let droplet = self.droplet(droplet).ok_or("there is no such droplet")?;
-                let live = self.live_volume(&volume)?;
-                if !live.droplet_ids.is_empty() {
+                let held = self.live_volume(&volume)?.clone();
+                if !self.holders(&held).is_empty() {
                     return Err(format!("volume {volume} is attached already"));
                 }
-                live.droplet_ids.push(droplet);
+                let live = self.live_volume(&volume)?;
+                live.droplet_ids = vec![droplet];
                 // From now on it may be written to.
                 live.tags
                     .retain(|tag| ownership::snap_tags(std::slice::from_ref(tag)).count() == 0);

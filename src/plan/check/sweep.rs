@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::Plan;
-use super::check::Violation;
-use super::step::{DropletRef, FirewallRef, Step, StepKind, TaggedResource, VolumeRef};
+use super::Violation;
 use crate::desired::names;
 use crate::live::Live;
 use crate::live::claims::{Claim, Lease, claim, environment_of, expiry_of, lease, project_of};
 use crate::live::ownership::{self, environment_tag};
+use crate::plan::Plan;
+use crate::plan::step::{DropletRef, FirewallRef, Step, StepKind, TaggedResource, VolumeRef};
 
 /// What a sweep's plan removes without proof.
 pub(super) fn unproven(plan: &Plan, live: &Live) -> Vec<Violation> {
@@ -35,10 +35,19 @@ pub(super) fn unproven(plan: &Plan, live: &Live) -> Vec<Violation> {
             _ => None,
         })
         .collect();
+    let pruned: BTreeSet<u64> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step.kind {
+            StepKind::Prune { id, .. } => Some(id),
+            _ => None,
+        })
+        .collect();
     let judge = Judge {
         live,
         destroyed,
         deleted,
+        pruned,
     };
     plan.steps
         .iter()
@@ -55,6 +64,7 @@ struct Judge<'a> {
     live: &'a Live,
     destroyed: BTreeSet<u64>,
     deleted: BTreeSet<&'a str>,
+    pruned: BTreeSet<u64>,
 }
 
 impl Judge<'_> {
@@ -143,12 +153,16 @@ impl Judge<'_> {
         let live = self.live;
         let droplets = live.droplets.iter();
         let volumes = live.volumes.iter();
+        let images = live.images.iter();
         !droplets
             .filter(|droplet| !self.destroyed.contains(&droplet.id))
             .any(|droplet| droplet.tags.contains(tag))
             && !volumes
                 .filter(|volume| !self.deleted.contains(volume.id.as_str()))
                 .any(|volume| volume.tags.contains(tag))
+            && !images
+                .filter(|image| !self.pruned.contains(&image.id))
+                .any(|image| image.tags.contains(tag))
     }
 
     fn is_wall_alone(&self, id: &str, name: &str) -> bool {

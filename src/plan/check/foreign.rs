@@ -1,0 +1,146 @@
+//! Nothing that exists and is not ours is touched.
+
+use std::collections::BTreeMap;
+
+use super::{Checker, references};
+use crate::desired::names;
+use crate::live::LiveVolume;
+use crate::live::ownership::{self, Whose, is_environment_tag};
+use crate::plan::Goal;
+use crate::plan::step::{
+    DropletRef, FirewallRef, ImageRef, Step, StepKind, TaggedResource, VolumeRef, VolumeUse,
+};
+
+impl<'a> Checker<'a> {
+    pub(super) fn nothing_foreign(&mut self) {
+        let droplets: BTreeMap<u64, _> = self.live.droplets.iter().map(|d| (d.id, d)).collect();
+        let volumes: BTreeMap<&str, _> = self
+            .live
+            .volumes
+            .iter()
+            .map(|v| (v.id.as_str(), v))
+            .collect();
+        let images: BTreeMap<u64, _> = self.live.images.iter().map(|i| (i.id, i)).collect();
+        let prefix = format!(
+            "{}-",
+            names::environment(&self.plan.project, &self.plan.environment)
+        );
+        for step in self.steps() {
+            let (droplet, volume, _, firewall) = references(&step.kind);
+            let tagged = match &step.kind {
+                StepKind::UpdateTags { resource, id, .. } => Some((*resource, id.as_str())),
+                _ => None,
+            };
+            let droplet = match (droplet, tagged) {
+                (Some(DropletRef::Known { id, .. }), _) => Some(*id),
+                (_, Some((TaggedResource::Droplet, id))) => id.parse().ok(),
+                _ => None,
+            };
+            if let Some(id) = droplet {
+                let ours = droplets.get(&id).is_some_and(|droplet| {
+                    let our_name = droplet.name.starts_with(&prefix);
+                    self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
+                });
+                if !ours {
+                    self.wrong(step.id, format!("droplet {id} is not ours"));
+                }
+            }
+            let volume = match (&step.kind, volume, tagged) {
+                (StepKind::ResizeVolume { id, .. }, _, _)
+                | (_, Some(VolumeRef::Known { id }), _) => Some(id.as_str()),
+                (_, _, Some((TaggedResource::Volume, id))) => Some(id),
+                _ => None,
+            };
+            // Someone's own may be used; that nobody else has it meanwhile is another rule.
+            let is_used = matches!(step.kind, StepKind::Attach { .. } | StepKind::Detach { .. });
+            if let Some(id) = volume {
+                let ours = volumes
+                    .get(id)
+                    .is_some_and(|volume| is_used || self.is_ours(&volume.tags));
+                if !ours {
+                    self.wrong(step.id, format!("volume {id} is not ours"));
+                }
+            }
+            if let StepKind::DeleteVolumeSnapshot { id, .. } = &step.kind {
+                let mut snapshots = self.live.volume_snapshots.iter();
+                let snapshot = snapshots.find(|snapshot| snapshot.id == *id);
+                if !snapshot.is_some_and(|snapshot| self.is_ours(&snapshot.tags)) {
+                    self.wrong(step.id, format!("snapshot {id} of a volume is not ours"));
+                }
+            }
+            if let StepKind::Mount {
+                volume_name,
+                usage: VolumeUse::Own,
+                ..
+            } = &step.kind
+            {
+                let is_meant = |volume: &&LiveVolume| {
+                    volume.name == *volume_name && volume.region == self.plan.region
+                };
+                let found = self.live.volumes.iter().find(is_meant);
+                if found.is_some_and(|volume| !self.is_ours(&volume.tags)) {
+                    let text = format!("volume `{volume_name}` is not ours to format or grow");
+                    self.wrong(step.id, text);
+                }
+            }
+            let image = match &step.kind {
+                StepKind::Prune { id, .. }
+                | StepKind::TagSnapshot {
+                    image: ImageRef::Id(id),
+                    ..
+                }
+                | StepKind::Transfer {
+                    image: ImageRef::Id(id),
+                    ..
+                } => Some(*id),
+                _ => None,
+            };
+            if let Some(id) = image {
+                let ours = images.get(&id).is_some_and(|image| {
+                    let our_name = names::snapshot_of(&self.plan.project, &image.name).is_some();
+                    self.owner.in_project(&image.tags)
+                        || (our_name && ownership::is_unclaimed(&image.tags))
+                });
+                if !ours {
+                    self.wrong(step.id, format!("image {id} is not ours"));
+                }
+            }
+            self.firewall_and_key_are_ours(step, firewall);
+        }
+    }
+
+    fn firewall_and_key_are_ours(&mut self, step: &Step, firewall: Option<&FirewallRef>) {
+        let name = names::environment(&self.plan.project, &self.plan.environment);
+        let wall = match (&step.kind, firewall) {
+            (StepKind::UpdateFirewall { id, .. }, _) | (_, Some(FirewallRef::Known(id))) => {
+                Some(id)
+            }
+            _ => None,
+        };
+        if let Some(id) = wall {
+            let ours = self.live.firewalls.iter().any(|wall| {
+                wall.id == *id
+                    && wall.name == name
+                    && (wall.tags.contains(&self.owner.environment_tag)
+                        || !wall.tags.iter().any(|tag| is_environment_tag(tag)))
+            });
+            if !ours {
+                self.wrong(step.id, format!("firewall {id} is not ours"));
+            }
+        }
+        if let StepKind::DeleteSshKey { name: key, .. } = &step.kind
+            && *key != name
+        {
+            self.wrong(step.id, format!("key `{key}` is not ours"));
+        }
+    }
+
+    /// Whether tags are those of what the environment owns, or the project and no environment; of
+    /// all the project's when the plan empties that.
+    fn is_ours(&self, tags: &[String]) -> bool {
+        let whole_project = self.plan.goal == Goal::DestroyProject;
+        self.owner.in_environment(tags)
+            || self.owner.in_project_only(tags)
+            || (whole_project && self.owner.in_project(tags))
+    }
+}

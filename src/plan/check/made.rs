@@ -1,0 +1,104 @@
+//! What is made bears our names and tags.
+
+use super::Checker;
+use crate::desired::names;
+use crate::live::ownership;
+use crate::plan::step::StepKind;
+
+impl<'a> Checker<'a> {
+    /// What is made bears our names and tags, and what is found by name and tag is sought by ours:
+    /// a plan from a file could say otherwise, and then find what is someone else's.
+    pub(super) fn what_is_made_is_ours(&mut self) {
+        let name = names::environment(&self.plan.project, &self.plan.environment);
+        let in_environment = format!("{name}-");
+        let in_project = format!("{}-", self.plan.project);
+        for step in self.steps() {
+            match &step.kind {
+                StepKind::CreateDroplets { spec, droplets } => {
+                    let tagged = spec.tags.contains(&self.owner.environment_tag)
+                        && spec.tags.contains(&self.owner.project_tag);
+                    if !tagged {
+                        self.wrong(step.id, "its droplets do not bear the environment's tags");
+                    }
+                    for droplet in droplets {
+                        if !droplet.name.starts_with(&in_environment) {
+                            let text = format!("`{}` is no name of ours", droplet.name);
+                            self.wrong(step.id, text);
+                        }
+                    }
+                }
+                StepKind::DestroyDroplet { tag, .. } | StepKind::KeepDroplet { tag, .. }
+                    if *tag != self.owner.environment_tag =>
+                {
+                    self.wrong(step.id, format!("it looks for droplets that bear {tag}"));
+                }
+                StepKind::SnapshotVolume {
+                    volume_name, tags, ..
+                } if !volume_name.starts_with(&in_project) || !self.owner.in_project(tags) => {
+                    let text = format!("the snapshot of `{volume_name}` would not be ours");
+                    self.wrong(step.id, text);
+                }
+                StepKind::TagVolume { add, remove, .. }
+                    if !add.iter().chain(remove).all(|tag| {
+                        ownership::is_populated_tag(tag) || ownership::is_populating_tag(tag)
+                    }) =>
+                {
+                    self.wrong(
+                        step.id,
+                        "it gives or takes more than tags of what fills a volume",
+                    );
+                }
+                StepKind::CreateVolume { spec } | StepKind::CloneVolume { spec, .. } => {
+                    let is_ours =
+                        spec.name.starts_with(&in_project) && self.owner.in_project(&spec.tags);
+                    if !is_ours {
+                        let text = format!("volume `{}` would not be ours", spec.name);
+                        self.wrong(step.id, text);
+                    }
+                }
+                StepKind::TakeSnapshot { name, .. }
+                    if names::snapshot_of(&self.plan.project, name).is_none() =>
+                {
+                    self.wrong(step.id, format!("`{name}` is no name of ours"));
+                }
+                StepKind::CreateFirewall { spec } | StepKind::UpdateFirewall { spec, .. } => {
+                    let covers_others = spec
+                        .tags
+                        .iter()
+                        .any(|tag| *tag != self.owner.environment_tag);
+                    if spec.name != name || covers_others {
+                        self.wrong(step.id, "the firewall would cover what is not ours");
+                    }
+                }
+                StepKind::CreateSshKey { name: key, .. } if *key != name => {
+                    self.wrong(step.id, format!("`{key}` is no name of ours"));
+                }
+                StepKind::DeleteTags { names } => {
+                    // One that somebody bears is left by whoever carries this out.
+                    let foreign = names.iter().find(|tag| {
+                        let is_ours = **tag == ownership::TAG
+                            || **tag == self.owner.project_tag
+                            || **tag == self.owner.environment_tag
+                            || ownership::is_tag_of_one(tag);
+                        !is_ours && !self.is_taken_away(tag)
+                    });
+                    if let Some(tag) = foreign {
+                        self.wrong(step.id, format!("the tag {tag} is not ours"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the plan takes a tag from something that bears it: then it may hold nothing any more.
+    fn is_taken_away(&self, tag: &String) -> bool {
+        self.steps().any(|step| match &step.kind {
+            StepKind::UpdateTags { remove, .. } => remove.contains(tag),
+            StepKind::DestroyDroplet { .. } => self.live.droplets.iter().any(|droplet| {
+                self.owner.in_environment(&droplet.tags) && droplet.tags.contains(tag)
+            }),
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! Judges any plan apart from the planner: in tests, and before a plan is executed.
+//!
+//! It knows nothing of manifests; it holds the steps and edges of a plan against what exists. A
+//! step "comes before" another only if that holds however steps fail or are skipped: along a path
+//! of edges of which all but the first are `Needs`.
+
+mod attachments;
+mod background;
+mod endings;
+mod foreign;
+mod made;
+mod references;
+mod sweep;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::Plan;
+use super::step::{DropletRef, EdgeKind, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef};
+use crate::desired::names;
+use crate::live::ownership::Owner;
+use crate::live::{Live, LiveDroplet};
+
+/// What is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The step it is about; none when it is about the whole plan.
+    pub step: Option<StepId>,
+    /// In words.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "step {}: {}", step.0 + 1, self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// Judges a plan against what exists.
+///
+/// # Errors
+/// Everything that is wrong with it: steps that wait for each other, references to what no earlier
+/// step makes, a background step that is not stopped before its volumes or its droplet go, or is
+/// while something on another droplet needs it, two events of one droplet or two attachments of one
+/// volume at a time, something foreign touched, the last good snapshot removed, a droplet made for the plan alone that is not
+/// destroyed, a throw-away copy of a volume without its droplet.
+pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
+    let mut checker = Checker {
+        plan,
+        live,
+        owner: Owner::new(&plan.project, &plan.environment),
+        before: Vec::new(),
+        violations: Vec::new(),
+    };
+    if checker.numbers_and_edges() {
+        checker.references();
+        checker.one_event_per_droplet();
+        checker.one_attachment_per_volume();
+        if plan.goal == super::Goal::Sweep {
+            let unproven = sweep::unproven(plan, live);
+            checker.violations.extend(unproven);
+        } else {
+            checker.nothing_foreign();
+            checker.what_is_made_is_ours();
+            checker.a_good_snapshot_is_left();
+        }
+        checker.ephemeral_droplets_go();
+        checker.background_steps_are_stopped();
+        checker.services_outlive_their_users();
+        checker.clones_go_with_their_droplets();
+    }
+    if checker.violations.is_empty() {
+        Ok(())
+    } else {
+        Err(checker.violations)
+    }
+}
+
+struct Checker<'a> {
+    plan: &'a Plan,
+    live: &'a Live,
+    owner: Owner,
+    /// For each step, what it waits for.
+    before: Vec<Vec<(StepId, EdgeKind)>>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Checker<'a> {
+    fn wrong(&mut self, step: impl Into<Option<StepId>>, text: impl Into<String>) {
+        self.violations.push(Violation {
+            step: step.into(),
+            text: text.into(),
+        });
+    }
+
+    /// Ids are positions and every edge leads forward, which is also why there is no circle.
+    fn numbers_and_edges(&mut self) -> bool {
+        let count = self.plan.steps.len();
+        for (position, step) in self.plan.steps.iter().enumerate() {
+            if step.id.0 as usize != position {
+                self.wrong(step.id, format!("it stands at position {}", position + 1));
+            }
+        }
+        self.before = vec![Vec::new(); count];
+        for edge in &self.plan.edges {
+            if edge.to.0 as usize >= count || edge.from >= edge.to {
+                self.wrong(edge.to, format!("it waits for step {}", edge.from.0 + 1));
+            } else {
+                self.before[edge.to.0 as usize].push((edge.from, edge.kind));
+            }
+            if edge.reason.is_empty() {
+                self.wrong(edge.to, "an edge has no reason");
+            }
+        }
+        self.violations.is_empty()
+    }
+
+    /// Whether `first` has ended whenever `then` starts; with `needs`, whether it has succeeded.
+    fn comes_before(&self, first: StepId, then: StepId, needs: bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![then];
+        while let Some(at) = waiting.pop() {
+            for &(from, kind) in &self.before[at.0 as usize] {
+                if kind == EdgeKind::After && needs {
+                    continue;
+                }
+                if from == first {
+                    return true;
+                }
+                if from > first && kind == EdgeKind::Needs && seen.insert(from) {
+                    waiting.push(from);
+                }
+            }
+        }
+        false
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &'a Step> + use<'a> {
+        self.plan.steps.iter()
+    }
+
+    /// A droplet that exists, whoever's it is.
+    fn droplet(&self, id: u64) -> Option<&'a LiveDroplet> {
+        let mut all = self.live.droplets.iter().chain(&self.live.holders);
+        all.find(|droplet| droplet.id == id)
+    }
+
+    /// Whether a droplet is being destroyed, or gone: it bears a name of this environment, and no
+    /// tags any more.
+    fn is_going(&self, droplet: &LiveDroplet) -> bool {
+        let name = names::environment(&self.plan.project, &self.plan.environment);
+        let rest = droplet.name.strip_prefix(&name);
+        droplet.tags.is_empty() && rest.is_some_and(|rest| rest.starts_with('-'))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum DropletKey<'a> {
+    Known(u64),
+    Created(StepId, &'a str),
+}
+
+impl<'a> DropletKey<'a> {
+    fn of(droplet: &'a DropletRef) -> Self {
+        match droplet {
+            DropletRef::Known { id, .. } => Self::Known(*id),
+            DropletRef::Created { step, name } => Self::Created(*step, name),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum VolumeKey<'a> {
+    Known(&'a str),
+    Created(StepId),
+}
+
+impl<'a> VolumeKey<'a> {
+    fn of(volume: &'a VolumeRef) -> Self {
+        match volume {
+            VolumeRef::Known { id } => Self::Known(id),
+            VolumeRef::Created { step } => Self::Created(*step),
+        }
+    }
+}
+
+type References<'a> = (
+    Option<&'a DropletRef>,
+    Option<&'a VolumeRef>,
+    Option<&'a ImageRef>,
+    Option<&'a FirewallRef>,
+);
+
+/// What a step refers to.
+fn references(kind: &StepKind) -> References<'_> {
+    match kind {
+        StepKind::CreateSshKey { .. }
+        | StepKind::DeleteSshKey { .. }
+        | StepKind::CreateTags { .. }
+        | StepKind::DeleteTags { .. }
+        | StepKind::CreateFirewall { .. }
+        | StepKind::UpdateFirewall { .. }
+        | StepKind::CreateVolume { .. }
+        | StepKind::ResizeVolume { .. }
+        | StepKind::UpdateTags { .. }
+        | StepKind::Gather { .. }
+        | StepKind::CloneVolume { .. }
+        | StepKind::DeleteVolumeSnapshot { .. }
+        | StepKind::Prune { .. } => (None, None, None, None),
+        StepKind::DeleteFirewall { firewall, .. } => (None, None, None, Some(firewall)),
+        StepKind::DeleteVolume { volume, .. }
+        | StepKind::SnapshotVolume { volume, .. }
+        | StepKind::TagVolume { volume, .. } => (None, Some(volume), None, None),
+        StepKind::CreateDroplets { spec, .. } => (None, None, Some(&spec.image), None),
+        StepKind::TagSnapshot { image, .. } | StepKind::Transfer { image, .. } => {
+            (None, None, Some(image), None)
+        }
+        StepKind::Attach {
+            volume, droplet, ..
+        }
+        | StepKind::Detach {
+            volume, droplet, ..
+        } => (Some(droplet), Some(volume), None, None),
+        StepKind::Connect { droplet, .. }
+        | StepKind::Provision { droplet, .. }
+        | StepKind::PowerOff { droplet }
+        | StepKind::TakeSnapshot { droplet, .. }
+        | StepKind::Mount { droplet, .. }
+        | StepKind::Prepare { droplet, .. }
+        | StepKind::StopBackground { droplet }
+        | StepKind::Sync { droplet, .. }
+        | StepKind::Run { droplet, .. }
+        | StepKind::Collect { droplet, .. }
+        | StepKind::Unmount { droplet, .. }
+        | StepKind::DestroyDroplet { droplet, .. }
+        | StepKind::KeepDroplet { droplet, .. } => (Some(droplet), None, None, None),
+    }
+}

@@ -1,0 +1,87 @@
+//! Whatever a step refers to is there, and made before.
+
+use super::{Checker, references};
+use crate::plan::step::{DropletRef, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef};
+
+impl<'a> Checker<'a> {
+    pub(super) fn references(&mut self) {
+        for step in self.steps() {
+            let forgiving = matches!(
+                step.kind,
+                StepKind::DestroyDroplet { .. }
+                    | StepKind::KeepDroplet { .. }
+                    | StepKind::DeleteVolume { .. }
+                    | StepKind::DeleteFirewall { .. }
+                    | StepKind::Unmount { .. }
+                    | StepKind::Detach { .. }
+            );
+            let (droplet, volume, image, firewall) = references(&step.kind);
+            if let Some(DropletRef::Created { step: by, name }) = droplet {
+                match self.plan.step(*by).map(|by| &by.kind) {
+                    Some(StepKind::CreateDroplets { droplets, .. })
+                        if droplets.iter().any(|droplet| droplet.name == *name) => {}
+                    _ => self.wrong(step.id, format!("no step makes droplet {name}")),
+                }
+                self.made_before(step, *by, "droplet", forgiving);
+            }
+            if let Some(VolumeRef::Created { step: by }) = volume {
+                let made = self.plan.step(*by).map(|by| &by.kind);
+                if !matches!(
+                    made,
+                    Some(StepKind::CreateVolume { .. } | StepKind::CloneVolume { .. })
+                ) {
+                    self.wrong(step.id, "no step makes its volume");
+                }
+                self.made_before(step, *by, "volume", forgiving);
+            }
+            if let Some(ImageRef::Taken(by)) = image {
+                let made = self.plan.step(*by).map(|by| &by.kind);
+                if !matches!(made, Some(StepKind::TakeSnapshot { .. })) {
+                    self.wrong(step.id, "no step takes its image");
+                }
+                self.needs(step, *by, "image");
+            }
+            if let Some(FirewallRef::Created(by)) = firewall {
+                let made = self.plan.step(*by).map(|by| &by.kind);
+                if !matches!(made, Some(StepKind::CreateFirewall { .. })) {
+                    self.wrong(step.id, "no step makes its firewall");
+                }
+                self.made_before(step, *by, "firewall", forgiving);
+            }
+            if let StepKind::CloneVolume { snapshot, .. } = &step.kind {
+                let takes = self.plan.step(*snapshot).map(|by| &by.kind);
+                if !matches!(takes, Some(StepKind::SnapshotVolume { .. })) {
+                    self.wrong(step.id, "no step sees to the snapshot it is made from");
+                }
+                self.needs(step, *snapshot, "snapshot");
+            }
+            if let StepKind::Prepare { inventory, .. } = &step.kind {
+                let gathers = self.plan.step(*inventory).map(|by| &by.kind);
+                if !matches!(gathers, Some(StepKind::Gather { .. })) {
+                    self.wrong(step.id, "no step gathers its inventory");
+                }
+                self.needs(step, *inventory, "inventory");
+            }
+        }
+    }
+
+    /// A removal must only come after what makes the thing; everything else needs it.
+    fn made_before(&mut self, step: &Step, by: StepId, what: &str, forgiving: bool) {
+        if forgiving {
+            if !self.comes_before(by, step.id, false) {
+                self.wrong(step.id, format!("it could run before its {what} is made"));
+            }
+        } else {
+            self.needs(step, by, what);
+        }
+    }
+
+    fn needs(&mut self, step: &Step, made_by: StepId, what: &str) {
+        if !self.comes_before(made_by, step.id, true) {
+            self.wrong(
+                step.id,
+                format!("it does not need the step that makes its {what}"),
+            );
+        }
+    }
+}
