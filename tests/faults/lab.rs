@@ -51,7 +51,7 @@ pub fn patient() -> Timing {
         poll_slow: ms(20),
         lookup_window: ms(600),
         key_lag: ms(30_000),
-        key_usual: ms(10_000),
+        key_usual: ms(200),
         pending_event: ms(30_000),
         volume_free: ms(30_000),
         droplet_ready: ms(60_000),
