@@ -2,7 +2,7 @@
 //! itself takes, and how many calls a plan of an account with nothing to do.
 //!
 //! `cargo bench --bench fleet` drives the binary against local clouds without guests, prints a table
-//! and writes `target/bench/fleet.json`. It takes some ten minutes, for the cloud is slow on purpose.
+//! and writes `target/bench/fleet.json`. It takes minutes, for the cloud is slow on purpose.
 
 mod support;
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::exchange::Millis;
 
@@ -24,8 +25,8 @@ pub struct Entry {
     pub status: u16,
     /// The request's body, without user data.
     pub request: Option<Value>,
-    /// The answer's body.
-    pub answer: Option<Value>,
+    /// The answer's body, as text: values take several times as much memory, and few are looked at.
+    pub answer: Option<Box<RawValue>>,
 }
 
 /// The latest requests.

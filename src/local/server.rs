@@ -217,7 +217,7 @@ async fn handle(
         query,
         status: if was_cut { 0 } else { status },
         request: request.body,
-        answer,
+        answer: answer.and_then(|answer| serde_json::value::to_raw_value(&answer).ok()),
     };
     let answer_bytes = response
         .headers()
