@@ -4,6 +4,7 @@
 //! is found by its builder and its exact name.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde::Deserialize;
@@ -205,9 +206,15 @@ impl Client {
                 of_snapshots.find(|action| action.progress() == progress)
             };
             let Some(running) = of_snapshots(Progress::Running) else {
-                // One may have been finished after the list of images was read.
+                // One may have been finished after the list of images was read, or a moment ago.
                 if of_snapshots(Progress::Completed).is_some() {
-                    waited |= self.has_unseen_snapshot(id, live).await?;
+                    let window = self.timing().lookup_window;
+                    waited |= match self.look_for_snapshot(id, live).await {
+                        Ok(Some(is_news)) => is_news,
+                        Ok(None) => self.await_listed(id, live, window).await?,
+                        Err(error) if error.is_not_found() => false,
+                        Err(error) => return Err(error),
+                    };
                 }
                 continue;
             };
@@ -218,23 +225,50 @@ impl Client {
                 .wait_action(running, &what, awaited, timing.snapshot, timing.poll_slow)
                 .await
             {
+                // Its action ends before lists show it.
+                Ok(_) => {
+                    self.await_listed(id, live, timing.snapshot_listed).await?;
+                    waited = true;
+                }
                 // One that failed has left nothing.
-                Ok(_) | Err(CloudError::ActionFailed { .. }) => waited = true,
+                Err(CloudError::ActionFailed { .. }) => waited = true,
                 Err(error) => return Err(error),
             }
         }
         Ok(waited)
     }
 
-    /// Whether there is a snapshot of a droplet that `live` does not have.
-    async fn has_unseen_snapshot(&self, id: u64, live: &Live) -> Result<bool, CloudError> {
-        let taken: Vec<Taken> = match self.list(&Call::DropletSnapshots { id }, "snapshots").await {
-            Ok(taken) => taken,
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(error) => return Err(error),
-        };
+    /// Whether there is a snapshot of a droplet that `live` does not have; none when no snapshot of it
+    /// is listed.
+    async fn look_for_snapshot(&self, id: u64, live: &Live) -> Result<Option<bool>, CloudError> {
+        let taken: Vec<Taken> = self
+            .list(&Call::DropletSnapshots { id }, "snapshots")
+            .await?;
         let is_seen = |taken: &Taken| live.images.iter().any(|image| image.id == taken.id);
-        Ok(!taken.iter().all(is_seen))
+        Ok((!taken.is_empty()).then(|| !taken.iter().all(is_seen)))
+    }
+
+    /// Waits until a snapshot of a droplet is listed that `live` does not have, for so long at most, and
+    /// says whether one is.
+    async fn await_listed(
+        &self,
+        id: u64,
+        live: &Live,
+        window: Duration,
+    ) -> Result<bool, CloudError> {
+        let mut patience = Patience::new(self, window);
+        loop {
+            match self.look_for_snapshot(id, live).await {
+                Ok(Some(true)) => return Ok(true),
+                // The droplet has gone, and with it this list.
+                Err(error) if error.is_not_found() => return Ok(false),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+            if !patience.wait().await {
+                return Ok(false);
+            }
+        }
     }
 
     /// Looks for a snapshot action of a droplet that runs, for as long as one may take to show.

@@ -322,3 +322,35 @@ async fn a_snapshot_that_is_finished_after_images_were_read_is_noticed() {
         assert_eq!(waited.expect("read"), is_news, "{image}");
     }
 }
+
+#[tokio::test]
+async fn a_snapshot_whose_action_has_ended_is_waited_for_until_lists_show_it() {
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |seen| match seen.line().as_str() {
+        "GET /v2/droplets/1/actions" => page_of(
+            seen,
+            "actions",
+            &[json!({ "id": 4, "status": "in-progress", "type": "snapshot" })],
+        ),
+        "GET /v2/actions/4" => {
+            ok(json!({ "action": { "id": 4, "status": "completed", "type": "snapshot" } }))
+        }
+        "GET /v2/droplets/1/snapshots" => {
+            let listed = [json!({ "id": 100, "name": "p-base-1" })];
+            let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            page_of(seen, "snapshots", if look < 3 { &[] } else { &listed })
+        }
+        _ => account(seen, 1),
+    })
+    .await;
+    let client = server.client();
+    let live = observe(&client, &query(false, None)).await.expect("read");
+    let builders = ["p-e-w-0"].into();
+    assert!(
+        client
+            .await_snapshots(&builders, &live)
+            .await
+            .expect("read")
+    );
+    assert_eq!(server.count("GET /v2/droplets/1/snapshots"), 4);
+}
