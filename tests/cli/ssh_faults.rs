@@ -12,9 +12,9 @@ use crate::workspace::{Running, Workspace};
 
 #[test]
 fn a_hundred_megabytes_of_all_kinds_take_no_memory() {
-    /// A run that says little takes a quarter of this, and what is on its way on a busy machine some
-    /// more; all of this output, with what each line takes as a message, would be twice as much.
-    const MOST_KIB: i64 = 180 * 1024;
+    /// Most of it is what the allocator does not give back at once on a busy machine. All of this output,
+    /// with what each of its 650,000 lines takes as a message, would be more than 360 MiB.
+    const MOST_KIB: i64 = 260 * 1024;
     if !guests() {
         return;
     }
