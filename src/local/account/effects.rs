@@ -151,6 +151,14 @@ impl Account {
         }
     }
 
+    /// Whether a volume is just being detached. A droplet that boots meanwhile, as after this process was
+    /// killed, would else take its disk behind the back of that, and keep it.
+    fn is_let_go(&self, id: &str) -> bool {
+        self.jobs.values().any(|job| {
+            !job.doomed && matches!(&job.kind, JobKind::Detach { volume } if volume == id)
+        })
+    }
+
     /// How a droplet starts, from its own image or another; `None` when it is on its way out.
     fn start(&self, droplet: u64, image: Option<&Image>) -> Option<Start> {
         let found = self.droplets.get(&droplet).filter(|found| !found.going)?;
@@ -173,7 +181,7 @@ impl Account {
         let volumes = self
             .volumes
             .values()
-            .filter(|volume| volume.droplet == Some(droplet))
+            .filter(|volume| volume.droplet == Some(droplet) && !self.is_let_go(&volume.id))
             .map(|volume| (volume.id.clone(), volume.name.clone()))
             .collect();
         Some(Start {

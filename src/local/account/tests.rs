@@ -302,6 +302,35 @@ fn what_is_open_is_done_again_after_a_restart() {
 }
 
 #[test]
+fn a_droplet_that_starts_again_takes_no_volume_that_is_just_let_go_of() {
+    let mut sim = Sim::new();
+    let droplet = sim.droplet("web");
+    let volume = sim.volume("data");
+    sim.pass(60);
+    let attach = json!({ "type": "attach", "droplet_id": droplet });
+    sim.post(&format!("volumes/{volume}/actions"), attach);
+    sim.pass(60);
+    let restarted = |account: &Account, now| {
+        let text = serde_json::to_string(account).expect("plain values");
+        let mut account: Account = serde_json::from_str(&text).expect("what was written");
+        account.configure(Config::default());
+        account.resume(now);
+        let fresh = account.take_fresh();
+        let effects = fresh.into_iter().map(|job| account.effect(job));
+        effects
+            .filter_map(|effect| match effect {
+                Effect::Boot(start) => Some(start.volumes.len()),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(restarted(&sim.account, sim.now), [1]);
+    let detach = json!({ "type": "detach", "droplet_id": droplet });
+    sim.post(&format!("volumes/{volume}/actions"), detach);
+    assert_eq!(restarted(&sim.account, sim.now), [0]);
+}
+
+#[test]
 fn addresses_of_droplets_that_live_together_differ() {
     let mut sim = Sim::new();
     for batch in 0..12 {
