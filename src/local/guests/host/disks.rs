@@ -1,18 +1,12 @@
 //! Volumes of a local cloud: made, grown, copied, attached.
 
 use std::fs;
-use std::time::Duration;
 
 use camino::Utf8Path;
-use tokio::time::Instant;
 
 use super::super::error::GuestError;
 use super::super::volumes::{self, Attached};
 use super::{GuestHost, State};
-
-/// How long a volume that is attached may be in use still, and how often it is looked at.
-const LET_GO: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl GuestHost {
     /// Makes a volume: blank, or a copy of a volume snapshot.
@@ -110,34 +104,21 @@ impl GuestHost {
         if self.is_api() {
             return Ok(());
         }
-        // What used it before is let go of by the kernel in its own time, also after this process was
-        // killed and started again.
-        let given_up = Instant::now() + LET_GO;
-        let (mut state, disk) = loop {
-            let state = self.inner.state.lock().await;
-            let Some(running) = state.guests.get(&droplet) else {
-                break (state, None);
-            };
-            let file = self.volume(volume);
-            let shown = volumes::show(
-                &running.guest,
-                file.as_std_path(),
-                volume_name,
-                running.shift,
-            );
-            match shown {
-                Ok(disk) => break (state, Some(disk)),
-                Err(error)
-                    if error.kind() == std::io::ErrorKind::ResourceBusy
-                        && Instant::now() < given_up =>
-                {
-                    drop(state);
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                Err(error) => {
-                    let what = format!("cannot attach volume {volume_name} to droplet {droplet}");
-                    return Err(GuestError::io(what)(error));
-                }
+        let mut state = self.inner.state.lock().await;
+        let disk = match state.guests.get(&droplet) {
+            None => None,
+            Some(running) => {
+                let file = self.volume(volume);
+                let disk = volumes::show(
+                    &running.guest,
+                    file.as_std_path(),
+                    volume_name,
+                    running.shift,
+                )
+                .map_err(GuestError::io(format!(
+                    "cannot attach volume {volume_name} to droplet {droplet}"
+                )))?;
+                Some(disk)
             }
         };
         state.volumes.insert(
