@@ -69,3 +69,6 @@ pub mod secret;
 pub mod seemly;
 pub mod store;
 pub mod units;
+
+#[cfg(test)]
+mod tried;

@@ -160,10 +160,11 @@ pub(super) fn polls(
         elapsed.mul_f64(CLOSE) + overdue.mul_f64(GROWTH)
     };
     let wait = wait.min(most).max(least);
-    // One look has to begin just then: none before that would not be over by then.
+    // One look has to begin just then, or as soon after as may be: none before that would not be over
+    // by then, and none that waits as long as before looks beyond.
     match expected.near.checked_sub(elapsed) {
         Some(near) if wait < near && near < wait + took => near,
-        Some(near) if wait > near && near >= least => near,
+        Some(near) if wait > near && !near.is_zero() => near.max(least),
         _ => wait,
     }
 }
@@ -261,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn a_look_just_before_the_time_that_matters_is_followed_as_soon_as_may_be() {
+        // One millisecond before it, with no time for a look until then.
+        let known = expected(14_000, 115_000, 117_000);
+        let just_before = Duration::from_millis(114_999);
+        let wait = polls(known, just_before, Duration::ZERO, (LEAST, MOST));
+        assert_eq!(wait, LEAST);
+        let after = polls(known, just_before + wait, Duration::ZERO, (LEAST, MOST));
+        assert!(after < Duration::from_millis(2_400), "{after:?}");
+    }
+
+    #[test]
     fn what_is_over_at_once_is_looked_at_as_often_as_may_be() {
         let known = expected(0, 0, 0);
         assert_eq!(polls(known, Duration::ZERO, LEAST, (LEAST, MOST)), LEAST);
@@ -268,7 +280,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::tried::tried(256))]
 
         /// Never sooner than the least; never later than the most, but for the first look, which
         /// comes when it may be over; late by no more than 6 % of what is expected.

@@ -196,6 +196,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::tried::tried(256))]
+
         #[test]
         fn no_cut_shows_a_secret(before in "[ab€]{0,8}", at in 0_usize..9, repeats in 1_usize..3) {
             let secret = "hunter€22";

@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::tried::tried(64))]
         #[test]
         fn a_quoted_word_comes_out_of_sh_unchanged(word in "[^\0]{0,40}") {
             let script = format!("printf %s {}", quote(&word));

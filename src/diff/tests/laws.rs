@@ -158,7 +158,7 @@ fn left(desired: &Desired, live: &Live) -> BTreeMap<String, String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::tried::tried(64))]
 
     #[test]
     fn a_manifest_does_not_differ_from_itself(seed: [u8; 10]) {

@@ -219,7 +219,7 @@ fn judge(plan: &Plan, took: &[u64], chains: &[u64], room: usize, told: &Rehearsa
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::tried::tried(256))]
 
     /// The longest chain of those that are ready goes first, ties go by the plan, limits and edges
     /// hold, and it is the same each time.

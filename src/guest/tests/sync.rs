@@ -414,7 +414,7 @@ fn make(root: &Utf8Path, world: &[Thing], outside: &Utf8Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::tried::tried(8))]
     #[test]
     fn whatever_happens_in_between_what_is_here_is_there(
         worlds in proptest::collection::vec(world(), 1..4),

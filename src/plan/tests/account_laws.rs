@@ -199,7 +199,7 @@ fn turned(live: &Live) -> Live {
 }
 
 proptest! {
-    #![proptest_config(super::tried(96))]
+    #![proptest_config(crate::tried::tried(96))]
 
     #[test]
     fn applying_to_any_account(

@@ -299,7 +299,7 @@ pub(super) fn execute_in_some_order(
 }
 
 proptest! {
-    #![proptest_config(super::tried(48))]
+    #![proptest_config(crate::tried::tried(48))]
 
     #[test]
     fn applying_twice_changes_nothing(first in manifests(), second in manifests()) {

@@ -31,20 +31,6 @@ use crate::report::style::Palette;
 /// When tests plan.
 const NOW: i64 = 1_790_000_000;
 
-/// How laws are tried: on so many cases, unless `PROPTEST_CASES` says how many.
-fn tried(cases: u32) -> proptest::prelude::ProptestConfig {
-    let default = proptest::prelude::ProptestConfig::default();
-    proptest::prelude::ProptestConfig {
-        cases: match std::env::var_os("PROPTEST_CASES") {
-            Some(_) => default.cases,
-            None => cases,
-        },
-        failure_persistence: None,
-        max_shrink_iters: 400,
-        ..default
-    }
-}
-
 fn manifest(yaml: &str) -> Manifest {
     serde_yaml::from_str(yaml).expect("a manifest")
 }

@@ -838,7 +838,7 @@ fn may_go(live: &Live, kind: FoundKind, id: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(super::tried(192))]
+    #![proptest_config(crate::tried::tried(192))]
 
     #[test]
     fn exactly_what_is_listed_goes_and_never_what_is_not_proven(

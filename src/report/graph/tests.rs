@@ -329,7 +329,7 @@ fn crosses(layout: &Layout, input: &Input, node: usize, a: (i32, i32), b: (i32, 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::tried::tried(200))]
 
     #[test]
     fn nodes_lie_apart_and_links_go_forward_past_them(input in inputs()) {
