@@ -7,6 +7,9 @@ fn main() -> ExitCode {
         Some(word) if word == dewpoint::local::SUPERVISOR => {
             dewpoint::local::guests::supervisor_main()
         }
+        Some(word) if word == dewpoint::local::machines::METADATA => {
+            dewpoint::local::machines::metadata_main(std::env::args_os().skip(2))
+        }
         Some(word) if word == dewpoint::local::service::SERVE => dewpoint::cli::serve(),
         _ => dewpoint::cli::main(),
     }

@@ -6,6 +6,7 @@ use clap_complete::ArgValueCandidates;
 
 use super::complete;
 use crate::cloud::Budget;
+use crate::local::guests::Tier;
 use crate::local::latency::Latency;
 use crate::units::{Money, Seconds};
 
@@ -819,6 +820,9 @@ pub struct Up {
     #[arg(long)]
     pub rate_limits: bool,
     /// Simulate the API alone, even where guests could be.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "guests")]
     pub without_guests: bool,
+    /// What droplets are: what is best here when left out, or that and nothing less. It stays so until `local reset`.
+    #[arg(long, value_name = "TIER")]
+    pub guests: Option<Tier>,
 }

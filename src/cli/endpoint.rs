@@ -101,7 +101,7 @@ pub async fn open(global: &Global) -> miette::Result<Cloud> {
             pace: Pace::Local(endpoint.latency.factor),
             no_guests: match endpoint.tier {
                 Tier::Api => endpoint.reasons,
-                Tier::Namespaces => Vec::new(),
+                Tier::Namespaces | Tier::Vm => Vec::new(),
             },
         });
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::exchange::{Millis, timestamp};
-use super::guests::describe_image;
+use super::guests::{Tier, describe_image};
+use super::machines;
 
 /// A droplet size.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,7 +206,7 @@ const IMAGES_MADE: Millis = 1_790_640_000_000;
 
 /// The public images. Where droplets are guests, their descriptions say what they stand for here.
 #[must_use]
-pub fn public_images(guests: bool) -> Vec<Image> {
+pub fn public_images(tier: Tier) -> Vec<Image> {
     let everywhere: Vec<String> = REGIONS.iter().map(|r| r.slug.to_owned()).collect();
     IMAGES
         .iter()
@@ -219,10 +220,10 @@ pub fn public_images(guests: bool) -> Vec<Image> {
                 min_disk_gib: *disk,
                 size_gb: *gb,
                 created_at: IMAGES_MADE,
-                description: if guests {
-                    describe_image(slug)
-                } else {
-                    format!("{distribution} {name}")
+                description: match tier {
+                    Tier::Namespaces => describe_image(slug),
+                    Tier::Vm => machines::describe_image(slug),
+                    Tier::Api => format!("{distribution} {name}"),
                 },
                 tags: Vec::new(),
                 droplet: None,

@@ -4,7 +4,8 @@ use camino::Utf8PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::guests::GuestError;
+use super::guests::{GuestError, Tier};
+use super::machines::{Missing, ways_out};
 
 /// What can go wrong with the local cloud as a service.
 #[derive(Debug, Error, Diagnostic)]
@@ -111,6 +112,54 @@ pub enum LocalError {
         #[source]
         cause: GuestError,
     },
+    /// Guests of this kernel were asked for, and cannot be here.
+    #[error("there can be no guests here: {reasons}")]
+    #[diagnostic(
+        code(dewpoint::local::no_guests),
+        help("mend that, or leave `--guests` out to take what is best here")
+    )]
+    NoGuests {
+        /// Why.
+        reasons: String,
+    },
+    /// Machines were asked for, and something they need is not here.
+    #[error("there can be no machines here (`--guests vm`): {missing} is missing")]
+    #[diagnostic(code(dewpoint::local::no_machines), help("{help}"))]
+    NoMachines {
+        /// What is missing.
+        missing: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// The base that machines are made from could not be built.
+    #[error("the base of machines cannot be built")]
+    #[diagnostic(
+        code(dewpoint::local::machine_base),
+        help(
+            "see what is said above: it needs Debian's mirror, deb.debian.org, and 2 GB of room in the state folder; then try again"
+        )
+    )]
+    MachineBase {
+        /// Why.
+        #[source]
+        cause: GuestError,
+    },
+    /// What was asked for differs from what the folder's droplets and snapshots are.
+    #[error("the droplets of the local cloud in {folder} are of the tier {is}, not {wanted}")]
+    #[diagnostic(
+        code(dewpoint::local::other_tier),
+        help(
+            "stop it with `dewpoint local down` if it runs; what it holds stays of its tier: empty it with `dewpoint local reset`, or name another folder with `--local-dir`"
+        )
+    )]
+    OtherTier {
+        /// Which folder.
+        folder: Utf8PathBuf,
+        /// What they are.
+        is: Tier,
+        /// What was asked for.
+        wanted: Tier,
+    },
     /// Guests of a service that was killed cannot be cleared away.
     #[error("what guests of the local cloud have left cannot be cleared away")]
     #[diagnostic(
@@ -135,6 +184,18 @@ pub enum LocalError {
 }
 
 impl LocalError {
+    /// Refuses machines where something they need is missing: all of it at once.
+    pub(super) fn refuse_without(missing: &[Missing]) -> Result<(), Self> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let what: Vec<&str> = missing.iter().map(|missing| missing.what.as_str()).collect();
+        Err(Self::NoMachines {
+            missing: what.join(", "),
+            help: ways_out(missing),
+        })
+    }
+
     pub(super) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |cause| Self::System { what, cause }

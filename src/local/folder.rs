@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
+use super::guests::Tier;
 use super::store;
 
 /// Marks a folder as a local cloud's: nothing else is ever deleted.
@@ -29,6 +30,9 @@ pub(super) struct Identity {
     pub(super) api_port: Option<u16>,
     /// Where droplets' SSH servers listen, if it is free.
     pub(super) ssh_port: Option<u16>,
+    /// What its droplets are, when that was asked for.
+    #[serde(default)]
+    pub(super) guests: Option<Tier>,
 }
 
 impl Folder {
@@ -119,6 +123,7 @@ impl Folder {
                 token: format!("dop_v1_{}", random_hex(32).map_err(failed())?),
                 api_port: None,
                 ssh_port: None,
+                guests: None,
             }),
             Err(error) => Err(failed()(error)),
         }

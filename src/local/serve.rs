@@ -18,8 +18,10 @@ use super::account::{Account, Config};
 use super::endpoint::Written;
 use super::error::LocalError;
 use super::folder::{Folder, Identity};
-use super::guests::{GuestHost, Probe, Tier, probe};
+use super::guests::{Probe, Tier, probe};
+use super::host::Host;
 use super::latency::Latency;
+use super::machines;
 use super::server::{self, Api};
 use super::store::{self, Store};
 use super::work::{Worker, lock, now};
@@ -74,6 +76,9 @@ pub struct ServeOptions {
     /// Whether to do without guests, even where they could be.
     #[arg(long)]
     pub without_guests: bool,
+    /// What droplets are to be; what is best here when left out.
+    #[arg(long)]
+    pub guests: Option<Tier>,
 }
 
 impl ServeOptions {
@@ -91,6 +96,9 @@ impl ServeOptions {
         }
         if self.without_guests {
             arguments.push("--without-guests".to_owned());
+        }
+        if let Some(tier) = self.guests {
+            arguments.push(format!("--guests={tier}"));
         }
         arguments
     }
@@ -170,12 +178,12 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
     identity.ssh_port = Some(ssh_port);
     folder.keep_identity(&identity)?;
 
-    let probe = choose_tier(folder, options);
+    let probe = choose_tier(folder, options).await?;
     let config = Config {
         latency: options.latency,
         droplet_limit: options.droplet_limit,
         volume_limit: options.volume_limit,
-        guests: probe.tier == Tier::Namespaces,
+        tier: probe.tier,
         rate_limits: options.rate_limits,
     };
     let file = folder.state();
@@ -186,7 +194,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         })?
         .unwrap_or_else(|| Account::new(&identity.seed, config));
     let account = Arc::new(Mutex::new(account));
-    let host = GuestHost::open(&folder.path, probe.tier, ssh_port)
+    let host = Host::open(&folder.path, probe.tier, ssh_port)
         .await
         .map_err(|cause| LocalError::Guests { cause })?;
     let store = Arc::new(Store::new(file, Arc::clone(&account)));
@@ -202,7 +210,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         tracing::warn!(%error, "files that belong to nothing are left");
     }
     let volumes =
-        (probe.tier == Tier::Namespaces).then(|| folder.path.join("guests").join("volumes"));
+        (probe.tier != Tier::Api).then(|| folder.path.join("guests").join("volumes"));
     let worker = Arc::new(Worker::new(account, Arc::clone(&store), host, volumes));
     let listening = tokio::spawn(Arc::clone(&worker).listen());
     worker.look_at_images();
@@ -251,15 +259,26 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
     served.map_err(LocalError::system("the API ended early"))
 }
 
-fn choose_tier(folder: &Folder, options: &ServeOptions) -> Probe {
-    if options.without_guests {
-        return Probe {
+/// What droplets are: what was asked for or nothing, else what is best here.
+async fn choose_tier(folder: &Folder, options: &ServeOptions) -> Result<Probe, LocalError> {
+    if options.without_guests || options.guests == Some(Tier::Api) {
+        return Ok(Probe {
             tier: Tier::Api,
             reasons: vec!["the local cloud was started without guests".to_owned()],
             base: None,
-        };
+        });
     }
-    probe(&folder.path)
+    if options.guests == Some(Tier::Vm) {
+        LocalError::refuse_without(&machines::missing(&folder.path))?;
+        return Ok(machines::probe(&folder.path).await);
+    }
+    let found = probe(&folder.path);
+    match options.guests {
+        Some(wanted) if wanted != found.tier => Err(LocalError::NoGuests {
+            reasons: found.reasons.join("; "),
+        }),
+        _ => Ok(found),
+    }
 }
 
 /// Listens on the port of last time if it is free, else on any.

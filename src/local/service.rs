@@ -17,8 +17,9 @@ use serde::Deserialize;
 use super::account::Config;
 use super::endpoint::{Written, build_of};
 use super::folder::Folder;
-use super::guests::GuestHost;
+use super::guests::{GuestHost, Tier};
 use super::latency::Latency;
+use super::machines;
 use super::store;
 
 pub use super::endpoint::Endpoint;
@@ -44,6 +45,8 @@ pub struct UpOptions {
     pub rate_limits: bool,
     /// Whether to do without guests, even where they could be.
     pub without_guests: bool,
+    /// What droplets are to be; what the folder's were to be, else what is best here, when left out.
+    pub guests: Option<Tier>,
     /// The program to start; this one when left out.
     pub program: Option<PathBuf>,
 }
@@ -56,6 +59,7 @@ impl Default for UpOptions {
             idle_seconds: 1_800,
             rate_limits: false,
             without_guests: false,
+            guests: None,
             program: None,
         }
     }
@@ -101,6 +105,7 @@ pub fn up(dir: &Utf8Path, options: &UpOptions) -> Result<Endpoint, LocalError> {
     let mut restarted = None;
     if let Some(endpoint) = find_served(&folder)? {
         let program = program(options)?;
+        refuse_other_tier(&folder, options.guests, Some(endpoint.tier))?;
         let Some(reason) = other_build(&endpoint, &program) else {
             return Ok(endpoint);
         };
@@ -241,7 +246,57 @@ pub fn status(dir: &Utf8Path) -> Result<Status, LocalError> {
     })
 }
 
+/// Refuses what is no longer to be chosen: a service that runs has its tier, and so has what a
+/// folder holds.
+fn refuse_other_tier(
+    folder: &Folder,
+    wanted: Option<Tier>,
+    running: Option<Tier>,
+) -> Result<(), LocalError> {
+    let holds = |names: [&str; 2], tier| {
+        names
+            .iter()
+            .filter_map(|name| folder.path.join("guests").join(name).read_dir().ok())
+            .any(|mut entries| entries.next().is_some())
+            .then_some(tier)
+    };
+    let is = running
+        .or_else(|| holds(["vm/droplets", "vm/layers"], Tier::Vm))
+        .or_else(|| holds(["droplets", "layers"], Tier::Namespaces));
+    match (wanted, is) {
+        // Where nothing can log in, it does not matter what could.
+        (Some(Tier::Api), _) if running.is_none() => Ok(()),
+        (Some(wanted), Some(is)) if wanted != is => Err(LocalError::OtherTier {
+            folder: folder.path.clone(),
+            is,
+            wanted,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What droplets are to be, from now on: what is asked for, else what was asked for once. What
+/// machines need is looked for, and their base built.
+fn settle_tier(folder: &Folder, options: &UpOptions) -> Result<Option<Tier>, LocalError> {
+    if options.without_guests {
+        return Ok(None);
+    }
+    let mut identity = folder.identity()?;
+    let wanted = options.guests.or(identity.guests);
+    refuse_other_tier(folder, wanted, None)?;
+    if wanted == Some(Tier::Vm) {
+        LocalError::refuse_without(&machines::missing(&folder.path))?;
+        machines::build(&folder.path).map_err(|cause| LocalError::MachineBase { cause })?;
+    }
+    if wanted != identity.guests {
+        identity.guests = wanted;
+        folder.keep_identity(&identity)?;
+    }
+    Ok(wanted)
+}
+
 fn start(folder: &Folder, options: &UpOptions) -> Result<Endpoint, LocalError> {
+    let guests = settle_tier(folder, options)?;
     let _ = fs::remove_file(folder.endpoint());
     let log = folder.log();
     let opened = || LocalError::io(format!("cannot write {log}"));
@@ -257,6 +312,7 @@ fn start(folder: &Folder, options: &UpOptions) -> Result<Endpoint, LocalError> {
         idle_seconds: options.idle_seconds,
         rate_limits: options.rate_limits,
         without_guests: options.without_guests,
+        guests,
     };
     let mut child = Command::new(&program)
         .arg(SERVE)

@@ -9,21 +9,19 @@ use tokio::sync::{Mutex as Turn, Notify, Semaphore, oneshot};
 
 use super::account::{Account, Done, Effect, Start};
 use super::exchange::Millis;
-use super::guests::{GuestError, GuestHost};
+use super::guests::GuestError;
+use super::host::Host;
 use super::store::Store;
 
 /// How many guests are worked on at once: booting is bound by the kernel's mount locks, and more
 /// at once only makes each slower.
 const AT_ONCE: usize = 8;
 
-/// How long a guest may take to shut down in good order. DigitalOcean's own action gives up too.
-const TO_SHUT_DOWN: Duration = Duration::from_secs(30);
-
 /// Does the work of jobs.
 pub(super) struct Worker {
     pub(super) account: Arc<Mutex<Account>>,
     pub(super) store: Arc<Store>,
-    host: GuestHost,
+    host: Host,
     /// Where the files of volumes lie, when there are any.
     volumes: Option<Utf8PathBuf>,
     slots: Semaphore,
@@ -49,7 +47,7 @@ impl Worker {
     pub(super) fn new(
         account: Arc<Mutex<Account>>,
         store: Arc<Store>,
-        host: GuestHost,
+        host: Host,
         volumes: Option<Utf8PathBuf>,
     ) -> Self {
         Self {
@@ -243,7 +241,7 @@ impl Worker {
                 next.await;
             }
         };
-        tokio::time::timeout(TO_SHUT_DOWN, off).await.is_ok()
+        tokio::time::timeout(self.host.to_shut_down(), off).await.is_ok()
     }
 
     /// What users of snapshots should know; image descriptions say it from now on.

@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
 use crate::local::guests::Tier;
+use crate::local::machines;
 use crate::local::service::{self, Status, UpOptions};
 
 /// Starts, stops, shows or empties the local cloud.
@@ -28,6 +29,15 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
             let running = blocking(move || service::connect(&at)).await?;
             if running.is_some() && *up != Up::default() {
                 tell("note: the local cloud runs already; options only count when it starts");
+            }
+            if running.is_none()
+                && up.guests == Some(Tier::Vm)
+                && !machines::is_built(&folder)
+                && machines::missing(&folder).is_empty()
+            {
+                tell(
+                    "note: the base of machines is built first, once: it takes minutes, some 600 MB, and packages from deb.debian.org",
+                );
             }
             let at = folder.clone();
             let was_running = running.is_some();
@@ -83,6 +93,7 @@ fn options(up: &Up) -> UpOptions {
     }
     options.rate_limits = up.rate_limits;
     options.without_guests = up.without_guests;
+    options.guests = up.guests;
     options
 }
 
@@ -109,7 +120,7 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
             for reason in &endpoint.reasons {
                 let _ = writeln!(out, "            not better because {reason}");
             }
-            if let (Tier::Namespaces, Some(base)) = (endpoint.tier, &endpoint.base) {
+            if let Some(base) = &endpoint.base {
                 let _ = writeln!(out, "  images    every public image is the {base}");
             }
         }

@@ -175,8 +175,11 @@ impl Account {
             address: found.address,
             private: Some(found.private_address),
         };
+        let size = catalog::find_size(&found.size);
         let limits = Limits {
-            memory_mib: catalog::find_size(&found.size).map(|size| size.memory_mib),
+            memory_mib: size.map(|size| size.memory_mib),
+            vcpus: size.map(|size| size.vcpus),
+            disk_gib: Some(found.disk_gib),
         };
         let volumes = self
             .volumes

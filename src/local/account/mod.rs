@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{self, Image};
 use super::exchange::Millis;
+use super::guests::Tier;
 use super::latency::{Latency, Wait};
 use crate::digest::Digest;
 
@@ -57,8 +58,8 @@ pub struct Config {
     pub droplet_limit: u32,
     /// How many volumes; 0 for no limit.
     pub volume_limit: u32,
-    /// Whether droplets are guests, whose public images stand for the host's root.
-    pub guests: bool,
+    /// What droplets are: public images stand for something else in each tier.
+    pub tier: Tier,
     /// Whether requests beyond the API's limits are refused; without, none is held back.
     pub rate_limits: bool,
 }
@@ -69,7 +70,7 @@ impl Default for Config {
             latency: Latency::FAST,
             droplet_limit: 120,
             volume_limit: 0,
-            guests: false,
+            tier: Tier::Api,
             rate_limits: false,
         }
     }
@@ -167,7 +168,7 @@ impl Account {
 
     /// Takes another configuration; also what follows reading an account from its file.
     pub fn configure(&mut self, config: Config) {
-        self.public_images = catalog::public_images(config.guests);
+        self.public_images = catalog::public_images(config.tier);
         self.config = config;
     }
 

@@ -98,7 +98,7 @@ const VAR: [&str; 6] = [
 
 /// The distribution of the host, as os-release names it.
 #[derive(Debug, Clone)]
-pub(super) struct Release {
+pub(in crate::local) struct Release {
     /// Such as `debian`.
     pub id: String,
     /// Such as `12`; empty where there is none.

@@ -6,11 +6,14 @@ use super::base;
 /// than it is: `ubuntu-24-04-x64 -> host root (Debian GNU/Linux 12 (bookworm)), NOT Ubuntu 24.04`.
 #[must_use]
 pub fn describe_image(slug: &str) -> String {
-    describe(slug, &base::release())
+    let host = base::release();
+    let here = format!("host root ({})", host.name);
+    describe_as(slug, &host, &here)
 }
 
-fn describe(slug: &str, host: &base::Release) -> String {
-    let here = format!("{slug} -> host root ({})", host.name);
+/// The same where it stands for something else: what that is called, and of which distribution.
+pub(in crate::local) fn describe_as(slug: &str, host: &base::Release, stands_for: &str) -> String {
+    let here = format!("{slug} -> {stands_for}");
     let Some((id, name, version)) = promised(slug) else {
         return here;
     };
@@ -54,7 +57,7 @@ mod tests {
             version: version.to_owned(),
             name: "Here".to_owned(),
         };
-        describe(slug, &host)
+        describe_as(slug, &host, "host root (Here)")
     }
 
     #[test]

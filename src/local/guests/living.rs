@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 
 /// Marks a guest as alive until the result is dropped.
-pub(super) fn hold(stage: &Path) -> io::Result<File> {
+pub(in crate::local) fn hold(stage: &Path) -> io::Result<File> {
     let folder = File::open(stage)?;
     flock(&folder, FlockOperation::NonBlockingLockShared)?;
     Ok(folder)

@@ -4,16 +4,19 @@ use std::fs;
 use std::path::Path;
 
 use camino::Utf8Path;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::base;
 
 /// What the local cloud's droplets are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Own namespaces over overlay file systems: real guests.
     Namespaces,
+    /// Machines of QEMU, each with a kernel of its own: only when they are asked for.
+    Vm,
     /// Only the API is there: droplets are active, but nothing can log in.
     Api,
 }
@@ -22,6 +25,7 @@ impl std::fmt::Display for Tier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Namespaces => "namespaces",
+            Self::Vm => "vm",
             Self::Api => "api",
         })
     }
@@ -38,7 +42,7 @@ pub struct Probe {
     pub base: Option<String>,
 }
 
-/// Finds out what this machine can do with guests whose state lies in `state_dir` (which exists).
+/// Finds out what this machine can do with guests of its own kernel whose state lies in `state_dir` (which exists).
 #[must_use]
 pub fn probe(state_dir: &Utf8Path) -> Probe {
     let mut reasons = Vec::new();

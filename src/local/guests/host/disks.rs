@@ -1,10 +1,9 @@
 //! Volumes of a local cloud: made, grown, copied, attached.
 
-use std::fs;
-
 use camino::Utf8Path;
 
 use super::super::error::GuestError;
+use super::super::files;
 use super::super::volumes::{self, Attached};
 use super::{GuestHost, State};
 
@@ -26,7 +25,7 @@ impl GuestHost {
         if let Some(snapshot) = from {
             copy_sparse(&self.volume_snapshot(snapshot), &file).await?;
         }
-        grow(&file, size_gib).map_err(GuestError::io(format!("cannot make volume {volume}")))
+        files::grow(&file, size_gib).map_err(GuestError::io(format!("cannot make volume {volume}")))
     }
 
     /// Grows a volume; a guest it is attached to sees the new size at once.
@@ -38,7 +37,7 @@ impl GuestHost {
             return Ok(());
         }
         let failed = || GuestError::io(format!("cannot resize volume {volume}"));
-        grow(&self.volume(volume), size_gib).map_err(failed())?;
+        files::grow(&self.volume(volume), size_gib).map_err(failed())?;
         let state = self.inner.state.lock().await;
         match state
             .volumes
@@ -59,7 +58,7 @@ impl GuestHost {
             return Ok(());
         }
         self.inner.state.lock().await.volumes.remove(volume);
-        remove_file(&self.volume(volume))
+        files::remove(&self.volume(volume))
             .map_err(GuestError::io(format!("cannot delete volume {volume}")))
     }
 
@@ -73,9 +72,7 @@ impl GuestHost {
         }
         let to = self.volume_snapshot(snapshot);
         copy_sparse(&self.volume(volume), &to).await?;
-        Ok(fs::metadata(&to)
-            .map(|data| std::os::unix::fs::MetadataExt::blocks(&data) * 512)
-            .unwrap_or(0))
+        Ok(files::allocated(&to))
     }
 
     /// Deletes a volume snapshot.
@@ -86,7 +83,7 @@ impl GuestHost {
         if self.is_api() {
             return Ok(());
         }
-        remove_file(&self.volume_snapshot(snapshot)).map_err(GuestError::io(format!(
+        files::remove(&self.volume_snapshot(snapshot)).map_err(GuestError::io(format!(
             "cannot delete volume snapshot {snapshot}"
         )))
     }
@@ -152,26 +149,6 @@ pub(super) fn forget_disks(state: &mut State, droplet: u64) {
         .filter(|attached| attached.droplet == droplet)
     {
         attached.disk = None;
-    }
-}
-
-fn grow(file: &Utf8Path, size_gib: u32) -> std::io::Result<()> {
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(file)?;
-    let wanted = u64::from(size_gib) << 30;
-    if file.metadata()?.len() < wanted {
-        file.set_len(wanted)?;
-    }
-    Ok(())
-}
-
-fn remove_file(file: &Utf8Path) -> std::io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }
 

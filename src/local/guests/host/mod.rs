@@ -80,6 +80,10 @@ pub struct Limits {
     /// Memory in MiB, page cache and what lies in /tmp included; `None` for no limit. Where no
     /// memory controller can be written there is none either: see [`GuestHost::limits_memory`].
     pub memory_mib: Option<u32>,
+    /// Processors; of machines alone.
+    pub vcpus: Option<u32>,
+    /// Disk in GiB; of machines alone.
+    pub disk_gib: Option<u32>,
 }
 
 /// All guests of one local cloud.

@@ -1,9 +1,9 @@
 //! What a cloud that was killed has left of things that its account does not have.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use super::super::error::GuestError;
+use super::super::files;
 use super::GuestHost;
 
 /// What there is, as the account has it.
@@ -62,13 +62,6 @@ impl GuestHost {
 
     /// Names of what is in a folder of guests.
     fn names(&self, folder: &str) -> Result<Vec<String>, GuestError> {
-        let folder = self.inner.folder.join(folder);
-        let failed = || GuestError::io(format!("cannot look through {folder}"));
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(failed())? {
-            let name = entry.map_err(failed())?.file_name();
-            names.extend(name.into_string());
-        }
-        Ok(names)
+        files::names(&self.inner.folder.join(folder))
     }
 }
