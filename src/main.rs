@@ -1,16 +1,16 @@
-//! The program. All of it is in the library; a guest's supervisor must run before any thread.
+//! The program. All of it is in the library; what is started for a droplet must run before any thread.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args_os().nth(1) {
-        Some(word) if word == dewpoint::local::SUPERVISOR => {
-            dewpoint::local::guests::supervisor_main()
-        }
-        Some(word) if word == dewpoint::local::machines::METADATA => {
-            dewpoint::local::machines::metadata_main(std::env::args_os().skip(2))
-        }
-        Some(word) if word == dewpoint::local::service::SERVE => dewpoint::cli::serve(),
-        _ => dewpoint::cli::main(),
+    let Some(word) = std::env::args_os().nth(1) else {
+        return dewpoint::cli::main();
+    };
+    if let Some(code) = dewpoint::local::tiers::main_for_a_droplet(&word) {
+        return code;
     }
+    if word == dewpoint::local::service::SERVE {
+        return dewpoint::cli::serve();
+    }
+    dewpoint::cli::main()
 }

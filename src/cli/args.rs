@@ -6,8 +6,8 @@ use clap_complete::ArgValueCandidates;
 
 use super::complete;
 use crate::cloud::Budget;
-use crate::local::guests::Tier;
 use crate::local::latency::Latency;
+use crate::local::seam::Tier;
 use crate::units::{Money, Seconds};
 
 /// Declare a snapshot, volumes and single-use droplets; preview, realise, run, destroy.

@@ -7,7 +7,7 @@ use super::env_vars;
 use super::error::CliError;
 use super::terminal::tell;
 use crate::cloud::{Client, Config};
-use crate::local::guests::Tier;
+use crate::local::seam::Tier;
 use crate::local::{LocalError, service};
 use crate::plan::Pace;
 use crate::secret::Secret;

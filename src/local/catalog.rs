@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::exchange::{Millis, timestamp};
-use super::guests::{Tier, describe_image};
-use super::machines;
+use super::seam::Tier;
+use super::tiers::describe_image;
 
 /// A droplet size.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -220,11 +220,8 @@ pub fn public_images(tier: Tier) -> Vec<Image> {
                 min_disk_gib: *disk,
                 size_gb: *gb,
                 created_at: IMAGES_MADE,
-                description: match tier {
-                    Tier::Namespaces => describe_image(slug),
-                    Tier::Vm => machines::describe_image(slug),
-                    Tier::Api => format!("{distribution} {name}"),
-                },
+                description: describe_image(tier, slug)
+                    .unwrap_or_else(|| format!("{distribution} {name}")),
                 tags: Vec::new(),
                 droplet: None,
                 listed_at: IMAGES_MADE,

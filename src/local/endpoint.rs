@@ -1,11 +1,11 @@
 //! Where a running local cloud is, and what it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::guests::{Probe, Tier};
 use super::latency::Latency;
+use super::seam::{Probe, Tier};
 use crate::secret::Secret;
 
 /// A running local cloud.
@@ -72,7 +72,7 @@ impl Written {
             base: probe.base.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            build: build_of(Path::new("/proc/self/exe")),
+            build: build_of(&own_program()),
             latency,
         }
     }
@@ -92,6 +92,15 @@ impl Written {
             restarted: None,
         }
     }
+}
+
+/// The file this process runs, also where it has been replaced or removed meanwhile: on Linux alone, where
+/// that can be.
+fn own_program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from("/proc/self/exe");
+    }
+    std::env::current_exe().unwrap_or_default()
 }
 
 /// Tells one build of a program from another; empty where that cannot be found out.

@@ -4,8 +4,7 @@ use camino::Utf8PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::guests::{GuestError, Tier};
-use super::machines::{Missing, ways_out};
+use super::seam::{GuestError, Missing, Tier, ways_out};
 
 /// What can go wrong with the local cloud as a service.
 #[derive(Debug, Error, Diagnostic)]
@@ -189,7 +188,10 @@ impl LocalError {
         if missing.is_empty() {
             return Ok(());
         }
-        let what: Vec<&str> = missing.iter().map(|missing| missing.what.as_str()).collect();
+        let what: Vec<&str> = missing
+            .iter()
+            .map(|missing| missing.what.as_str())
+            .collect();
         Err(Self::NoMachines {
             missing: what.join(", "),
             help: ways_out(missing),

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
-use super::guests::Tier;
+use super::seam::Tier;
 use super::store;
 
 /// Marks a folder as a local cloud's: nothing else is ever deleted.

@@ -16,16 +16,23 @@ mod error;
 pub mod exchange;
 pub mod faults;
 mod folder;
+#[cfg(all(target_os = "linux", feature = "guests"))]
 pub mod guests;
-mod host;
 pub mod latency;
+#[cfg(all(target_os = "linux", feature = "guests"))]
 pub mod machines;
 pub mod request_log;
+pub mod seam;
 mod serve;
 mod server;
 pub mod service;
 pub mod ssh;
 pub mod store;
+#[cfg(all(target_os = "linux", feature = "guests"))]
+pub mod tiers;
+#[cfg(not(all(target_os = "linux", feature = "guests")))]
+#[path = "no_tiers.rs"]
+pub mod tiers;
 pub mod validate;
 mod watch;
 mod work;

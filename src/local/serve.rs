@@ -18,12 +18,11 @@ use super::account::{Account, Config};
 use super::endpoint::Written;
 use super::error::LocalError;
 use super::folder::{Folder, Identity};
-use super::guests::{Probe, Tier, probe};
-use super::host::Host;
 use super::latency::Latency;
-use super::machines;
+use super::seam::{Probe, Tier};
 use super::server::{self, Api};
 use super::store::{self, Store};
+use super::tiers::{self, Host};
 use super::work::{Worker, lock, now};
 use crate::digest::Digest;
 use crate::secret::Secret;
@@ -209,8 +208,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         // It takes room, and is in nobody's way.
         tracing::warn!(%error, "files that belong to nothing are left");
     }
-    let volumes =
-        (probe.tier != Tier::Api).then(|| folder.path.join("guests").join("volumes"));
+    let volumes = (probe.tier != Tier::Api).then(|| folder.path.join("guests").join("volumes"));
     let worker = Arc::new(Worker::new(account, Arc::clone(&store), host, volumes));
     let listening = tokio::spawn(Arc::clone(&worker).listen());
     worker.look_at_images();
@@ -269,10 +267,10 @@ async fn choose_tier(folder: &Folder, options: &ServeOptions) -> Result<Probe, L
         });
     }
     if options.guests == Some(Tier::Vm) {
-        LocalError::refuse_without(&machines::missing(&folder.path))?;
-        return Ok(machines::probe(&folder.path).await);
+        LocalError::refuse_without(&tiers::machines_lack(&folder.path))?;
+        return Ok(tiers::probe_machines(&folder.path).await);
     }
-    let found = probe(&folder.path);
+    let found = tiers::probe(&folder.path);
     match options.guests {
         Some(wanted) if wanted != found.tier => Err(LocalError::NoGuests {
             reasons: found.reasons.join("; "),

@@ -17,10 +17,10 @@ use serde::Deserialize;
 use super::account::Config;
 use super::endpoint::{Written, build_of};
 use super::folder::Folder;
-use super::guests::{GuestHost, Tier};
 use super::latency::Latency;
-use super::machines;
+use super::seam::Tier;
 use super::store;
+use super::tiers::{self, Host};
 
 pub use super::endpoint::Endpoint;
 pub use super::error::LocalError;
@@ -177,7 +177,7 @@ pub fn down(dir: &Utf8Path) -> Result<bool, LocalError> {
     }
     let _ = fs::remove_file(folder.endpoint());
     // Those of a service that was killed may not have ended yet.
-    GuestHost::wait_until_gone(&folder.path).map_err(|cause| LocalError::NotErased { cause })?;
+    Host::wait_until_gone(&folder.path).map_err(|cause| LocalError::NotErased { cause })?;
     Ok(ran)
 }
 
@@ -201,7 +201,7 @@ pub fn reset(dir: &Utf8Path) -> Result<bool, LocalError> {
     if is_served(&folder)? {
         stop(&folder)?;
     }
-    GuestHost::erase(&folder.path).map_err(|cause| LocalError::NotErased { cause })?;
+    Host::erase(&folder.path).map_err(|cause| LocalError::NotErased { cause })?;
     let failed = || LocalError::io(format!("cannot remove {}", folder.path));
     // The mark goes last: what is cut short can be done again.
     let mut last = Vec::new();
@@ -285,8 +285,8 @@ fn settle_tier(folder: &Folder, options: &UpOptions) -> Result<Option<Tier>, Loc
     let wanted = options.guests.or(identity.guests);
     refuse_other_tier(folder, wanted, None)?;
     if wanted == Some(Tier::Vm) {
-        LocalError::refuse_without(&machines::missing(&folder.path))?;
-        machines::build(&folder.path).map_err(|cause| LocalError::MachineBase { cause })?;
+        LocalError::refuse_without(&tiers::machines_lack(&folder.path))?;
+        tiers::build_machines(&folder.path).map_err(|cause| LocalError::MachineBase { cause })?;
     }
     if wanted != identity.guests {
         identity.guests = wanted;

@@ -9,9 +9,9 @@ use tokio::sync::{Mutex as Turn, Notify, Semaphore, oneshot};
 
 use super::account::{Account, Done, Effect, Start};
 use super::exchange::Millis;
-use super::guests::GuestError;
-use super::host::Host;
+use super::seam::GuestError;
 use super::store::Store;
+use super::tiers::Host;
 
 /// How many guests are worked on at once: booting is bound by the kernel's mount locks, and more
 /// at once only makes each slower.
@@ -241,7 +241,9 @@ impl Worker {
                 next.await;
             }
         };
-        tokio::time::timeout(self.host.to_shut_down(), off).await.is_ok()
+        tokio::time::timeout(self.host.to_shut_down(), off)
+            .await
+            .is_ok()
     }
 
     /// What users of snapshots should know; image descriptions say it from now on.

@@ -12,9 +12,9 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
-use crate::local::guests::Tier;
-use crate::local::machines;
+use crate::local::seam::Tier;
 use crate::local::service::{self, Status, UpOptions};
+use crate::local::tiers;
 
 /// Starts, stops, shows or empties the local cloud.
 ///
@@ -32,8 +32,8 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
             }
             if running.is_none()
                 && up.guests == Some(Tier::Vm)
-                && !machines::is_built(&folder)
-                && machines::missing(&folder).is_empty()
+                && !tiers::are_machines_built(&folder)
+                && tiers::machines_lack(&folder).is_empty()
             {
                 tell(
                     "note: the base of machines is built first, once: it takes minutes, some 600 MB, and packages from deb.debian.org",

@@ -3,7 +3,7 @@
 use super::Account;
 use super::jobs::JobKind;
 use crate::local::catalog::{self, Image};
-use crate::local::guests::{BootSpec, GuestImage, Known, Limits};
+use crate::local::seam::{BootSpec, GuestImage, Known, Limits};
 
 /// How a guest starts.
 #[derive(Debug, Clone)]

@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{self, Image};
 use super::exchange::Millis;
-use super::guests::Tier;
 use super::latency::{Latency, Wait};
+use super::seam::Tier;
 use crate::digest::Digest;
 
 pub use actions::{Action, ActionStatus};

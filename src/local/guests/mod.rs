@@ -14,8 +14,6 @@
 mod agent;
 mod base;
 mod cgroups;
-mod error;
-mod exec;
 pub(super) mod files;
 mod guest;
 mod host;
@@ -35,10 +33,14 @@ mod volumes;
 mod wire;
 
 pub(super) use base::Release;
-pub use error::GuestError;
-pub use exec::{Exit, GuestExec, GuestProcess, ProcessRequest, PtyRequest};
-pub use host::{BootSpec, GuestHost, GuestImage, Known, Limits, Options};
+pub use host::{GuestHost, Options};
 pub(super) use image::describe_as;
 pub use image::describe_image;
-pub use probe::{Probe, Tier, probe};
+pub use probe::probe;
 pub use supervisor::supervisor_main;
+
+pub use super::seam::{
+    BootSpec, Exit, GuestError, GuestExec, GuestImage, GuestProcess, Known, Limits, Probe,
+    ProcessRequest, PtyRequest, Tier,
+};
+use super::seam::{error, exec};

@@ -4,43 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use camino::Utf8Path;
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 use super::base;
-
-/// What the local cloud's droplets are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// Own namespaces over overlay file systems: real guests.
-    Namespaces,
-    /// Machines of QEMU, each with a kernel of its own: only when they are asked for.
-    Vm,
-    /// Only the API is there: droplets are active, but nothing can log in.
-    Api,
-}
-
-impl std::fmt::Display for Tier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Namespaces => "namespaces",
-            Self::Vm => "vm",
-            Self::Api => "api",
-        })
-    }
-}
-
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
-    /// The best tier that works here.
-    pub tier: Tier,
-    /// Why it is not a better one, or what its guests lack; empty when nothing is to be wished for.
-    pub reasons: Vec<String>,
-    /// What image slugs stand for, such as `host root (Debian GNU/Linux 12)`.
-    pub base: Option<String>,
-}
+use crate::local::seam::{Probe, Tier};
 
 /// Finds out what this machine can do with guests of its own kernel whose state lies in `state_dir` (which exists).
 #[must_use]

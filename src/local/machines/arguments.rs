@@ -106,8 +106,14 @@ pub(super) fn arguments(plan: &Plan) -> Vec<String> {
         ("-device", "virtio-scsi-pci,id=volumes".to_owned()),
         ("-device", "virtio-rng-pci".to_owned()),
         ("-netdev", network),
-        ("-device", format!("virtio-net-pci,netdev=public,romfile=,mac={mac}")),
-        ("-chardev", format!("file,id=console,path={}", path(&plan.console))),
+        (
+            "-device",
+            format!("virtio-net-pci,netdev=public,romfile=,mac={mac}"),
+        ),
+        (
+            "-chardev",
+            format!("file,id=console,path={}", path(&plan.console)),
+        ),
         ("-serial", "chardev:console".to_owned()),
         ("-chardev", format!("socket,id=control,fd={}", plan.control)),
         ("-mon", "chardev=control,mode=control".to_owned()),

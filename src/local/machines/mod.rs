@@ -24,4 +24,4 @@ mod snapshots;
 pub use base::{build, describe_image, is_built};
 pub use host::MachineHost;
 pub use metadata::{METADATA, metadata_main};
-pub use probe::{Missing, missing, probe, ways_out};
+pub use probe::{missing, probe};

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::arguments::Accelerator;
 use super::base::{self, Base};
 use super::keeper::Keeper;
-use crate::local::guests::{Probe, Tier};
+use crate::local::seam::{Missing, Probe, Tier};
 
 /// What runs machines.
 pub(super) const QEMU: &str = "qemu-system-x86_64";
@@ -31,22 +31,15 @@ const PROGRAMS: [(&str, &str); 3] = [
 /// What building the base needs besides.
 const BUILDERS: [(&str, &str); 2] = [(MMDEBSTRAP, "mmdebstrap"), ("unshare", "util-linux")];
 
-/// Something machines need that is not here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// What it is, and for what.
-    pub what: String,
-    /// The Debian package it comes in; `None` when it is no package.
-    pub package: Option<&'static str>,
-}
-
 /// All that machines need and that is not here; their base is looked for in `state_dir`. Nothing when
 /// there can be machines.
 #[must_use]
 pub fn missing(state_dir: &Utf8Path) -> Vec<Missing> {
     let arch = std::env::consts::ARCH;
     let is_root = rustix::process::geteuid().is_root();
-    look(arch, is_root, base::is_built(state_dir), find, |path| path.exists())
+    look(arch, is_root, base::is_built(state_dir), find, |path| {
+        path.exists()
+    })
 }
 
 fn look(
@@ -89,21 +82,6 @@ fn look(
     missing
 }
 
-/// What to do about what is missing, in one line.
-#[must_use]
-pub fn ways_out(missing: &[Missing]) -> String {
-    let packages: Vec<&str> = missing.iter().filter_map(|missing| missing.package).collect();
-    let without = "without `--guests vm` droplets are guests of this kernel";
-    if packages.is_empty() {
-        format!("there is no way around it; {without}")
-    } else {
-        format!(
-            "on Debian and Ubuntu: `apt-get install {}`; {without}",
-            packages.join(" ")
-        )
-    }
-}
-
 /// A program in the `PATH`, or where only root's has it.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -140,11 +118,18 @@ pub async fn probe(state_dir: &Utf8Path) -> Probe {
 /// What is to run machines here, and why it is not KVM. It is found out once.
 pub(super) async fn accelerator(keeper: &Keeper, base: &Base) -> (Accelerator, Vec<String>) {
     static FOUND: OnceCell<(Accelerator, Vec<String>)> = OnceCell::const_new();
-    FOUND.get_or_init(|| find_accelerator(keeper, base)).await.clone()
+    FOUND
+        .get_or_init(|| find_accelerator(keeper, base))
+        .await
+        .clone()
 }
 
 async fn find_accelerator(keeper: &Keeper, base: &Base) -> (Accelerator, Vec<String>) {
-    let why = match std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+    let why = match std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
         Err(error) => format!("/dev/kvm cannot be opened ({error})"),
         Ok(_) => match begins(keeper, base).await {
             Ok(true) => return (Accelerator::Kvm, Vec::new()),
@@ -152,7 +137,10 @@ async fn find_accelerator(keeper: &Keeper, base: &Base) -> (Accelerator, Vec<Str
             Err(error) => error.to_string(),
         },
     };
-    (Accelerator::Tcg, vec![format!("machines do without KVM: {why}")])
+    (
+        Accelerator::Tcg,
+        vec![format!("machines do without KVM: {why}")],
+    )
 }
 
 /// How long the kernel may take to its first word: some 0.3 s.
@@ -163,7 +151,13 @@ const TO_BEGIN: Duration = Duration::from_secs(5);
 async fn begins(keeper: &Keeper, base: &Base) -> std::io::Result<bool> {
     let mut command = Command::new(QEMU);
     command
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ])
         .args(["-accel", "kvm", "-cpu", "host", "-m", "256"])
         .args(["-kernel", base.kernel.as_str(), "-serial", "stdio"])
         .args(["-append", "console=ttyS0 panic=-1"])
@@ -186,7 +180,9 @@ async fn begins(keeper: &Keeper, base: &Base) -> std::io::Result<bool> {
         }
         false
     };
-    let begins = tokio::time::timeout(TO_BEGIN, listening).await.unwrap_or(false);
+    let begins = tokio::time::timeout(TO_BEGIN, listening)
+        .await
+        .unwrap_or(false);
     child.kill().await?;
     Ok(begins)
 }
@@ -194,11 +190,15 @@ async fn begins(keeper: &Keeper, base: &Base) -> std::io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::seam::ways_out;
 
     #[test]
     fn all_that_is_missing_is_named_at_once_with_where_to_get_it() {
         let nothing = look("x86_64", false, false, |_| None, |_| false);
-        let what: Vec<&str> = nothing.iter().map(|missing| missing.what.as_str()).collect();
+        let what: Vec<&str> = nothing
+            .iter()
+            .map(|missing| missing.what.as_str())
+            .collect();
         assert_eq!(
             what,
             [

@@ -9,7 +9,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use crate::local::guests::{Exit, GuestExec, GuestProcess, ProcessRequest, PtyRequest};
+use crate::local::seam::{Exit, GuestExec, GuestProcess, ProcessRequest, PtyRequest};
 use crate::local::watch::watch;
 
 /// How much is read from a process at once.

@@ -18,7 +18,8 @@ use super::super::supervisor::PARTS;
 use super::super::volumes;
 use super::super::wire::Setup;
 use super::layers::{read_chain, write_chain};
-use super::{BootSpec, GuestHost, GuestImage, Limits, Running};
+use super::{BootSpec, GuestHost, Limits, Running};
+use crate::local::seam::GuestImage;
 
 impl GuestHost {
     /// Boots a droplet and serves SSH for it. One that has booted before keeps what was written.

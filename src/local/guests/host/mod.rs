@@ -8,7 +8,6 @@ mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,46 +19,10 @@ use super::error::GuestError;
 use super::guest::{Guest, Said};
 use super::living;
 use super::network::Network;
-use super::probe::Tier;
 use super::systemd;
 use super::volumes::Attached;
+use crate::local::seam::{BootSpec, Limits, Tier};
 use disks::forget_disks;
-
-pub use tidy::Known;
-
-/// What a guest is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GuestImage {
-    /// A public image; what it stands for here is said by [`super::Probe::base`].
-    Base {
-        /// Its slug.
-        slug: String,
-    },
-    /// A snapshot taken here.
-    Snapshot {
-        /// Its image id.
-        image: u64,
-    },
-}
-
-/// A guest to boot.
-#[derive(Debug, Clone)]
-pub struct BootSpec {
-    /// The droplet's id.
-    pub droplet: u64,
-    /// Its host name.
-    pub hostname: String,
-    /// What it is made from; of no effect when the droplet has booted before.
-    pub image: GuestImage,
-    /// Public keys that may log in as root, as lines.
-    pub authorized_keys: Vec<String>,
-    /// Its user data: a cloud-config whose `ssh_keys.ed25519_private` becomes its host key.
-    pub user_data: Option<String>,
-    /// Where its SSH server listens: in 127.0.0.0/8.
-    pub address: Ipv4Addr,
-    /// Its address on the network that the guests have among themselves; none to stay alone.
-    pub private: Option<Ipv4Addr>,
-}
 
 /// How guests are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,18 +35,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { systemd: true }
     }
-}
-
-/// What a guest may use at most.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory in MiB, page cache and what lies in /tmp included; `None` for no limit. Where no
-    /// memory controller can be written there is none either: see [`GuestHost::limits_memory`].
-    pub memory_mib: Option<u32>,
-    /// Processors; of machines alone.
-    pub vcpus: Option<u32>,
-    /// Disk in GiB; of machines alone.
-    pub disk_gib: Option<u32>,
 }
 
 /// All guests of one local cloud.

@@ -1,23 +1,9 @@
 //! What a cloud that was killed has left of things that its account does not have.
 
-use std::collections::BTreeSet;
-
 use super::super::error::GuestError;
 use super::super::files;
 use super::GuestHost;
-
-/// What there is, as the account has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
-    /// Ids of droplets.
-    pub droplets: BTreeSet<u64>,
-    /// Ids of snapshots of droplets.
-    pub images: BTreeSet<u64>,
-    /// Ids of volumes.
-    pub volumes: BTreeSet<String>,
-    /// Ids of snapshots of volumes.
-    pub volume_snapshots: BTreeSet<String>,
-}
+use crate::local::seam::Known;
 
 impl GuestHost {
     /// Deletes the files of all else: what was being made when a cloud was killed, such as a snapshot

@@ -1,12 +1,21 @@
-//! The droplets of a local cloud, whichever tier they are of.
+//! The droplets of a local cloud, whichever tier they are of, and which tiers this machine can do. On Linux; of
+//! other systems see `no_tiers`.
 
+use std::ffi::OsStr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use camino::Utf8Path;
 use tokio::sync::mpsc;
 
-use super::guests::{BootSpec, GuestError, GuestHost, Known, Limits, Tier};
-use super::machines::MachineHost;
+use super::guests::{self, GuestHost};
+use super::machines::{self, MachineHost};
+use super::seam::{BootSpec, GuestError, Known, Limits, Probe, Tier};
+
+pub use guests::probe;
+pub use machines::{
+    build as build_machines, is_built as are_machines_built, missing as machines_lack,
+};
 
 /// All droplets of one local cloud.
 pub(super) enum Host {
@@ -90,7 +99,12 @@ impl Host {
         either!(self, host => host.delete_image(image).await)
     }
 
-    pub(super) async fn create_volume(&self, volume: &str, size_gib: u32, from: Option<&str>) -> Result<()> {
+    pub(super) async fn create_volume(
+        &self,
+        volume: &str,
+        size_gib: u32,
+        from: Option<&str>,
+    ) -> Result<()> {
         either!(self, host => host.create_volume(volume, size_gib, from).await)
     }
 
@@ -125,4 +139,50 @@ impl Host {
     pub(super) async fn close(&self) {
         either!(self, host => host.close().await)
     }
+}
+
+impl Host {
+    /// Waits until no droplet in `state_dir` is alive: those of a cloud that was killed end within
+    /// moments.
+    ///
+    /// # Errors
+    /// When one does not end.
+    pub(super) fn wait_until_gone(state_dir: &Utf8Path) -> Result<()> {
+        GuestHost::wait_until_gone(state_dir)
+    }
+
+    /// Deletes everything that droplets have left in `state_dir`, once none is alive any more.
+    ///
+    /// # Errors
+    /// When one does not end, or a file cannot be deleted.
+    pub(super) fn erase(state_dir: &Utf8Path) -> Result<()> {
+        GuestHost::erase(state_dir)
+    }
+}
+
+/// What machines would be here.
+pub(super) async fn probe_machines(state_dir: &Utf8Path) -> Probe {
+    machines::probe(state_dir).await
+}
+
+/// What a public image stands for; `None` where nothing is booted from it.
+pub(super) fn describe_image(tier: Tier, slug: &str) -> Option<String> {
+    match tier {
+        Tier::Namespaces => Some(guests::describe_image(slug)),
+        Tier::Vm => Some(machines::describe_image(slug)),
+        Tier::Api => None,
+    }
+}
+
+/// What this program does when it is started for a droplet; `None` when it was not. Call it before any
+/// thread is there.
+#[must_use]
+pub fn main_for_a_droplet(first_argument: &OsStr) -> Option<ExitCode> {
+    if first_argument == super::SUPERVISOR {
+        guests::supervisor_main();
+    }
+    if first_argument == machines::METADATA {
+        return Some(machines::metadata_main(std::env::args_os().skip(2)));
+    }
+    None
 }
