@@ -189,7 +189,10 @@ impl LocalError {
         if missing.is_empty() {
             return Ok(());
         }
-        let what: Vec<&str> = missing.iter().map(|missing| missing.what.as_str()).collect();
+        let what: Vec<&str> = missing
+            .iter()
+            .map(|missing| missing.what.as_str())
+            .collect();
         Err(Self::NoMachines {
             missing: what.join(", "),
             help: ways_out(missing),

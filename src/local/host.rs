@@ -90,7 +90,12 @@ impl Host {
         either!(self, host => host.delete_image(image).await)
     }
 
-    pub(super) async fn create_volume(&self, volume: &str, size_gib: u32, from: Option<&str>) -> Result<()> {
+    pub(super) async fn create_volume(
+        &self,
+        volume: &str,
+        size_gib: u32,
+        from: Option<&str>,
+    ) -> Result<()> {
         either!(self, host => host.create_volume(volume, size_gib, from).await)
     }
 

@@ -209,8 +209,7 @@ async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> 
         // It takes room, and is in nobody's way.
         tracing::warn!(%error, "files that belong to nothing are left");
     }
-    let volumes =
-        (probe.tier != Tier::Api).then(|| folder.path.join("guests").join("volumes"));
+    let volumes = (probe.tier != Tier::Api).then(|| folder.path.join("guests").join("volumes"));
     let worker = Arc::new(Worker::new(account, Arc::clone(&store), host, volumes));
     let listening = tokio::spawn(Arc::clone(&worker).listen());
     worker.look_at_images();

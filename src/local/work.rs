@@ -241,7 +241,9 @@ impl Worker {
                 next.await;
             }
         };
-        tokio::time::timeout(self.host.to_shut_down(), off).await.is_ok()
+        tokio::time::timeout(self.host.to_shut_down(), off)
+            .await
+            .is_ok()
     }
 
     /// What users of snapshots should know; image descriptions say it from now on.

@@ -30,7 +30,9 @@ pub(in crate::local) fn remove(file: &Utf8Path) -> std::io::Result<()> {
 
 /// How many bytes a file takes, its holes not counted.
 pub(in crate::local) fn allocated(file: &Utf8Path) -> u64 {
-    fs::metadata(file).map_or(0, |data| std::os::unix::fs::MetadataExt::blocks(&data) * 512)
+    fs::metadata(file).map_or(0, |data| {
+        std::os::unix::fs::MetadataExt::blocks(&data) * 512
+    })
 }
 
 /// Names of what is in a folder.

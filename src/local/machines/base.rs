@@ -142,7 +142,8 @@ pub fn build(state_dir: &Utf8Path) -> Result<(), GuestError> {
 }
 
 fn build_in(fresh: &Utf8Path) -> Result<(), GuestError> {
-    let failed = |what: &'static str| GuestError::io(format!("cannot build machines' base: {what}"));
+    let failed =
+        |what: &'static str| GuestError::io(format!("cannot build machines' base: {what}"));
     match fs::remove_dir_all(fresh) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => result.map_err(failed("an earlier try is in the way"))?,
@@ -159,7 +160,13 @@ fn build_in(fresh: &Utf8Path) -> Result<(), GuestError> {
     let include = format!("--include={}", PACKAGES.join(","));
     run(Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child"])
-        .args(["--propagation", "private", MMDEBSTRAP, "--quiet", "--mode=root"])
+        .args([
+            "--propagation",
+            "private",
+            MMDEBSTRAP,
+            "--quiet",
+            "--mode=root",
+        ])
         .args(["--variant=minbase", "--architectures=amd64", &include])
         .args([SUITE, root.as_str()]))
     .map_err(failed("mmdebstrap failed"))?;
@@ -169,8 +176,15 @@ fn build_in(fresh: &Utf8Path) -> Result<(), GuestError> {
     fs::File::create_new(&raw)
         .and_then(|file| file.set_len(SIZE))
         .map_err(failed("no disk can be made"))?;
-    run(Command::new("mkfs.ext4")
-        .args(["-q", "-F", "-L", LABEL, "-d", root.as_str(), raw.as_str()]))
+    run(Command::new("mkfs.ext4").args([
+        "-q",
+        "-F",
+        "-L",
+        LABEL,
+        "-d",
+        root.as_str(),
+        raw.as_str(),
+    ]))
     .map_err(failed("mkfs.ext4 failed"))?;
     fs::remove_dir_all(&root).map_err(failed("its folder cannot be removed"))?;
     run(Command::new(QEMU_IMG)
@@ -201,13 +215,20 @@ fn run(command: &mut Command) -> io::Result<Output> {
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<&str> = said.lines().rev().take(3).collect();
     let last: Vec<&str> = last.into_iter().rev().map(str::trim).collect();
-    Err(io::Error::other(format!("{} ({})", last.join("; "), output.status)))
+    Err(io::Error::other(format!(
+        "{} ({})",
+        last.join("; "),
+        output.status
+    )))
 }
 
 /// Makes of the distribution what an image of DigitalOcean is.
 fn finish(root: &Utf8Path) -> io::Result<()> {
     let etc = root.join("etc");
-    fs::write(etc.join("cloud/cloud.cfg.d/99-digitalocean.cfg"), CLOUD_INIT)?;
+    fs::write(
+        etc.join("cloud/cloud.cfg.d/99-digitalocean.cfg"),
+        CLOUD_INIT,
+    )?;
     fs::write(
         etc.join("fstab"),
         format!("LABEL={LABEL} / ext4 discard,noatime,errors=remount-ro 0 1\n"),
@@ -228,7 +249,10 @@ fn finish(root: &Utf8Path) -> io::Result<()> {
     fs::write(etc.join("machine-id"), "")?;
     for entry in etc.join("ssh").read_dir_utf8()? {
         let path = entry?.into_path();
-        if path.file_name().is_some_and(|name| name.starts_with("ssh_host_")) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.starts_with("ssh_host_"))
+        {
             fs::remove_file(path)?;
         }
     }
@@ -243,7 +267,10 @@ fn take_boot_files(root: &Utf8Path, base: &Base) -> io::Result<()> {
         let mut found = None;
         for entry in root.join("boot").read_dir_utf8()? {
             let path = entry?.into_path();
-            if path.file_name().is_some_and(|name| name.starts_with(prefix)) {
+            if path
+                .file_name()
+                .is_some_and(|name| name.starts_with(prefix))
+            {
                 found = found.max(Some(path));
             }
         }

@@ -16,7 +16,10 @@ pub(super) const BELOW: &str = "below.qcow2";
 
 impl MachineHost {
     pub(super) fn volume(&self, volume: &str) -> Utf8PathBuf {
-        self.inner.guests.join("volumes").join(format!("{volume}.img"))
+        self.inner
+            .guests
+            .join("volumes")
+            .join(format!("{volume}.img"))
     }
 
     fn volume_snapshot(&self, snapshot: &str) -> Utf8PathBuf {
@@ -27,7 +30,11 @@ impl MachineHost {
     }
 
     /// Makes the folder of a droplet with its disk: whole, or not at all.
-    pub(super) async fn make_disk(&self, spec: &BootSpec, limits: Limits) -> Result<(), GuestError> {
+    pub(super) async fn make_disk(
+        &self,
+        spec: &BootSpec,
+        limits: Limits,
+    ) -> Result<(), GuestError> {
         let folder = self.droplet(spec.droplet);
         let what = format!("droplet {}: cannot make its disk", spec.droplet);
         let failed = || GuestError::io(what.clone());
@@ -55,7 +62,16 @@ impl MachineHost {
         self.tool(
             QEMU_IMG,
             &[
-                "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", &named, disk.as_str(), &size,
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-F",
+                "qcow2",
+                "-b",
+                &named,
+                disk.as_str(),
+                &size,
             ],
         )
         .await
@@ -168,7 +184,10 @@ impl MachineHost {
             let Some(attached) = state.volumes.remove(volume) else {
                 return;
             };
-            (state.machines.get(&attached.droplet).cloned(), attached.name)
+            (
+                state.machines.get(&attached.droplet).cloned(),
+                attached.name,
+            )
         };
         if let Some(machine) = machine
             && let Err(error) = machine.detach(volume).await
@@ -179,7 +198,12 @@ impl MachineHost {
 
     /// Copies a file without filling its holes.
     pub(super) async fn copy(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
-        let words = ["--sparse=always", "--reflink=auto", from.as_str(), to.as_str()];
+        let words = [
+            "--sparse=always",
+            "--reflink=auto",
+            from.as_str(),
+            to.as_str(),
+        ];
         self.tool("cp", &words).await
     }
 }

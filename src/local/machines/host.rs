@@ -154,11 +154,10 @@ impl MachineHost {
             .open(&metadata)
             .and_then(|mut file| std::io::Write::write_all(&mut file, told.as_bytes()))
             .map_err(failed())?;
-        let alive = living::hold(self.inner.guests.join("stage").as_std_path())
-            .map_err(failed())?;
+        let alive = living::hold(self.inner.guests.join("stage").as_std_path()).map_err(failed())?;
         let words = [self.inner.program.as_str(), METADATA, metadata.as_str()];
-        let answers = shlex::try_join(words)
-            .map_err(|error| failed()(std::io::Error::other(error)))?;
+        let answers =
+            shlex::try_join(words).map_err(|error| failed()(std::io::Error::other(error)))?;
         let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
         let plan = Plan {
             accelerator: self.inner.accelerator,
@@ -177,8 +176,7 @@ impl MachineHost {
             control: 0,
         };
         let said = folder.join("qemu.log");
-        let machine =
-            Machine::start(&self.inner.keeper, plan, OwnedFd::from(alive), &said).await?;
+        let machine = Machine::start(&self.inner.keeper, plan, OwnedFd::from(alive), &said).await?;
         let machine = Arc::new(machine);
         let mut state = self.inner.state.lock().await;
         for (volume, attached) in &state.volumes {
@@ -219,7 +217,13 @@ impl MachineHost {
     }
 
     async fn machine(&self, droplet: u64) -> Option<Arc<Machine>> {
-        self.inner.state.lock().await.machines.get(&droplet).cloned()
+        self.inner
+            .state
+            .lock()
+            .await
+            .machines
+            .get(&droplet)
+            .cloned()
     }
 
     /// Presses the power button of a droplet and returns at once; that it is off is told by

@@ -115,13 +115,11 @@ mod tests {
     #[tokio::test]
     async fn descriptors_are_inherited() {
         let keeper = Keeper::start().expect("a thread");
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+        let (read, write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("echo here >&{}", write.as_raw_fd())]);
-        let mut child = keeper
-            .spawn(command, vec![write])
-            .await
-            .expect("a process");
+        command.args(["-c", &format!("echo here >/dev/fd/{}", write.as_raw_fd())]);
+        let mut child = keeper.spawn(command, vec![write]).await.expect("a process");
         assert!(child.wait().await.expect("its end").success());
         let mut said = String::new();
         io::Read::read_to_string(&mut std::fs::File::from(read), &mut said).expect("read");

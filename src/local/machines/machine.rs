@@ -49,8 +49,8 @@ impl Machine {
             std::os::unix::net::UnixStream::pair().map_err(failed("cannot make a socket pair"))?;
         ours.set_nonblocking(true)
             .map_err(failed("cannot make a socket pair"))?;
-        let ours = tokio::net::UnixStream::from_std(ours)
-            .map_err(failed("cannot watch its socket"))?;
+        let ours =
+            tokio::net::UnixStream::from_std(ours).map_err(failed("cannot watch its socket"))?;
         let theirs = OwnedFd::from(theirs);
         plan.control = theirs.as_raw_fd();
         let errors = std::fs::File::create(said).map_err(failed("cannot write its log"))?;
@@ -130,7 +130,12 @@ impl Machine {
     }
 
     /// Attaches a volume as the disk that a volume of that name is on a droplet.
-    pub(super) async fn attach(&self, volume: &str, file: &Utf8Path, name: &str) -> std::io::Result<()> {
+    pub(super) async fn attach(
+        &self,
+        volume: &str,
+        file: &Utf8Path,
+        name: &str,
+    ) -> std::io::Result<()> {
         let names = DiskNames::of(volume);
         let block = json!({
             "driver": "raw",

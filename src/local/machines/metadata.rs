@@ -176,7 +176,10 @@ mod tests {
             image: GuestImage::Base {
                 slug: "debian-12-x64".to_owned(),
             },
-            authorized_keys: vec!["ssh-ed25519 AAAA one".to_owned(), "ssh-ed25519 BBBB two".to_owned()],
+            authorized_keys: vec![
+                "ssh-ed25519 AAAA one".to_owned(),
+                "ssh-ed25519 BBBB two".to_owned(),
+            ],
             user_data: Some("#cloud-config\nruncmd: [ true ]\n".to_owned()),
             address: Ipv4Addr::LOCALHOST,
             private: None,
@@ -202,7 +205,10 @@ mod tests {
         assert_eq!(told["user_data"], "#cloud-config\nruncmd: [ true ]\n");
         assert_eq!(told["public_keys"][1], "ssh-ed25519 BBBB two");
         assert_eq!(told["interfaces"]["public"][0]["mac"], "04:01:20:2f:bf:01");
-        assert_eq!(told["interfaces"]["public"][0]["ipv4"]["gateway"], "169.254.0.2");
+        assert_eq!(
+            told["interfaces"]["public"][0]["ipv4"]["gateway"],
+            "169.254.0.2"
+        );
         assert_eq!(told["dns"]["nameservers"][0], "169.254.0.3");
     }
 
@@ -211,17 +217,35 @@ mod tests {
         for (path, expected) in [
             ("/metadata/v1/id", "540000001"),
             ("/metadata/v1/hostname", "app-main-runner"),
-            ("/metadata/v1/public-keys", "ssh-ed25519 AAAA one\nssh-ed25519 BBBB two"),
-            ("/metadata/v1/user-data", "#cloud-config\nruncmd: [ true ]\n"),
-            ("/metadata/v1/interfaces/public/0/ipv4/ip_address", "169.254.1.15"),
+            (
+                "/metadata/v1/public-keys",
+                "ssh-ed25519 AAAA one\nssh-ed25519 BBBB two",
+            ),
+            (
+                "/metadata/v1/user-data",
+                "#cloud-config\nruncmd: [ true ]\n",
+            ),
+            (
+                "/metadata/v1/interfaces/public/0/ipv4/ip_address",
+                "169.254.1.15",
+            ),
             ("/metadata/v1/interfaces/", "public/"),
             ("/metadata/v1/interfaces/public/", "0/"),
             ("/metadata/v1/dns/nameservers", "169.254.0.3"),
         ] {
             let (status, body) = asked(path);
-            assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", expected), "{path}");
+            assert_eq!(
+                (status.as_str(), body.as_str()),
+                ("HTTP/1.1 200 OK", expected),
+                "{path}"
+            );
         }
-        for path in ["/", "/latest/meta-data", "/metadata/v1/secret", "/metadata/v1/id/more"] {
+        for path in [
+            "/",
+            "/latest/meta-data",
+            "/metadata/v1/secret",
+            "/metadata/v1/id/more",
+        ] {
             assert_eq!(asked(path).0, "HTTP/1.1 404 Not Found", "{path}");
         }
     }

@@ -46,7 +46,9 @@ pub struct Missing {
 pub fn missing(state_dir: &Utf8Path) -> Vec<Missing> {
     let arch = std::env::consts::ARCH;
     let is_root = rustix::process::geteuid().is_root();
-    look(arch, is_root, base::is_built(state_dir), find, |path| path.exists())
+    look(arch, is_root, base::is_built(state_dir), find, |path| {
+        path.exists()
+    })
 }
 
 fn look(
@@ -92,7 +94,10 @@ fn look(
 /// What to do about what is missing, in one line.
 #[must_use]
 pub fn ways_out(missing: &[Missing]) -> String {
-    let packages: Vec<&str> = missing.iter().filter_map(|missing| missing.package).collect();
+    let packages: Vec<&str> = missing
+        .iter()
+        .filter_map(|missing| missing.package)
+        .collect();
     let without = "without `--guests vm` droplets are guests of this kernel";
     if packages.is_empty() {
         format!("there is no way around it; {without}")
@@ -119,13 +124,14 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 
 /// What machines with their base in `state_dir` are. Their base must have been built.
 pub async fn probe(state_dir: &Utf8Path) -> Probe {
-    let (accelerator, reasons) = match Base::open(state_dir) {
+    let (accelerator, mut reasons) = match Base::open(state_dir) {
         Ok(base) => match Keeper::start() {
             Ok(keeper) => accelerator(&keeper, &base).await,
             Err(error) => (Accelerator::Tcg, vec![error.to_string()]),
         },
         Err(error) => (Accelerator::Tcg, vec![error.to_string()]),
     };
+    reasons.push("machines cannot reach each other".to_owned());
     let how = match accelerator {
         Accelerator::Kvm => "QEMU with KVM",
         Accelerator::Tcg => "QEMU with TCG, which is slow",
@@ -133,18 +139,25 @@ pub async fn probe(state_dir: &Utf8Path) -> Probe {
     Probe {
         tier: Tier::Vm,
         reasons,
-        base: Some(format!("a {} machine ({how})", base::RELEASE)),
+        base: Some(format!("{} machine ({how})", base::RELEASE)),
     }
 }
 
 /// What is to run machines here, and why it is not KVM. It is found out once.
 pub(super) async fn accelerator(keeper: &Keeper, base: &Base) -> (Accelerator, Vec<String>) {
     static FOUND: OnceCell<(Accelerator, Vec<String>)> = OnceCell::const_new();
-    FOUND.get_or_init(|| find_accelerator(keeper, base)).await.clone()
+    FOUND
+        .get_or_init(|| find_accelerator(keeper, base))
+        .await
+        .clone()
 }
 
 async fn find_accelerator(keeper: &Keeper, base: &Base) -> (Accelerator, Vec<String>) {
-    let why = match std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+    let why = match std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
         Err(error) => format!("/dev/kvm cannot be opened ({error})"),
         Ok(_) => match begins(keeper, base).await {
             Ok(true) => return (Accelerator::Kvm, Vec::new()),
@@ -152,7 +165,10 @@ async fn find_accelerator(keeper: &Keeper, base: &Base) -> (Accelerator, Vec<Str
             Err(error) => error.to_string(),
         },
     };
-    (Accelerator::Tcg, vec![format!("machines do without KVM: {why}")])
+    (
+        Accelerator::Tcg,
+        vec![format!("machines do without KVM: {why}")],
+    )
 }
 
 /// How long the kernel may take to its first word: some 0.3 s.
@@ -163,7 +179,13 @@ const TO_BEGIN: Duration = Duration::from_secs(5);
 async fn begins(keeper: &Keeper, base: &Base) -> std::io::Result<bool> {
     let mut command = Command::new(QEMU);
     command
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ])
         .args(["-accel", "kvm", "-cpu", "host", "-m", "256"])
         .args(["-kernel", base.kernel.as_str(), "-serial", "stdio"])
         .args(["-append", "console=ttyS0 panic=-1"])
@@ -186,7 +208,9 @@ async fn begins(keeper: &Keeper, base: &Base) -> std::io::Result<bool> {
         }
         false
     };
-    let begins = tokio::time::timeout(TO_BEGIN, listening).await.unwrap_or(false);
+    let begins = tokio::time::timeout(TO_BEGIN, listening)
+        .await
+        .unwrap_or(false);
     child.kill().await?;
     Ok(begins)
 }
@@ -198,7 +222,10 @@ mod tests {
     #[test]
     fn all_that_is_missing_is_named_at_once_with_where_to_get_it() {
         let nothing = look("x86_64", false, false, |_| None, |_| false);
-        let what: Vec<&str> = nothing.iter().map(|missing| missing.what.as_str()).collect();
+        let what: Vec<&str> = nothing
+            .iter()
+            .map(|missing| missing.what.as_str())
+            .collect();
         assert_eq!(
             what,
             [

@@ -213,10 +213,7 @@ mod tests {
         .expect("the event");
         assert_eq!(data["device"], "d1");
         let error = qmp.ask("device_del", json!({})).await.expect_err("refused");
-        assert_eq!(
-            error.to_string(),
-            "QEMU refuses device_del: no such disk"
-        );
+        assert_eq!(error.to_string(), "QEMU refuses device_del: no such disk");
     }
 
     #[tokio::test]

@@ -38,13 +38,29 @@ impl MachineHost {
             fs::hard_link(&below, &beside).map_err(failed())?;
         }
         let base = self.inner.base.disk.as_str();
-        let machine = self.inner.state.lock().await.machines.get(&droplet).cloned();
+        let machine = self
+            .inner
+            .state
+            .lock()
+            .await
+            .machines
+            .get(&droplet)
+            .cloned();
         match machine {
             Some(machine) => {
                 let named = if has_below { BELOW } else { base };
                 let size = super::disks::size_of(&from).map_err(failed())?.to_string();
                 let words = [
-                    "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", named, to.as_str(), &size,
+                    "create",
+                    "-q",
+                    "-f",
+                    "qcow2",
+                    "-F",
+                    "qcow2",
+                    "-b",
+                    named,
+                    to.as_str(),
+                    &size,
                 ];
                 self.tool(QEMU_IMG, &words).await.map_err(failed())?;
                 machine.back_up(&to, TO_COPY).await.map_err(failed())?;
@@ -53,7 +69,17 @@ impl MachineHost {
         }
         if has_below {
             // Takes over what the snapshot below holds and the base does not.
-            let words = ["rebase", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, to.as_str()];
+            let words = [
+                "rebase",
+                "-q",
+                "-f",
+                "qcow2",
+                "-F",
+                "qcow2",
+                "-b",
+                base,
+                to.as_str(),
+            ];
             self.tool(QEMU_IMG, &words).await.map_err(failed())?;
             fs::remove_file(&beside).map_err(failed())?;
         }
