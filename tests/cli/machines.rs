@@ -39,7 +39,8 @@ droplets:
           test -b /dev/disk/by-id/scsi-0DO_Volume_machines-data
           echo \"$(cat /mnt/data/visits 2>/dev/null)x\" >/mnt/data/visits
           echo \"visits: $(cat /mnt/data/visits)\"
-          cloud-init query ds.meta_data.hostname
+          grep -q DataSourceDigitalOcean /run/cloud-init/result.json
+          test \"$(hostname)\" = machines-main-runner
           systemctl is-active ssh
     after_run: destroy
 ";
