@@ -344,14 +344,15 @@ mod tests {
 
     #[test]
     fn what_an_image_stands_for_is_said() {
-        let of = |guests: bool| {
-            public_images(guests)
+        let of = |tier: Tier| {
+            public_images(tier)
                 .into_iter()
                 .find(|image| image.slug.as_deref() == Some("ubuntu-24-04-x64"))
                 .map(|image| image.description)
                 .unwrap_or_default()
         };
-        insta::assert_snapshot!(of(false), @"Ubuntu 24.04 (LTS) x64");
-        assert!(of(true).starts_with("ubuntu-24-04-x64 -> host root ("));
+        insta::assert_snapshot!(of(Tier::Api), @"Ubuntu 24.04 (LTS) x64");
+        assert!(of(Tier::Namespaces).starts_with("ubuntu-24-04-x64 -> host root ("));
+        assert!(of(Tier::Vm).ends_with(" machine, NOT Ubuntu 24.04"));
     }
 }

@@ -26,6 +26,7 @@ mod killed_at;
 mod live;
 mod local_cloud;
 mod lost_tags;
+mod machines;
 mod narrow;
 mod policy;
 mod populate;

@@ -28,6 +28,7 @@ pub async fn cloud(folder: &Utf8Path) {
             .expect("guests");
         let limits = Limits {
             memory_mib: Some(512),
+            ..Limits::default()
         };
         host.boot_within(spec(droplet, base(), &login, &key), limits)
             .await

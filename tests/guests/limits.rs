@@ -61,6 +61,7 @@ pub async fn memory_hog(folder: &Utf8Path) {
     let (login, key) = (Login::new(1), Login::new(2));
     let limits = Limits {
         memory_mib: Some(256),
+        ..Limits::default()
     };
     for droplet in [31, 32] {
         host.boot_within(spec(droplet, base(), &login, &key), limits)

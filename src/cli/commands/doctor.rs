@@ -12,8 +12,8 @@ use crate::cli::exit::Exit;
 use crate::cli::terminal::print;
 use crate::cloud::checkup;
 use crate::guest::{UserKey, open_key};
-use crate::local::seam::Tier;
-use crate::local::tiers::probe;
+use crate::local::seam::{Tier, ways_out};
+use crate::local::tiers::{machines_lack, probe};
 use crate::manifest::Manifest;
 use crate::report::doctor::{Finding, Health, render};
 use crate::report::fold;
@@ -33,6 +33,7 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
     findings.push(ssh());
     findings.push(agent(wanted).await);
     findings.push(local(context).await);
+    findings.extend(machines(context));
     findings.extend(cloud(context).await);
     if options.format == PlanFormat::Json {
         let document = json!({ "findings": findings });
@@ -195,6 +196,26 @@ async fn local(context: &Context) -> Finding {
         ),
         Err(error) => Finding::lacking(subject, error.to_string(), "run it on Linux, as root"),
     }
+}
+
+/// Whether the local cloud can do machines: nothing, where there is no folder for it at all.
+fn machines(context: &Context) -> Option<Finding> {
+    let subject = "machines";
+    let folder = local_folder(&context.global).ok()?;
+    let missing = machines_lack(&folder);
+    if missing.is_empty() {
+        let found = "droplets can be machines of QEMU here, on request (`local up --guests vm`)";
+        return Some(Finding::good(subject, found));
+    }
+    let what: Vec<&str> = missing
+        .iter()
+        .map(|missing| missing.what.as_str())
+        .collect();
+    let found = format!(
+        "only `local up --guests vm` needs them: {} is missing",
+        what.join(", ")
+    );
+    Some(Finding::lacking(subject, found, &ways_out(&missing)))
 }
 
 async fn cloud(context: &Context) -> Vec<Finding> {

@@ -121,7 +121,7 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
                 let _ = writeln!(out, "            not better because {reason}");
             }
             if let Some(base) = &endpoint.base {
-                let _ = writeln!(out, "  images    every public image is the {base}");
+                let _ = writeln!(out, "  images    every public image is {base}");
             }
         }
     }

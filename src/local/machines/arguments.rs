@@ -150,6 +150,50 @@ mod tests {
             metadata: "'/d p' __machine-metadata '/a,b/metadata.json'".to_owned(),
             control: 7,
         };
-        insta::assert_snapshot!(arguments(&plan).join("\n"), @"");
+        insta::assert_snapshot!(arguments(&plan).join("\n"), @r"
+        -nodefaults
+        -no-user-config
+        -S
+        -display
+        none
+        -machine
+        q35,usb=off,vmport=off
+        -accel
+        tcg
+        -cpu
+        max
+        -m
+        1024
+        -smp
+        1
+        -kernel
+        /b/kernel
+        -initrd
+        /b/initrd
+        -append
+        root=/dev/vda ro console=ttyS0 net.ifnames=0 quiet
+        -smbios
+        type=1,manufacturer=DigitalOcean,product=Droplet,serial=540000001
+        -blockdev
+        driver=qcow2,node-name=root,discard=unmap,cache.no-flush=on,file.driver=file,file.discard=unmap,file.cache.no-flush=on,file.filename=/a,,b/disk.qcow2
+        -device
+        virtio-blk-pci,drive=root
+        -device
+        virtio-scsi-pci,id=volumes
+        -device
+        virtio-rng-pci
+        -netdev
+        user,id=public,net=169.254.0.0/16,host=169.254.0.2,dns=169.254.0.3,dhcpstart=169.254.1.15,ipv6=off,hostfwd=tcp:127.77.1.2:22022-169.254.1.15:22,guestfwd=tcp:169.254.169.254:80-cmd:'/d p' __machine-metadata '/a,,b/metadata.json'
+        -device
+        virtio-net-pci,netdev=public,romfile=,mac=04:01:20:2f:bf:01
+        -chardev
+        file,id=console,path=/a,,b/console.log
+        -serial
+        chardev:console
+        -chardev
+        socket,id=control,fd=7
+        -mon
+        chardev=control,mode=control
+        ");
     }
 }

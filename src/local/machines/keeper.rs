@@ -118,7 +118,7 @@ mod tests {
         let (read, write) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("echo here >&{}", write.as_raw_fd())]);
+        command.args(["-c", &format!("echo here >/dev/fd/{}", write.as_raw_fd())]);
         let mut child = keeper.spawn(command, vec![write]).await.expect("a process");
         assert!(child.wait().await.expect("its end").success());
         let mut said = String::new();

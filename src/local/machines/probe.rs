@@ -97,13 +97,14 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 
 /// What machines with their base in `state_dir` are. Their base must have been built.
 pub async fn probe(state_dir: &Utf8Path) -> Probe {
-    let (accelerator, reasons) = match Base::open(state_dir) {
+    let (accelerator, mut reasons) = match Base::open(state_dir) {
         Ok(base) => match Keeper::start() {
             Ok(keeper) => accelerator(&keeper, &base).await,
             Err(error) => (Accelerator::Tcg, vec![error.to_string()]),
         },
         Err(error) => (Accelerator::Tcg, vec![error.to_string()]),
     };
+    reasons.push("machines cannot reach each other".to_owned());
     let how = match accelerator {
         Accelerator::Kvm => "QEMU with KVM",
         Accelerator::Tcg => "QEMU with TCG, which is slow",
@@ -111,7 +112,7 @@ pub async fn probe(state_dir: &Utf8Path) -> Probe {
     Probe {
         tier: Tier::Vm,
         reasons,
-        base: Some(format!("a {} machine ({how})", base::RELEASE)),
+        base: Some(format!("{} machine ({how})", base::RELEASE)),
     }
 }
 
