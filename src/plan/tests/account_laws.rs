@@ -246,7 +246,7 @@ proptest! {
         days in 0..3_i64,
         counts in prop::collection::vec(-1..2_i64, 24),
     ) {
-        let mut account = super::sweep::account(&live, &BTreeMap::new());
+        let mut account = super::sweep::making::account(&live, &BTreeMap::new());
         for (count, wrong) in account.borne.values_mut().zip(&counts) {
             *count = count.saturating_add_signed(*wrong);
         }
