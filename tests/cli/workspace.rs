@@ -1,12 +1,12 @@
 //! A folder with a manifest and a local cloud of its own; the binary is driven in it.
 
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::api_call;
 
 /// A workspace. Its local cloud is stopped and emptied when it goes.
 pub struct Workspace {
@@ -170,35 +170,7 @@ impl Workspace {
     /// One call to the API of the local cloud, past the client.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let (url, token) = self.endpoint();
-        let authority = url.strip_prefix("http://").expect("plain HTTP on loopback");
-        let mut stream = TcpStream::connect(authority).expect("the local cloud answers");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let mut request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer {token}\r\n"
-        );
-        if !body.is_empty() {
-            let _ = write!(
-                request,
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                body.len()
-            );
-        }
-        let _ = write!(request, "\r\n{body}");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status");
-        let body = if body.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
-        };
-        (status, body)
+        api_call::call((&url, &token), method, path, body)
     }
 
     /// The list behind a path, whole.
