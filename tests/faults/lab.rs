@@ -55,6 +55,7 @@ pub fn patient() -> Timing {
         droplet_ready: ms(60_000),
         droplet_lag: ms(30_000),
         droplet_gone: ms(30_000),
+        leaving: ms(30_000),
         delete_again: ms(300),
         action: ms(30_000),
         snapshot: ms(60_000),
@@ -346,6 +347,10 @@ impl Lab {
                 let looked = client.look_up_holders(&owner, whole, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::destroy(&scope, &live, whole, &[]);
+                let project = &desired::scope(&manifest).project;
+                if plan.is_err() && client.await_leaving(&owner, project, &mut live).await {
+                    plan = plan::destroy(&scope, &live, whole, &[]);
+                }
             }
             plan.map_err(refused)?
         } else {
@@ -368,6 +373,10 @@ impl Lab {
                 let looked = client.look_up_holders(&owner, false, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::plan(&desired, &live, &options, now);
+                let project = &desired::scope(&manifest).project;
+                if plan.is_err() && client.await_leaving(&owner, project, &mut live).await {
+                    plan = plan::plan(&desired, &live, &options, now);
+                }
             }
             let mut plan = plan.map_err(refused)?;
             let names: BTreeSet<&str> = plan.new_droplets();
