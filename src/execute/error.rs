@@ -67,6 +67,21 @@ pub enum StepError {
         name: String,
     },
 
+    /// Nobody knows whether a droplet was made.
+    #[error(
+        "the create of droplet {name} was never answered, and nothing of it was found before the run had to end"
+    )]
+    #[diagnostic(
+        code(dewpoint::execute::unanswered),
+        help(
+            "`dewpoint status` shows whether it is there; `dewpoint destroy` removes it, and so does `dewpoint sweep` once it has expired"
+        )
+    )]
+    Unanswered {
+        /// Its name.
+        name: String,
+    },
+
     /// A droplet was restarted while a command ran on it.
     #[error("{label} was restarted while `{command}` ran")]
     #[diagnostic(
