@@ -130,11 +130,15 @@ impl Making {
         self.lock.lock().await.is_some()
     }
 
-    /// Lets go of the lock, if it is held.
-    pub(super) async fn let_go(&self) {
+    /// Lets go of the lock; says whether it was held.
+    pub(super) async fn let_go(&self) -> bool {
         let held = self.lock.lock().await.take();
-        if let Some(lock) = held {
-            lock.release().await;
+        match held {
+            Some(lock) => {
+                lock.release().await;
+                true
+            }
+            None => false,
         }
     }
 

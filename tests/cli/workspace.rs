@@ -293,6 +293,84 @@ impl Drop for Running {
     }
 }
 
+/// The binary at work on a terminal of its own, where it can ask.
+pub struct Asking {
+    process: Child,
+    terminal: std::fs::File,
+    seen: String,
+}
+
+impl Asking {
+    /// Starts it against the local cloud.
+    pub fn start(workspace: &Workspace, arguments: &[&str]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&terminal).expect("ours");
+        unlockpt(&terminal).expect("open to us");
+        let name = ptsname(&terminal, Vec::new()).expect("a name");
+        let side = || {
+            let path = Path::new(name.to_str().expect("plain"));
+            std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open(path)
+                .expect("the other side")
+        };
+        let process = workspace
+            .command(&[arguments, &["--local"]].concat())
+            .stdin(side())
+            .stdout(Stdio::null())
+            .stderr(side())
+            .spawn()
+            .expect("the binary runs");
+        Self {
+            process,
+            terminal: terminal.into(),
+            seen: String::new(),
+        }
+    }
+
+    /// Reads until this text has come.
+    #[track_caller]
+    pub fn until(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            assert!(self.read(), "it ended before `{text}`:\n{}", self.seen);
+        }
+    }
+
+    /// Takes what comes; false once nobody writes any more.
+    fn read(&mut self) -> bool {
+        let mut bytes = [0; 4_096];
+        // A terminal whose other side is closed fails.
+        match self.terminal.read(&mut bytes) {
+            Ok(read @ 1..) => {
+                self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Types a line.
+    pub fn answer(&mut self, line: &str) {
+        writeln!(self.terminal, "{line}").expect("it reads");
+    }
+
+    /// Waits for its end: the exit code, and all that the terminal showed.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        while self.read() {}
+        let status = self.process.wait().expect("ended");
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Drop for Workspace {
     fn drop(&mut self) {
         let ended = self.run(&["local", "reset", "--yes"]);
