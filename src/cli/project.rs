@@ -13,6 +13,7 @@ use super::planning::Planned;
 use super::terminal::tell;
 use crate::execute::lock::LockError;
 use crate::execute::project_lock::{ProjectLock, ProjectPlace, ProjectRight, makes_shared};
+use crate::execute::shared_lock::Lease;
 use crate::execute::{Event, EventKind, Listener};
 use crate::manifest::Manifest;
 use crate::manifest::schema::Scope;
@@ -140,6 +141,21 @@ impl Making {
             }
             None => false,
         }
+    }
+
+    /// Takes the lock for what makes something shared by itself, not by a plan: the right that comes with
+    /// it, where it can be lost.
+    ///
+    /// # Errors
+    /// When another run keeps the lock for longer than is waited.
+    pub(super) async fn take(
+        &self,
+        context: &Context,
+        patience: Duration,
+    ) -> miette::Result<Option<Lease>> {
+        self.wait(context, patience).await?;
+        let lock = self.lock.lock().await;
+        Ok(lock.as_ref().and_then(ProjectLock::lease))
     }
 
     /// What the steps of a plan need; and the end of the lock, once the last that needs it has ended.
