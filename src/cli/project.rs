@@ -12,7 +12,9 @@ use super::locks::Locks;
 use super::planning::Planned;
 use super::terminal::tell;
 use crate::execute::lock::LockError;
-use crate::execute::project_lock::{ProjectLock, ProjectPlace, ProjectRight, makes_shared};
+use crate::execute::project_lock::{
+    ProjectLock, ProjectPlace, ProjectRight, awaited_by_makers, makes_shared,
+};
 use crate::execute::shared_lock::Lease;
 use crate::execute::{Event, EventKind, Listener};
 use crate::manifest::Manifest;
@@ -166,6 +168,7 @@ impl Making {
         let right = ProjectRight {
             place: self.place.clone(),
             lease: lock.as_ref().and_then(ProjectLock::lease),
+            awaited: awaited_by_makers(plan, |name| volumes.contains(name)),
             volumes,
         };
         let over = CancellationToken::new();

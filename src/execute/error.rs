@@ -67,6 +67,19 @@ pub enum StepError {
         name: String,
     },
 
+    /// Another environment was quicker to attach a volume that is to be filled.
+    #[error(
+        "{held}; this run keeps the project's other environments from making what they share, so it does not wait for it"
+    )]
+    #[diagnostic(
+        code(dewpoint::execute::held_meanwhile),
+        help("run the same command again: it waits for the volume before it makes anything")
+    )]
+    HeldMeanwhile {
+        /// What the volume is attached to.
+        held: String,
+    },
+
     /// Nobody knows whether a droplet was made.
     #[error(
         "the create of droplet {name} was never answered, and nothing of it was found before the run had to end"
