@@ -23,6 +23,7 @@ use dewpoint::plan::{self, Durations, Goal, Options, Pace, Plan};
 use dewpoint::report::status::Status;
 use serde_json::{Value, json};
 
+use crate::api_call;
 use crate::observed::Census;
 use crate::plans::{one_by_one, without_guests};
 
