@@ -61,7 +61,7 @@ const TO_UNMOUNT_IN_A_HURRY: Duration = Duration::from_secs(1);
 
 /// How long after an interrupt droplets are still looked for whose create was never answered: what is
 /// found is still to be destroyed before whoever interrupted the run loses patience.
-const TO_BE_FOUND_IN_A_HURRY: Duration = Duration::from_millis(4_500);
+const TO_BE_FOUND_IN_A_HURRY: Duration = Duration::from_millis(3_750);
 /// The same where the look came later than that.
 const TO_BE_FOUND_AT_LAST: Duration = Duration::from_millis(500);
 

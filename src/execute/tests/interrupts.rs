@@ -74,10 +74,10 @@ async fn patience_with_what_is_let_finish_ends() {
         .await;
     insta::assert_snapshot!(played.log.join("\n"), @r"
      0 start 0
-     8 drop 0
-     8 start 1
-    13 end 1
-    13 close
+     7 drop 0
+     7 start 1
+    12 end 1
+    12 close
     ");
     assert_eq!(played.outcome.ending.exit_code(), 130);
 }
