@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "no bench needs all of it")]
 
+#[path = "../../tests/support/api_call.rs"]
+pub mod api_call;
 pub mod cloud;
 
 use std::fmt::Write as _;

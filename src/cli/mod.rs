@@ -4,6 +4,7 @@
 //! everything else to standard error.
 
 mod applied;
+mod approval;
 pub mod args;
 pub mod commands;
 mod complete;

@@ -105,7 +105,7 @@ impl<'a> Census<'a> {
         }
         for ghost in &self.ghosts {
             draft.notices.push(format!(
-                "droplet `{}` ({}) bears no tags: it is being destroyed, and left alone",
+                "droplet `{}` ({}) bears no tags: it is being destroyed, or someone else's, and left alone",
                 ghost.name, ghost.id
             ));
         }

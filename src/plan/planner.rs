@@ -456,12 +456,6 @@ fn check_holders<'a>(
         if removed.contains_key(&holder) || is_ours() {
             continue;
         }
-        if draft.is_being_destroyed(holder) {
-            draft.notices.push(format!(
-                "{address} is still attached to a droplet that is being destroyed"
-            ));
-            continue;
-        }
         let (reason, help) = draft.held_by(holder);
         let is_shared = draft.owner.in_project_only(&volume.tags);
         draft.refusals.push(Refusal {

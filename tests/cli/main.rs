@@ -4,6 +4,8 @@
 
 mod adopt;
 mod after_run;
+#[path = "../support/api_call.rs"]
+mod api_call;
 mod apply;
 mod client_server;
 mod clone;

@@ -8,6 +8,7 @@ mod order;
 mod pace;
 mod record;
 mod steps;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

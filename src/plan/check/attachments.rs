@@ -77,14 +77,7 @@ impl<'a> Checker<'a> {
                 } => {
                     let place = places.entry(VolumeKey::of(volume)).or_default();
                     let mut place = std::mem::take(place);
-                    // What is being destroyed may have let go of it already.
-                    let is_going = match DropletKey::of(droplet) {
-                        DropletKey::Known(id) => self
-                            .droplet(id)
-                            .is_some_and(|droplet| self.is_going(droplet)),
-                        DropletKey::Created(..) => false,
-                    };
-                    if !place.holders.remove(&DropletKey::of(droplet)) && !is_going {
+                    if !place.holders.remove(&DropletKey::of(droplet)) {
                         self.wrong(step.id, "its volume is not attached to that droplet");
                     }
                     if let Some(attached) = place.attached.take()
@@ -137,8 +130,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Where volumes are. Either side may lag behind: both are believed. What is being destroyed
-    /// lets go by itself.
+    /// Where volumes are. Either side may lag behind: both are believed.
     fn places(&self) -> BTreeMap<VolumeKey<'a>, Place<'a>> {
         let live = self.live;
         let mut places: BTreeMap<VolumeKey<'a>, Place<'a>> = BTreeMap::new();
@@ -151,11 +143,8 @@ impl<'a> Checker<'a> {
             held.map(|volume| (volume.as_str(), droplet.id))
         });
         for (volume, holder) in by_volumes.chain(by_droplets) {
-            let known = self.droplet(holder);
-            if !known.is_some_and(|droplet| self.is_going(droplet)) {
-                let place = places.entry(VolumeKey::Known(volume)).or_default();
-                place.holders.insert(DropletKey::Known(holder));
-            }
+            let place = places.entry(VolumeKey::Known(volume)).or_default();
+            place.holders.insert(DropletKey::Known(holder));
         }
         places
     }

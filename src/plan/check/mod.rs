@@ -17,9 +17,8 @@ use std::fmt;
 
 use super::Plan;
 use super::step::{DropletRef, EdgeKind, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef};
-use crate::desired::names;
+use crate::live::Live;
 use crate::live::ownership::Owner;
-use crate::live::{Live, LiveDroplet};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,20 +139,6 @@ impl<'a> Checker<'a> {
 
     fn steps(&self) -> impl Iterator<Item = &'a Step> + use<'a> {
         self.plan.steps.iter()
-    }
-
-    /// A droplet that exists, whoever's it is.
-    fn droplet(&self, id: u64) -> Option<&'a LiveDroplet> {
-        let mut all = self.live.droplets.iter().chain(&self.live.holders);
-        all.find(|droplet| droplet.id == id)
-    }
-
-    /// Whether a droplet is being destroyed, or gone: it bears a name of this environment, and no
-    /// tags any more.
-    fn is_going(&self, droplet: &LiveDroplet) -> bool {
-        let name = names::environment(&self.plan.project, &self.plan.environment);
-        let rest = droplet.name.strip_prefix(&name);
-        droplet.tags.is_empty() && rest.is_some_and(|rest| rest.starts_with('-'))
     }
 }
 
