@@ -426,6 +426,19 @@ pub enum CliError {
         hint: String,
     },
 
+    /// Not exactly one side of a copy is a droplet's.
+    #[error("{problem}")]
+    #[diagnostic(
+        code(dewpoint::cli::copy_sides),
+        help(
+            "write one of FROM and TO as ADDRESS:PATH, such as droplet.runner:/var/log/app, and the other as a path of this machine; a local path with a colon is written ./a:b"
+        )
+    )]
+    CopySides {
+        /// What is wrong.
+        problem: &'static str,
+    },
+
     /// An address names several droplets where one is needed.
     #[error("`{given}` names several droplets: {addresses}")]
     #[diagnostic(code(dewpoint::cli::several_droplets), help("name one of them"))]

@@ -150,3 +150,4 @@ fn start_log(global: &args::Global, terminal: Terminal) {
         .log_internal_errors(false)
         .init();
 }
+        Command::Cp(options) => wait(commands::cp::run(context, options)),

@@ -7,6 +7,7 @@ mod after_run;
 mod apply;
 mod client_server;
 mod clone;
+mod cp;
 mod diff;
 mod docs;
 mod drift;
