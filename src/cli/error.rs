@@ -483,7 +483,7 @@ pub enum CliError {
     NoStore,
 
     /// An id names no run, or several.
-    #[error("`{given}` names {found} runs")]
+    #[error("`{given}` names {}", runs(*.found))]
     #[diagnostic(
         code(dewpoint::cli::no_run),
         help("`dewpoint history` lists them; give an id, or as much of it as is its alone")
@@ -535,4 +535,10 @@ pub enum CliError {
         /// Which rules, and where.
         violations: String,
     },
+}
+fn runs(count: usize) -> String {
+    match count {
+        0 => "no run".to_owned(),
+        count => format!("{count} runs"),
+    }
 }
