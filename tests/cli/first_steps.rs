@@ -5,10 +5,11 @@ use crate::workspace::Workspace;
 #[test]
 fn init_writes_a_manifest_that_validates_and_never_overwrites() {
     let workspace = Workspace::new();
-    workspace
-        .run(&["init", "--project", "demo"])
-        .expect(0)
-        .says("dewpoint plan --local");
+    let said = workspace.run(&["init", "--project", "demo"]).expect(0);
+    for line in said.err.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    said.says("dewpoint plan --local");
     workspace
         .run(&["validate"])
         .expect(0)

@@ -78,7 +78,7 @@ pub fn run(context: &Context, options: &Init) -> miette::Result<Exit> {
         false => format!(" for {}", found.join(", ")),
     };
     let text = format!(
-        "Wrote {path}{found}. Next:\n\n    dewpoint doctor          is all there that dewpoint needs?\n    dewpoint plan --local    what would happen; on a local cloud, without account\n    dewpoint test --local    the whole cycle there: build, boot, run, destroy\n"
+        "Wrote {path}{found}. Next:\n\n    dewpoint doctor          is all there that dewpoint needs?\n    dewpoint plan --local    what it would do, on a local cloud: no account\n    dewpoint test --local    the whole cycle there: build, boot, run, destroy\n"
     );
     tell(&context.terminal.fit_err(text));
     Ok(Exit::Success)
