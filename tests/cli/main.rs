@@ -9,6 +9,7 @@ mod api_call;
 mod apply;
 mod client_server;
 mod clone;
+mod cp;
 mod diff;
 mod docs;
 mod drift;

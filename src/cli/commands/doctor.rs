@@ -15,7 +15,6 @@ use crate::guest::{UserKey, open_key};
 use crate::local::guests::{Tier, probe};
 use crate::manifest::Manifest;
 use crate::report::doctor::{Finding, Health, render};
-use crate::report::fold;
 
 const NEW_TOKEN: &str =
     "export DIGITALOCEAN_TOKEN=...: make one at https://cloud.digitalocean.com/account/api/tokens";
@@ -40,12 +39,8 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
         print(&text)?;
     } else {
         let terminal = context.terminal;
-        let text = render(&findings, terminal.out);
-        print(&if terminal.out_folds {
-            fold::fold(&text, terminal.width)
-        } else {
-            text
-        })?;
+        let width = terminal.out_folds.then_some(terminal.width);
+        print(&render(&findings, terminal.out, width))?;
     }
     let is_broken = findings.iter().any(|f| f.health == Health::Bad);
     Ok(if is_broken {

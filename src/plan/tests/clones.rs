@@ -62,7 +62,7 @@ fn clones_are_made_of_what_is_left_and_go_with_their_droplets() {
           volume  a clone of data at /mnt/data
           run r: true [at most 1h]
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
        1  ssh_key                                       create ssh_key
        2  environment                                   create tags
        3  volume.data                                   create volume  after 2
@@ -215,7 +215,7 @@ fn a_destroy_removes_clones_and_of_the_whole_project_snapshots_too() {
           size   0.1 GB -> (none)
           price  $0.006/month -> (none)
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
       1  volume.data           delete volume
       2  volume.data-snap-105  delete snapshot
       3  environment           delete tags  after ~1, ~2
