@@ -5,12 +5,15 @@
 
 mod activity;
 mod clone;
+mod creates;
 mod droplet;
 mod ending;
 mod finish;
 mod foundation;
+mod mounts;
 mod populate;
 mod removal;
+mod runs;
 mod snapshot;
 mod turns;
 mod volume;
