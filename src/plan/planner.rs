@@ -8,7 +8,7 @@ mod tags;
 use std::collections::{BTreeMap, BTreeSet};
 
 use attachments::{
-    check_attachments, check_holders, check_logins, check_names_of_copies, copies_in_use,
+    Known, check_attachments, check_holders, check_logins, check_names_of_copies, copies_in_use,
     doomed_volumes, release_moved_volumes,
 };
 use emptying::{emptied_tags, empty};
@@ -20,7 +20,7 @@ use super::census::Census;
 use super::change::Cause;
 use super::compare::{firewall, snapshot, ssh_key, volume};
 use super::cost::{Kept, Up};
-use super::droplet_verdict::{DropletVerdict, droplet_verdicts};
+use super::droplet_verdict::{DropletVerdict, droplet_verdicts, shared_volumes};
 use super::error::Refusals;
 use super::narrow::{self, Narrow};
 use super::step::StepId;
@@ -251,16 +251,17 @@ pub(super) fn draw<'a>(
             .filter_map(|droplet| removed.get(droplet).copied())
             .collect()
     };
+    let known = Known::of(&droplets, &census, &draft);
     for (verdict, old) in renewed {
         let address = &verdict.volume.address;
-        check_holders(address, old, &droplets, &removed, &census, &mut draft);
+        check_holders(address, old, &known, &removed, &mut draft);
         let holders = holders(old, &draft);
         let gone = draft.draw_volume_removal(old, address, &holders);
         draft.draw_volume(verdict, Some(gone));
     }
     for volume in &doomed_volumes {
         let address = volume_address(&desired.scope, &volume.name);
-        check_holders(&address, volume, &droplets, &removed, &census, &mut draft);
+        check_holders(&address, volume, &known, &removed, &mut draft);
         let holders = holders(volume, &draft);
         draft.draw_volume_removal(volume, &address, &holders);
         let (cause, reason) = if ownership::is_clone(&volume.tags) {
@@ -278,11 +279,12 @@ pub(super) fn draw<'a>(
         .filter_map(|stray| Some((*stray, *removed.get(&stray.id)?)))
         .collect();
     draft.draw_populates(desired, &leftovers, &expiry);
-    check_attachments(&droplets, &removed, &census, &mut draft);
+    check_attachments(&droplets, &known, &removed, &mut draft);
     check_names_of_copies(&droplets, &doomed, &mut draft);
     note_others(desired, live, &snapshots, &mut draft, &mut kept);
+    let shared = shared_volumes(desired);
     for verdict in &droplets {
-        verdict.note(desired, &mut draft);
+        verdict.note(desired, &shared, &mut draft);
     }
     let mut up = Up::default();
     for (_, live) in &draft.bystanders {

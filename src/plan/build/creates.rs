@@ -1,6 +1,6 @@
 //! The creates, in as few calls as the API allows, and the inventory of what they make.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::droplet::{End, PlannedDroplet, reference};
 use super::{Draft, known};
@@ -48,7 +48,9 @@ impl<'a> Draft<'a> {
             &first.droplet.address,
             StepKind::Gather { droplets: entries },
         );
-        let creates: BTreeSet<StepId> = created.iter().flatten().copied().collect();
+        let mut creates: Vec<StepId> = created.iter().flatten().copied().collect();
+        creates.sort_unstable();
+        creates.dedup();
         for create in creates {
             self.graph.after(
                 create,
@@ -129,11 +131,13 @@ impl<'a> Draft<'a> {
                         .needs(before, step, "the one that has its name must be gone first");
                 }
                 created[position] = Some(step);
-                if droplets[position].end == End::Stays {
-                    self.borne.extend(tags.iter().cloned());
-                } else {
-                    self.drop_tags(&tags);
-                }
+            }
+            let stays = |position: &usize| droplets[*position].end == End::Stays;
+            if group.iter().any(stays) {
+                self.bear_tags(&tags);
+            }
+            if !group.iter().all(stays) {
+                self.drop_tags(&tags);
             }
         }
         created

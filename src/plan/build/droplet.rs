@@ -150,12 +150,15 @@ impl<'a> Draft<'a> {
             let Some(life) = self.draw_life(planned, made, inventory, expiry, needed) else {
                 continue;
             };
-            done.entry(name).or_default().push(Done {
-                required: life.required.clone(),
-                ended: life.ended.clone(),
-            });
+            let is_needed = waits.has_dependants(name);
+            if is_needed {
+                done.entry(name).or_default().push(Done {
+                    required: life.required.clone(),
+                    ended: life.ended.clone(),
+                });
+            }
             work.entry(name).or_default().extend(&life.work);
-            if !life.backgrounds.is_empty() && waits.has_dependants(name) {
+            if is_needed && !life.backgrounds.is_empty() {
                 held.push((planned, life));
             } else {
                 let stop = self.draw_rest(planned, life, &[]);
@@ -243,8 +246,7 @@ impl<'a> Draft<'a> {
             End::Stays => {
                 if let Some(live) = planned.live {
                     let kept = live.tags.iter().filter(|tag| !planned.remove.contains(tag));
-                    self.borne.extend(kept.cloned());
-                    self.borne.extend(planned.add.iter().cloned());
+                    self.bear_tags(kept.chain(&planned.add));
                 }
                 None
             }

@@ -1,6 +1,7 @@
 //! Volumes where they are: which leave a droplet, which go, and what stands in the way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::address::Address;
 use crate::desired::Desired;
@@ -12,6 +13,44 @@ use crate::plan::droplet_verdict::DropletVerdict;
 use crate::plan::error::{Refusal, RefusalKind};
 use crate::plan::narrow::{self, Narrow};
 use crate::plan::step::StepId;
+
+/// Of the droplets that have volumes those that a plan knows, by their ids.
+pub(super) struct Known<'d> {
+    /// Droplets of the manifest that are used, and what a narrowed plan leaves.
+    ours: HashSet<u64>,
+    /// Of those, the ones that a narrowed plan leaves as they are.
+    left_out: HashMap<u64, Cow<'d, Address>>,
+}
+
+impl<'d> Known<'d> {
+    pub(super) fn of(
+        droplets: &[DropletVerdict<'d>],
+        census: &Census<'_>,
+        draft: &Draft<'_>,
+    ) -> Self {
+        let mut known = Self {
+            ours: HashSet::new(),
+            left_out: HashMap::new(),
+        };
+        let has_volumes = |id: u64| draft.attached.volumes.contains_key(&id);
+        for verdict in droplets {
+            let Some(live) = verdict.live.filter(|live| has_volumes(live.id)) else {
+                continue;
+            };
+            known.ours.insert(live.id);
+            if verdict.left_out {
+                let address = Cow::Borrowed(&verdict.droplet.address);
+                known.left_out.insert(live.id, address);
+            }
+        }
+        for left in census.left.iter().filter(|left| has_volumes(left.id)) {
+            known.ours.insert(left.id);
+            let address = census.address_of(draft.scope, left);
+            known.left_out.entry(left.id).or_insert(Cow::Owned(address));
+        }
+        known
+    }
+}
 
 /// Ids of throw-away copies of volumes that a droplet has and keeps.
 pub(super) fn copies_in_use<'a>(
@@ -111,8 +150,8 @@ pub(super) fn release_moved_volumes<'a>(
 /// either: what it holds may be half written.
 pub(super) fn check_attachments<'a>(
     droplets: &[DropletVerdict<'a>],
+    known: &Known<'_>,
     removed: &BTreeMap<u64, StepId>,
-    census: &Census<'a>,
     draft: &mut Draft<'a>,
 ) {
     let mounted: BTreeSet<&str> = droplets
@@ -137,27 +176,22 @@ pub(super) fn check_attachments<'a>(
         .filter_map(|(_, planned)| Some((&planned.volume.address, planned.live?)))
         .collect();
     for (address, live) in used {
-        check_holders(address, live, droplets, removed, census, draft);
+        check_holders(address, live, known, removed, draft);
     }
 }
 
 /// Refuses what would wait for a volume that a droplet has which this plan does not take it from.
-pub(super) fn check_holders<'a>(
+pub(super) fn check_holders(
     address: &Address,
     volume: &LiveVolume,
-    droplets: &[DropletVerdict<'a>],
+    known: &Known<'_>,
     removed: &BTreeMap<u64, StepId>,
-    census: &Census<'a>,
-    draft: &mut Draft<'a>,
+    draft: &mut Draft<'_>,
 ) {
-    check_left_out(address, volume, droplets, census, draft);
+    check_left_out(address, volume, known, draft);
     let holders = draft.attached.droplets.get(volume.id.as_str());
     for holder in holders.cloned().into_iter().flatten() {
-        let is_ours = || {
-            let mut ours = droplets.iter().filter_map(|verdict| verdict.live);
-            ours.any(|live| live.id == holder) || census.left.iter().any(|left| left.id == holder)
-        };
-        if removed.contains_key(&holder) || is_ours() {
+        if removed.contains_key(&holder) || known.ours.contains(&holder) {
             continue;
         }
         if draft.is_being_destroyed(holder) {
@@ -183,6 +217,13 @@ pub(super) fn check_holders<'a>(
 
 /// Refuses what would log in to a droplet that is off: also a turn of a volume takes a login.
 pub(super) fn check_logins(planned: &[PlannedDroplet<'_>], draft: &mut Draft<'_>) {
+    let told: HashSet<&Address> = draft
+        .refusals
+        .iter()
+        .filter(|refusal| refusal.kind == RefusalKind::NotRunning)
+        .filter_map(|refusal| refusal.address.as_ref())
+        .collect();
+    let mut refusals = Vec::new();
     for planned in planned {
         let Some(live) = planned.live else { continue };
         let word = match &live.status {
@@ -191,11 +232,8 @@ pub(super) fn check_logins(planned: &[PlannedDroplet<'_>], draft: &mut Draft<'_>
             DropletStatus::Other(word) => word,
         };
         let address = &planned.droplet.address;
-        let is_told = draft.refusals.iter().any(|refusal| {
-            refusal.kind == RefusalKind::NotRunning && refusal.address.as_ref() == Some(address)
-        });
-        if draft.connects.contains_key(&live.id) && !is_told {
-            draft.refusals.push(Refusal {
+        if draft.connects.contains_key(&live.id) && !told.contains(address) {
+            refusals.push(Refusal {
                 address: Some(address.clone()),
                 kind: RefusalKind::NotRunning,
                 reason: format!(
@@ -206,6 +244,7 @@ pub(super) fn check_logins(planned: &[PlannedDroplet<'_>], draft: &mut Draft<'_>
             });
         }
     }
+    draft.refusals.extend(refusals);
 }
 
 /// Whether a volume goes once a test is over.
@@ -251,26 +290,19 @@ pub(super) fn check_names_of_copies(
 }
 
 /// Refuses what would take a volume from a droplet that a narrowed plan leaves as it is.
-fn check_left_out<'a>(
+fn check_left_out(
     address: &Address,
     volume: &LiveVolume,
-    droplets: &[DropletVerdict<'a>],
-    census: &Census<'a>,
-    draft: &mut Draft<'a>,
+    known: &Known<'_>,
+    draft: &mut Draft<'_>,
 ) {
     if draft.freed.contains_key(volume.id.as_str()) {
         return;
     }
     let holders = draft.attached.droplets.get(volume.id.as_str());
     for holder in holders.cloned().into_iter().flatten() {
-        let bystander = droplets
-            .iter()
-            .find(|verdict| verdict.left_out && verdict.live.is_some_and(|live| live.id == holder));
-        let stray = census.left.iter().find(|stray| stray.id == holder);
-        let of_stray = || stray.map(|stray| census.address_of(draft.scope, stray));
-        let holder = bystander.map(|verdict| verdict.droplet.address.clone());
-        if let Some(holder) = holder.or_else(of_stray) {
-            let refusal = narrow::held_by_left_out(address, &holder);
+        if let Some(holder) = known.left_out.get(&holder) {
+            let refusal = narrow::held_by_left_out(address, holder);
             draft.refusals.push(refusal);
         }
     }

@@ -15,17 +15,19 @@ pub(super) fn bear_what_is_left(
     spared: &[&LiveVolume],
     draft: &mut Draft<'_>,
 ) {
-    let bystanders = droplets.iter().filter(|verdict| verdict.left_out);
-    let instances = bystanders.flat_map(|verdict| {
-        let found = census.instances.get(verdict.droplet.name.as_str());
+    // One for each droplet of the manifest, in their order.
+    let verdicts = droplets.iter().enumerate();
+    let bystanders = verdicts.filter(|(_, verdict)| verdict.left_out);
+    let instances = bystanders.flat_map(|(position, verdict)| {
+        let found = census.instances(position).iter();
         let goes = |live: &LiveDroplet| verdict.remove.iter().any(|(gone, _)| gone.id == live.id);
-        found.into_iter().flatten().filter(move |live| !goes(live))
+        found.filter(move |live| !goes(live))
     });
     let tags = instances
         .chain(&census.left)
         .map(|droplet| &droplet.tags)
         .chain(spared.iter().map(|volume| &volume.tags));
-    draft.borne.extend(tags.flatten().cloned());
+    draft.bear_tags(tags.flatten());
 }
 
 /// Every tag that a create or an update of this plan names.
