@@ -210,10 +210,13 @@ impl Owner {
     /// The tag of another environment of the project that something bears.
     #[must_use]
     pub fn other_environment<'a>(&self, tags: &'a [String]) -> Option<&'a str> {
-        let prefix = format!("{}:", self.project_tag);
+        let is_in_project = |tag: &str| {
+            let rest = tag.strip_prefix(self.project_tag.as_str());
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
         tags.iter()
             .map(String::as_str)
-            .find(|tag| tag.starts_with(&prefix) && *tag != self.environment_tag)
+            .find(|tag| is_in_project(tag) && *tag != self.environment_tag)
     }
 }
 

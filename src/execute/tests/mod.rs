@@ -282,7 +282,7 @@ impl Scenario {
             from: StepId(from),
             to: StepId(to),
             kind,
-            reason: "because".to_owned(),
+            reason: "because".into(),
         });
         self
     }

@@ -185,7 +185,9 @@ fn everything_in_the_schema_is_described() {
 fn every_key_has_a_description_and_a_default_or_examples_that_are_valid() {
     let schema = json_schema();
     let definitions = schema["$defs"].as_object().expect("definitions");
-    let blocks = definitions.iter().map(|(name, block)| (name.as_str(), block));
+    let blocks = definitions
+        .iter()
+        .map(|(name, block)| (name.as_str(), block));
     let mut keys = 0;
     for (block_name, block) in blocks.chain([("Manifest", &schema)]) {
         let required: Vec<&str> = block["required"]

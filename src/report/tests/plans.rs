@@ -184,7 +184,7 @@ fn steps_in_a_row_are_told_as_a_range_and_no_line_is_too_long() {
             } else {
                 EdgeKind::After
             },
-            reason: "test".to_owned(),
+            reason: "test".into(),
         });
     }
     plan.changes[0].reasons[0].text = "a reason that goes on and on ".repeat(5);
