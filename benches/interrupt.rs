@@ -11,8 +11,6 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -255,27 +253,7 @@ impl Bench {
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let text = std::fs::read_to_string(self.path("cloud/endpoint.json")).expect("it runs");
         let endpoint: Value = serde_json::from_str(&text).expect("JSON");
-        let text = |name: &str| endpoint[name].as_str().expect(name).to_owned();
-        let authority = text("url").replace("http://", "");
-        let mut stream = TcpStream::connect(&authority).expect("the local cloud answers");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            text("token"),
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        assert!(
-            head.split(' ')
-                .nth(1)
-                .is_some_and(|code| code.starts_with('2')),
-            "{method} {path}: {answer}"
-        );
-        serde_json::from_str(body).unwrap_or_default()
+        support::api_call::done(&endpoint, method, path, body)
     }
 
     /// What was asked since a request, oldest first.

@@ -64,7 +64,7 @@ impl Play {
             from: *from,
             to: id,
             kind: EdgeKind::Needs,
-            reason: String::new(),
+            reason: "".into(),
         }));
         id
     }

@@ -1,6 +1,7 @@
 //! Canonical SHA-256: the same value has the same digest on every machine.
 
 use std::fmt;
+use std::io::{self, BufWriter, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -46,6 +47,17 @@ impl Digest {
         Self::of_bytes(value.to_string().as_bytes())
     }
 
+    /// Digests a value by its JSON as its types write it: for types that have one order of their own.
+    /// Nothing of the text is kept, however long it is.
+    #[must_use]
+    pub fn streamed<T: Serialize>(value: &T) -> Self {
+        let mut writer = BufWriter::with_capacity(PIECE, Hashing(Sha256::new()));
+        serde_json::to_writer(&mut writer, value).expect("our types serialize to JSON");
+        writer.flush().expect("hashing does not fail");
+        let (hashing, _) = writer.into_parts();
+        Self(hex::encode(hashing.0.finalize()))
+    }
+
     /// The first 12 digits: what stands in names and tags.
     #[must_use]
     pub fn short(&self) -> &str {
@@ -56,6 +68,23 @@ impl Digest {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// So much of a text is hashed at a time, in bytes: what a processor has near.
+const PIECE: usize = 16 * 1024;
+
+/// Hashes what is written to it.
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -83,6 +112,19 @@ mod tests {
         assert_eq!(a, b);
         assert_ne!(a, c);
         assert_eq!(a.short().len(), 12);
+    }
+
+    #[test]
+    fn a_text_that_is_hashed_in_pieces_has_the_digest_of_the_whole() {
+        for length in [0, 1, PIECE - 1, PIECE, 3 * PIECE + 7] {
+            let value = serde_json::json!({"b": "x".repeat(length), "a": [1, null, "ä\n"]});
+            let text = serde_json::to_vec(&value).expect("JSON");
+            assert_eq!(
+                Digest::streamed(&value),
+                Digest::of_bytes(&text),
+                "{length}"
+            );
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! A folder to work in, with a local cloud of its own, for benches that drive the built binary.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::api_call;
 
 /// What is left of it when it is dropped: nothing.
 pub struct Cloud {
@@ -81,19 +81,8 @@ impl Cloud {
 
     /// How many requests the API has had so far, and what it answered to those after `seq`.
     pub fn requests(&self, seq: u64) -> Requests {
-        let endpoint = self.endpoint();
-        let text = |name: &str| endpoint[name].as_str().expect(name).to_owned();
-        let authority = text("url").replace("http://", "");
-        let mut stream = TcpStream::connect(&authority).expect("the local cloud answers");
-        let request = format!(
-            "GET /_local/requests?after={seq} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer {}\r\n\r\n",
-            text("token")
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let body: Value = serde_json::from_str(body).expect("JSON");
+        let path = format!("/_local/requests?after={seq}");
+        let body = api_call::done(&self.endpoint(), "GET", &path, None);
         let entries = body["requests"].as_array().expect("requests");
         Requests {
             last: entries

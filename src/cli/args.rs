@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::complete;
 use crate::cloud::Budget;
@@ -182,6 +182,8 @@ pub enum Command {
     Report(Report),
     /// Log in to a droplet, or run a command on it, with the system's `ssh`.
     Ssh(Ssh),
+    /// Copy a file or a folder to a droplet, or from one.
+    Cp(Cp),
     /// Forward a port of this machine to a droplet.
     Forward(Forward),
     /// Print what OpenSSH, and editors that use it, need to reach the droplets.
@@ -759,6 +761,25 @@ pub struct Ssh {
     /// What to run there, after `--`, as `ssh` takes it; without it, a shell.
     #[arg(value_name = "COMMAND", last = true)]
     pub command: Vec<String>,
+}
+
+/// Options of `cp`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One side is ADDRESS:PATH, such as droplet.runner:/var/log/app or droplet.runner[2]:results. There a
+relative path begins at the user's home. A folder that is there already takes in what is copied; `.`
+at the end of FROM stands for what is in it. Modes and times are kept, owners are not. What arrives
+has its name only when all of it is there. A local path with a colon is written ./a:b.
+
+    dewpoint cp droplet.runner:/var/log/app .
+    dewpoint cp model.bin droplet.runner:/mnt/models/")]
+pub struct Cp {
+    /// What is copied: PATH of this machine or ADDRESS:PATH.
+    #[arg(value_name = "FROM", add = ArgValueCompleter::new(complete::sides_of_a_copy))]
+    pub from: String,
+    /// Where it goes: the other of both.
+    #[arg(value_name = "TO", add = ArgValueCompleter::new(complete::sides_of_a_copy))]
+    pub to: String,
 }
 
 /// Options of `forward`.

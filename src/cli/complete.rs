@@ -2,10 +2,10 @@
 //! the folder, error codes. Only files are read; what cannot be read offers nothing.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use clap_complete::CompletionCandidate;
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter as _};
 
 use super::context;
 use crate::desired;
@@ -40,6 +40,19 @@ pub(super) fn droplets() -> Vec<CompletionCandidate> {
             .map(|manifest| droplets_of(&manifest))
             .unwrap_or_default(),
     )
+}
+
+/// What one side of a copy can be: a droplet of the manifest with a colon, or a path.
+pub(super) fn sides_of_a_copy(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let droplets = load().map(|manifest| droplets_of(&manifest));
+    let droplets = droplets.unwrap_or_default().into_iter();
+    // Several cannot be a side.
+    let droplets = droplets.filter(|address| !address.contains('*'));
+    let sides = droplets.map(|address| format!("{address}:"));
+    let mut found = candidates(sides.filter(|side| side.starts_with(&*typed)));
+    found.extend(PathCompleter::any().complete(current));
+    found
 }
 
 fn droplets_of(manifest: &Manifest) -> Vec<String> {

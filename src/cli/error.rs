@@ -426,6 +426,19 @@ pub enum CliError {
         hint: String,
     },
 
+    /// Not exactly one side of a copy is a droplet's.
+    #[error("{problem}")]
+    #[diagnostic(
+        code(dewpoint::cli::copy_sides),
+        help(
+            "write one of FROM and TO as ADDRESS:PATH, such as droplet.runner:/var/log/app, and the other as a path of this machine; a local path with a colon is written ./a:b"
+        )
+    )]
+    CopySides {
+        /// What is wrong.
+        problem: &'static str,
+    },
+
     /// An address names several droplets where one is needed.
     #[error("`{given}` names several droplets: {addresses}")]
     #[diagnostic(code(dewpoint::cli::several_droplets), help("name one of them"))]
@@ -470,7 +483,7 @@ pub enum CliError {
     NoStore,
 
     /// An id names no run, or several.
-    #[error("`{given}` names {found} runs")]
+    #[error("`{given}` names {}", runs(*.found))]
     #[diagnostic(
         code(dewpoint::cli::no_run),
         help("`dewpoint history` lists them; give an id, or as much of it as is its alone")
@@ -522,4 +535,10 @@ pub enum CliError {
         /// Which rules, and where.
         violations: String,
     },
+}
+fn runs(count: usize) -> String {
+    match count {
+        0 => "no run".to_owned(),
+        count => format!("{count} runs"),
+    }
 }

@@ -4,6 +4,7 @@
 //! everything else to standard error.
 
 mod applied;
+mod approval;
 pub mod args;
 pub mod commands;
 mod complete;
@@ -31,6 +32,7 @@ pub mod variables;
 mod waiting;
 mod watch;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -52,7 +54,13 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // A screen that went away is no reason to fail.
-            let _ = error.print();
+            let _ = match help_instead(&error) {
+                Some(help) => write!(anstream::stderr(), "{}", help.ansi()),
+                None => error.print(),
+            };
+            if let Some(tip) = tip(&error) {
+                terminal::tell(tip);
+            }
             return ExitCode::from(if error.use_stderr() {
                 Exit::Error
             } else {
@@ -74,6 +82,36 @@ pub fn main() -> ExitCode {
             Exit::Error.into()
         }
     }
+}
+
+/// The short help, where nothing was said of what to do: it tells what could be.
+fn help_instead(error: &clap::Error) -> Option<clap::builder::StyledStr> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if error.kind() != ErrorKind::MissingSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let mut all = <Cli as clap::CommandFactory>::command();
+    all.build();
+    let mut command = &mut all;
+    for name in typed.split(' ').skip(1) {
+        command = command.find_subcommand_mut(name)?;
+    }
+    Some(command.render_help())
+}
+
+/// What was meant, where another program's habit went wrong.
+fn tip(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_file = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(name)) if name.starts_with("--file")
+    );
+    let is_logs = std::env::args_os().any(|word| word == "logs");
+    (error.kind() == ErrorKind::InvalidValue && is_file && is_logs)
+        .then_some("\n  tip: `--follow` follows a run; `-f` names the manifest, as everywhere")
 }
 
 /// The local cloud's own process, which `local up` starts in the background.
@@ -114,6 +152,7 @@ fn run(context: &Context, command: &Command) -> miette::Result<Exit> {
         Command::Logs(options) => wait(commands::history::logs(context, options)),
         Command::Report(options) => wait(commands::report::run(context, options)),
         Command::Ssh(options) => wait(commands::ssh::ssh(context, options)),
+        Command::Cp(options) => wait(commands::cp::run(context, options)),
         Command::Forward(options) => wait(commands::ssh::forward(context, options)),
         Command::SshConfig => wait(commands::ssh::config(context)),
         Command::Local { command } => wait(commands::local::run(context, command)),

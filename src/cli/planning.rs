@@ -146,13 +146,7 @@ async fn make_now(
                 fingerprint: identity.md5_fingerprint(),
                 generated: is_generated(&loaded.manifest),
             };
-            let query = Query {
-                project: loaded.manifest.project.clone(),
-                environment: loaded.manifest.environment.clone(),
-                ssh_key: Some(key.fingerprint.clone()),
-                for_destroy: goal == Goal::Test,
-                volume_snapshots: desired::has_clones(&loaded.manifest),
-            };
+            let query = query(&loaded, goal, Some(&identity));
             let reading = async {
                 tokio::join!(
                     read_inputs(&loaded, key),
@@ -182,6 +176,7 @@ async fn make_now(
             };
             let owner = owner(&loaded);
             let (mut has_holders, mut has_lost) = (false, goal != Goal::Apply);
+            let mut has_waited = wishes.hold_patience.is_zero();
             let mut planned = loop {
                 let planned = plan::plan(&desired, &live, &options, now);
                 let client = &cloud.client;
@@ -190,6 +185,13 @@ async fn make_now(
                     Err(_) if !has_holders => {
                         has_holders = true;
                         client.look_up_holders(&owner, false, &mut live).await?;
+                    }
+                    // A droplet that is being destroyed has it for a moment more.
+                    Err(refusals) if !has_waited && refusals.is_attached_elsewhere() => {
+                        has_waited = true;
+                        if !await_leaving(context, client, &loaded, &mut live).await {
+                            break planned;
+                        }
                     }
                     // What would be made twice, for somebody took its tag away: for a test
                     // everything is read anyway.
@@ -238,14 +240,7 @@ async fn make_now(
         Goal::Sweep => unreachable!("a sweep is planned without a manifest"),
         Goal::Destroy | Goal::DestroyProject => {
             let identity = find_key(&loaded).await;
-            let query = Query {
-                project: loaded.manifest.project.clone(),
-                environment: loaded.manifest.environment.clone(),
-                // By name, not by this machine's key: another machine may have made one too.
-                ssh_key: None,
-                for_destroy: true,
-                volume_snapshots: false,
-            };
+            let query = query(&loaded, goal, identity.as_ref());
             let observing = cloud::observe(&cloud.client, &query);
             let what = format!("an answer from {}", cloud.endpoint);
             let mut live = waiting(context, &what, observing).await?;
@@ -262,6 +257,12 @@ async fn make_now(
                     .look_up_holders(&owner, whole_project, &mut live)
                     .await?;
                 plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+                if let Err(refusals) = &plan
+                    && refusals.is_attached_elsewhere()
+                    && await_leaving(context, client, &loaded, &mut live).await
+                {
+                    plan = plan::destroy(&scope, &live, whole_project, &unprotect);
+                }
             }
             known(&unprotect, &loaded.manifest, plan.as_ref())?;
             let mut plan = plan?;
@@ -276,6 +277,34 @@ async fn make_now(
             })
         }
     }
+}
+
+/// What of an account is read to plan towards a goal.
+pub(super) fn query(loaded: &Loaded, goal: Goal, identity: Option<&Identity>) -> Query {
+    let destroys = matches!(goal, Goal::Destroy | Goal::DestroyProject);
+    Query {
+        project: loaded.manifest.project.clone(),
+        environment: loaded.manifest.environment.clone(),
+        // A destroy looks by name, not by this machine's key: another machine may have made one too.
+        ssh_key: identity
+            .filter(|_| !destroys)
+            .map(Identity::md5_fingerprint),
+        for_destroy: destroys || goal == Goal::Test,
+        volume_snapshots: !destroys && desired::has_clones(&loaded.manifest),
+    }
+}
+
+/// Waits for droplets that may be being destroyed and have a volume; says whether one of them is gone.
+async fn await_leaving(
+    context: &Context,
+    client: &cloud::Client,
+    loaded: &Loaded,
+    live: &mut Live,
+) -> bool {
+    let owner = owner(loaded);
+    let what = "a droplet without tags that has a volume: it may be being destroyed";
+    let leaving = client.await_leaving(&owner, &loaded.manifest.project, live);
+    waiting(context, what, leaving).await
 }
 
 /// Says of a test that droplets which stood before it go with it.

@@ -12,7 +12,10 @@ use super::locks::Locks;
 use super::planning::Planned;
 use super::terminal::tell;
 use crate::execute::lock::LockError;
-use crate::execute::project_lock::{ProjectLock, ProjectPlace, ProjectRight, makes_shared};
+use crate::execute::project_lock::{
+    ProjectLock, ProjectPlace, ProjectRight, awaited_by_makers, makes_shared,
+};
+use crate::execute::shared_lock::Lease;
 use crate::execute::{Event, EventKind, Listener};
 use crate::manifest::Manifest;
 use crate::manifest::schema::Scope;
@@ -130,12 +133,31 @@ impl Making {
         self.lock.lock().await.is_some()
     }
 
-    /// Lets go of the lock, if it is held.
-    pub(super) async fn let_go(&self) {
+    /// Lets go of the lock; says whether it was held.
+    pub(super) async fn let_go(&self) -> bool {
         let held = self.lock.lock().await.take();
-        if let Some(lock) = held {
-            lock.release().await;
+        match held {
+            Some(lock) => {
+                lock.release().await;
+                true
+            }
+            None => false,
         }
+    }
+
+    /// Takes the lock for what makes something shared by itself, not by a plan: the right that comes with
+    /// it, where it can be lost.
+    ///
+    /// # Errors
+    /// When another run keeps the lock for longer than is waited.
+    pub(super) async fn take(
+        &self,
+        context: &Context,
+        patience: Duration,
+    ) -> miette::Result<Option<Lease>> {
+        self.wait(context, patience).await?;
+        let lock = self.lock.lock().await;
+        Ok(lock.as_ref().and_then(ProjectLock::lease))
     }
 
     /// What the steps of a plan need; and the end of the lock, once the last that needs it has ended.
@@ -146,6 +168,7 @@ impl Making {
         let right = ProjectRight {
             place: self.place.clone(),
             lease: lock.as_ref().and_then(ProjectLock::lease),
+            awaited: awaited_by_makers(plan, |name| volumes.contains(name)),
             volumes,
         };
         let over = CancellationToken::new();

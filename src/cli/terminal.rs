@@ -6,6 +6,7 @@ use super::args::{Colour, Global};
 use super::env_vars;
 use super::error::CliError;
 use super::problem::Problem;
+use crate::report::fold::fold;
 use crate::report::style::Palette;
 use crate::seemly;
 
@@ -67,6 +68,24 @@ impl Terminal {
             err_folds: err_is_terminal,
             is_plain: global.plain,
             can_ask: std::io::stdin().is_terminal() && err_is_terminal,
+        }
+    }
+
+    /// What is to be written to standard output: where that is a terminal, long lines go on in the next.
+    #[must_use]
+    pub fn fit(&self, text: String) -> String {
+        match self.out_folds {
+            true => fold(&text, self.width),
+            false => text,
+        }
+    }
+
+    /// The same for standard error.
+    #[must_use]
+    pub fn fit_err(&self, text: String) -> String {
+        match self.err_folds {
+            true => fold(&text, self.width).trim_end_matches('\n').to_owned(),
+            false => text,
         }
     }
 

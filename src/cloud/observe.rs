@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::{try_join, try_join_all, try_join5};
+use tokio::time::Instant;
 
 use super::client::Client;
 use super::droplets::Droplet;
@@ -160,6 +161,45 @@ impl Client {
         }
         live.droplets.sort_by_key(|droplet| droplet.id);
         Ok(live.droplets.len() > before)
+    }
+}
+
+impl Client {
+    /// Waits for droplets that have a volume of the project, bear a name as its droplets do and no tags
+    /// (a DELETE strips them), until they are gone, or for as long as a DELETE may take; says whether
+    /// one of them has gone. One that is still there is someone else's, or its DELETE failed; so is what
+    /// cannot be looked at. Two calls for each look.
+    pub async fn await_leaving(&self, owner: &Owner, project: &str, live: &mut Live) -> bool {
+        let ours = live
+            .volumes
+            .iter()
+            .filter(|volume| owner.in_project(&volume.tags));
+        let held: BTreeSet<u64> = ours
+            .clone()
+            .flat_map(|volume| volume.droplet_ids.iter().copied())
+            .collect();
+        let ours: BTreeSet<&String> = ours.map(|volume| &volume.id).collect();
+        let has_one = |droplet: &LiveDroplet| {
+            held.contains(&droplet.id) || droplet.volume_ids.iter().any(|id| ours.contains(id))
+        };
+        let all = live.droplets.iter().chain(&live.holders);
+        let leaving: BTreeSet<u64> = all
+            .filter(|droplet| ownership::may_be_leaving(project, droplet) && has_one(droplet))
+            .map(|droplet| droplet.id)
+            .collect();
+        if leaving.is_empty() {
+            return false;
+        }
+        let deadline = Instant::now() + self.timing().leaving;
+        let left = self.wait_droplets_gone(leaving.clone(), deadline).await;
+        let is_gone = |id: &u64| leaving.contains(id) && !left.contains(id);
+        for list in [&mut live.droplets, &mut live.holders] {
+            list.retain(|droplet| !is_gone(&droplet.id));
+        }
+        for volume in &mut live.volumes {
+            volume.droplet_ids.retain(|id| !is_gone(id));
+        }
+        left.len() < leaving.len()
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Timing {
     pub droplet_lag: Duration,
     /// How long a droplet may take to be gone.
     pub droplet_gone: Duration,
+    /// How long a droplet without tags may take to be gone whose delete nobody saw (5 to 25 s were seen
+    /// of deletes): one that stays longer is someone else's.
+    pub leaving: Duration,
     /// After this long the delete of a droplet is sent again: a failed one leaves no other trace.
     pub delete_again: Duration,
     /// How long an action may take, but for snapshots.
@@ -95,6 +98,7 @@ impl Default for Timing {
             droplet_ready: seconds(3_600),
             droplet_lag: seconds(120),
             droplet_gone: seconds(300),
+            leaving: seconds(45),
             delete_again: seconds(60),
             action: seconds(420),
             snapshot: seconds(2 * 3_600),

@@ -33,8 +33,9 @@ use super::stream::Stream;
 use crate::plan::{Plan, Step, StepId, StepKind};
 
 /// How long after an interrupt a step that is let finish may still take: it may be waiting for an
-/// answer that never comes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// answer that never comes, and whoever interrupted the run may end it after 7 s. What it was about to
+/// make is looked for by whoever cleans up.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long after an interrupt artifacts of what was interrupted may still begin to be brought back:
 /// deletes are due within 2 s.

@@ -67,6 +67,34 @@ pub enum StepError {
         name: String,
     },
 
+    /// Another environment was quicker to attach a volume that is to be filled.
+    #[error(
+        "{held}; this run keeps the project's other environments from making what they share, so it does not wait for it"
+    )]
+    #[diagnostic(
+        code(dewpoint::execute::held_meanwhile),
+        help("run the same command again: it waits for the volume before it makes anything")
+    )]
+    HeldMeanwhile {
+        /// What the volume is attached to.
+        held: String,
+    },
+
+    /// Nobody knows whether a droplet was made.
+    #[error(
+        "the create of droplet {name} was never answered, and nothing of it was found before the run had to end"
+    )]
+    #[diagnostic(
+        code(dewpoint::execute::unanswered),
+        help(
+            "`dewpoint status` shows whether it is there; `dewpoint destroy` removes it, and so does `dewpoint sweep` once it has expired"
+        )
+    )]
+    Unanswered {
+        /// Its name.
+        name: String,
+    },
+
     /// A droplet was restarted while a command ran on it.
     #[error("{label} was restarted while `{command}` ran")]
     #[diagnostic(

@@ -198,6 +198,12 @@ impl Reporter {
         }));
     }
 
+    /// Which step it is.
+    #[must_use]
+    pub const fn step(&self) -> StepId {
+        self.step.id
+    }
+
     /// What the step belongs to.
     #[must_use]
     pub const fn address(&self) -> &Address {

@@ -10,9 +10,13 @@
 //!   at the cloud only once nobody has it.
 //!
 //! **Invariant:** they are taken in this order: environment, `.making`, `.pruning`; and nobody waits for
-//! an environment's while it has one of the others. So no circle of waits can be.
+//! an environment's while it has one of the others. Nor is a volume that another environment has waited
+//! for with `.making` in the hand, which that one may need to let go of the volume: a plan is made once
+//! the volume is free, and a step that needs one which somebody was quicker to attach fails where what
+//! `.making` is held for waits for it ([`awaited_by_makers`]). Nobody is asked anything meanwhile, either.
+//! So no circle of waits can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +26,7 @@ use super::lock::{self, Lock, LockError};
 use super::shared_lock::{self, Lease, SharedLock, Terms};
 use crate::address::Address;
 use crate::cloud::fenced_by;
-use crate::plan::{Step, StepKind};
+use crate::plan::{Plan, Step, StepId, StepKind};
 use crate::store::Store;
 
 const MAKING: &str = ".making";
@@ -178,6 +182,31 @@ pub struct ProjectRight {
     pub lease: Option<Lease>,
     /// Names in the manifest of the volumes that are the project's.
     pub volumes: BTreeSet<String>,
+    /// Steps that attach a volume and that a step waits for which makes something shared.
+    pub awaited: BTreeSet<StepId>,
+}
+
+/// Steps that attach a volume and that a step waits for, in however many steps, which makes, replaces or
+/// prunes what environments share: until they have ended the project's lock is held.
+#[must_use]
+pub fn awaited_by_makers(plan: &Plan, is_shared: impl Fn(&str) -> bool) -> BTreeSet<StepId> {
+    let mut before: BTreeMap<StepId, Vec<StepId>> = BTreeMap::new();
+    for edge in &plan.edges {
+        before.entry(edge.to).or_default().push(edge.from);
+    }
+    let makers = plan.steps.iter();
+    let makers = makers.filter(|step| makes_shared(step, &is_shared));
+    let mut waiting: Vec<StepId> = makers.map(|step| step.id).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(step) = waiting.pop() {
+        let before = before.get(&step).into_iter().flatten();
+        waiting.extend(before.filter(|step| seen.insert(**step)));
+    }
+    seen.retain(|step| {
+        let step = plan.step(*step);
+        step.is_some_and(|step| matches!(step.kind, StepKind::Attach { .. }))
+    });
+    seen
 }
 
 /// Whether a step makes, replaces or prunes what environments share; `is_shared` says of a volume
@@ -277,6 +306,49 @@ mod tests {
         lock.release().await;
         let other = place(&elsewhere, Some(&store), "pr-1");
         other.making(Duration::ZERO).await.expect("let go");
+    }
+
+    #[test]
+    fn what_fills_a_shared_volume_waits_for_nobody_else() {
+        let attaches = |yaml: &str, is_shared: bool| -> Vec<String> {
+            let manifest = serde_yaml::from_str(yaml).expect("a manifest");
+            let inputs = crate::desired::Inputs {
+                ssh_key: crate::desired::SshKey {
+                    public_key: "ssh-ed25519 AAAA".to_owned(),
+                    fingerprint: "aa".to_owned(),
+                    generated: true,
+                },
+                copies: BTreeMap::new(),
+                commits: BTreeMap::new(),
+            };
+            let desired = crate::desired::desired(&manifest, &inputs).expect("desired");
+            let live = crate::plan::tests::world::nothing();
+            let options = crate::plan::Options::default();
+            let plan = crate::plan::plan(&desired, &live, &options, 0).expect("a plan");
+            let awaited = awaited_by_makers(&plan, |name| is_shared && name == "data");
+            awaited
+                .into_iter()
+                .filter_map(|step| match &plan.step(step)?.kind {
+                    StepKind::Attach { droplet, .. } => Some(droplet.name().to_owned()),
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        let yaml = r#"
+version: 1
+project: app
+region: nyc3
+volumes:
+  data:
+    size: 1GiB
+    populate: { image: ubuntu-24-04-x64, size: c-2, run: [{ name: pull, command: pull }] }
+droplets:
+  use: { image: ubuntu-24-04-x64, size: c-2, volumes: [{ volume: data, mount: /mnt/data }] }
+"#;
+        assert_eq!(attaches(yaml, true), ["app-main-builder.volume.data"]);
+        // The environment's own is nobody else's.
+        let own = yaml.replace("    size: 1GiB", "    size: 1GiB\n    scope: environment");
+        assert!(attaches(&own, false).is_empty());
     }
 
     #[tokio::test]

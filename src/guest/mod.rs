@@ -6,7 +6,7 @@
 //! - [`open_key`], [`generate_key_file`]: the user's key; [`derive_host_key`]: the droplets'.
 //! - [`Session::connect`], [`Session::run`]: one connection, many commands.
 //! - [`resolve_git`], [`sync_git`], [`sync_path`], [`copy_to`]: files to a droplet; [`collect`]:
-//!   files from it.
+//!   files from it; [`cp`]: either way, by hand.
 //! - [`wait_first_boot`], [`mount_volume`], [`unmount`], [`seal`]: what happens around the runs;
 //!   [`scripts`] has their texts.
 //!
@@ -22,6 +22,7 @@ mod background;
 mod collect;
 mod connect;
 mod copy;
+pub mod cp;
 mod error;
 mod exec;
 mod git;

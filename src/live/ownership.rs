@@ -1,5 +1,7 @@
 //! Whose a resource is: told by tags and exact names, nothing else.
 
+use super::LiveDroplet;
+
 /// The tag every resource of dewpoint bears.
 pub const TAG: &str = "dewpoint";
 
@@ -208,11 +210,23 @@ impl Owner {
     /// The tag of another environment of the project that something bears.
     #[must_use]
     pub fn other_environment<'a>(&self, tags: &'a [String]) -> Option<&'a str> {
-        let prefix = format!("{}:", self.project_tag);
+        let is_in_project = |tag: &str| {
+            let rest = tag.strip_prefix(self.project_tag.as_str());
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
         tags.iter()
             .map(String::as_str)
-            .find(|tag| tag.starts_with(&prefix) && *tag != self.environment_tag)
+            .find(|tag| is_in_project(tag) && *tag != self.environment_tag)
     }
+}
+
+/// Whether a droplet may be one of the project's that is being destroyed: it bears a name as the
+/// project's do and no tags, which a DELETE strips before it is gone. It may as well be someone else's
+/// that is called so: what it has is not free before it is gone.
+#[must_use]
+pub fn may_be_leaving(project: &str, droplet: &LiveDroplet) -> bool {
+    let rest = droplet.name.strip_prefix(project);
+    droplet.tags.is_empty() && rest.is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// Of the tags of a resource those that say whose it is.

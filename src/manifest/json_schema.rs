@@ -62,7 +62,7 @@ fn adapt_properties(schema: &mut Value, definitions: &Map<String, Value>) {
         let mut own = property.take();
         let mut outer = Map::new();
         if let Some(inner) = own.as_object_mut() {
-            for key in ["description", "default"] {
+            for key in ["description", "default", "examples"] {
                 if let Some(value) = inner.remove(key) {
                     outer.insert(key.to_owned(), value);
                 }

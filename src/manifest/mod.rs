@@ -37,6 +37,7 @@ mod wording;
 #[cfg(test)]
 mod tests;
 
+pub use check::check_project;
 pub use error::{Kind, ManifestErrors, Problem};
 pub use files::{LocalPath, LocalUse, local_paths, unusable};
 pub use http_target::{HttpTarget, http_target};

@@ -1,19 +1,57 @@
 //! The droplets there are, sorted out: used, removed, left alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use super::build::{Draft, because};
 use super::change::{Action, Cause};
 use super::narrow::Narrow;
 use crate::address::Address;
-use crate::desired::{Desired, Scope, names};
+use crate::desired::{Desired, Droplet, Scope, names};
 use crate::live::ownership::Whose;
 use crate::live::{Live, LiveDroplet};
 
+/// Where the droplets of a manifest stand, by their names.
+struct Names<'a> {
+    droplets: &'a [Droplet],
+    /// The one after that which was found last: droplets are mostly made, and so found, in order.
+    next: usize,
+    /// Made once that is not enough.
+    positions: Option<HashMap<&'a str, usize>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(droplets: &'a [Droplet]) -> Self {
+        Self {
+            droplets,
+            next: 0,
+            positions: None,
+        }
+    }
+
+    fn position(&mut self, name: &str) -> Option<usize> {
+        let next = self.droplets.get(self.next);
+        let position = if next.is_some_and(|next| next.name == name) {
+            self.next
+        } else {
+            let positions = self.positions.get_or_insert_with(|| {
+                let all = self.droplets.iter().enumerate();
+                all.map(|(position, droplet)| (droplet.name.as_str(), position))
+                    .collect()
+            });
+            *positions.get(name)?
+        };
+        self.next = position + 1;
+        Some(position)
+    }
+}
+
 /// The droplets there are, sorted out.
 pub(super) struct Census<'a> {
-    /// Droplets of ours that bear the name of one of the manifest: oldest first.
-    pub instances: BTreeMap<&'a str, Vec<&'a LiveDroplet>>,
+    /// Droplets of ours that bear the name of one of the manifest, in the order of those; of one name
+    /// the oldest first.
+    instances: Vec<&'a LiveDroplet>,
+    /// For each droplet of the manifest where those begin, and where those of the last end.
+    begins: Vec<usize>,
     /// Droplets of ours that the manifest does not know: builders of earlier runs, instances
     /// beyond `count`, and what was taken out of the manifest.
     pub strays: Vec<&'a LiveDroplet>,
@@ -23,17 +61,14 @@ pub(super) struct Census<'a> {
     pub ghosts: Vec<&'a LiveDroplet>,
     /// Droplets that bear one of our names and are someone else's.
     namesakes: Vec<&'a LiveDroplet>,
-    builders: BTreeSet<&'a str>,
+    builders: HashSet<&'a str>,
 }
 
 impl<'a> Census<'a> {
     pub fn of(desired: &'a Desired, live: &'a Live, draft: &Draft<'_>) -> Self {
-        let wanted: BTreeSet<&str> = desired
-            .droplets
-            .iter()
-            .map(|droplet| droplet.name.as_str())
-            .collect();
-        let builders: BTreeSet<&str> = desired
+        let mut names = Names::of(&desired.droplets);
+        let mut instances: Vec<(usize, &LiveDroplet)> = Vec::new();
+        let builders: HashSet<&str> = desired
             .snapshots
             .iter()
             .map(|snapshot| snapshot.builder_name.as_str())
@@ -43,7 +78,8 @@ impl<'a> Census<'a> {
             }))
             .collect();
         let mut census = Self {
-            instances: BTreeMap::new(),
+            instances: Vec::new(),
+            begins: Vec::new(),
             strays: Vec::new(),
             left: Vec::new(),
             ghosts: Vec::new(),
@@ -54,12 +90,13 @@ impl<'a> Census<'a> {
         droplets.sort_by_key(|droplet| (droplet.created_at, droplet.id));
         for droplet in droplets {
             let name = droplet.name.as_str();
-            let ours = wanted.contains(name) || census.builders.contains(name);
+            let found = names.position(name);
+            let ours = found.is_some() || census.builders.contains(name);
             match draft.owner.droplet(&droplet.tags, ours) {
-                Whose::Ours if wanted.contains(name) => {
-                    census.instances.entry(name).or_default().push(droplet);
-                }
-                Whose::Ours => census.strays.push(droplet),
+                Whose::Ours => match found {
+                    Some(position) => instances.push((position, droplet)),
+                    None => census.strays.push(droplet),
+                },
                 Whose::Ghost => census.ghosts.push(droplet),
                 Whose::Foreign if ours => census.namesakes.push(droplet),
                 Whose::Foreign => {}
@@ -68,7 +105,22 @@ impl<'a> Census<'a> {
         census
             .strays
             .sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        // Those of one name stay as they are: the oldest first.
+        instances.sort_by_key(|(position, _)| *position);
+        let mut begin = 0;
+        for position in 0..desired.droplets.len() {
+            census.begins.push(begin);
+            let of = instances[begin..].iter();
+            begin += of.take_while(|(at, _)| *at == position).count();
+        }
+        census.begins.push(begin);
+        census.instances = instances.into_iter().map(|(_, live)| live).collect();
         census
+    }
+
+    /// Droplets of ours that bear the name of the manifest's droplet at a position: oldest first.
+    pub fn instances(&self, position: usize) -> &[&'a LiveDroplet] {
+        &self.instances[self.begins[position]..self.begins[position + 1]]
     }
 
     /// Leaves out what a plan is not about.
@@ -105,7 +157,7 @@ impl<'a> Census<'a> {
         }
         for ghost in &self.ghosts {
             draft.notices.push(format!(
-                "droplet `{}` ({}) bears no tags: it is being destroyed, and left alone",
+                "droplet `{}` ({}) bears no tags: it is being destroyed, or someone else's, and left alone",
                 ghost.name, ghost.id
             ));
         }

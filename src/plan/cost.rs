@@ -1,8 +1,6 @@
 //! What a plan costs.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
@@ -170,11 +168,9 @@ pub(super) fn of(
         .collect();
     cost.expect(steps, edges, &usual, catalog);
     let longest: Vec<u64> = steps.iter().map(|step| longest(&step.kind)).collect();
-    let graph = Waits::of(steps, edges);
-    cost.most_seconds = ends(&longest, edges).into_iter().max().unwrap_or(0);
-    let most = Lives::of(steps, |create, destroy| {
-        graph.longest_life(create, destroy, &longest)
-    });
+    let mut waits = Waits::of(&longest, edges);
+    cost.most_seconds = waits.ends(&longest).into_iter().max().unwrap_or(0);
+    let most = Lives::of(steps, |create, destroy| waits.longest_life(create, destroy));
     cost.most_once = most.price(catalog);
     cost
 }
@@ -232,7 +228,7 @@ struct Lives<'a> {
 impl<'a> Lives<'a> {
     /// Asks for each droplet how many seconds it lives: made by which step, destroyed by which.
     fn of(steps: &'a [Step], mut life: impl FnMut(usize, Option<usize>) -> u64) -> Self {
-        let mut ended: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+        let mut ended: HashMap<(u32, &str), usize> = HashMap::new();
         for (position, step) in steps.iter().enumerate() {
             match &step.kind {
                 StepKind::DestroyDroplet {
@@ -261,13 +257,15 @@ impl<'a> Lives<'a> {
             let StepKind::CreateDroplets { spec, droplets } = &step.kind else {
                 continue;
             };
+            let mut all = 0_u64;
             for droplet in droplets {
                 let end = ended.get(&(step.id.0, droplet.name.as_str())).copied();
-                let (count, seconds) = lives.entry(spec.size.as_str()).or_default();
-                *count += 1;
                 let life = life(position, end).max(prices::DROPLET_LEAST_SECONDS);
-                *seconds = seconds.saturating_add(life);
+                all = all.saturating_add(life);
             }
+            let (count, seconds) = lives.entry(spec.size.as_str()).or_default();
+            *count += droplets.len() as u64;
+            *seconds = seconds.saturating_add(all);
         }
         Self {
             droplets: lives,
@@ -295,11 +293,19 @@ impl<'a> Lives<'a> {
 
 /// What waits for what, to find how long a droplet can live at most.
 struct Waits<'a> {
-    edges: &'a [Edge],
-    before: Vec<Vec<usize>>,
-    /// Ends counted without what must be over when a droplet is made, by the steps its create waits
-    /// for: most creates wait for the same.
-    known: RefCell<BTreeMap<Vec<usize>, Rc<Vec<u64>>>>,
+    /// How long each step takes at most.
+    longest: &'a [u64],
+    /// What steps wait for, those of one step after those of the one before.
+    before: Vec<u32>,
+    /// Where those of each step begin, and where those of the last end.
+    begins: Vec<usize>,
+    /// By what a create waits for, where among `ends` what comes of that is: most creates wait for
+    /// the same.
+    known: BTreeMap<Vec<u32>, usize>,
+    /// Ends counted without what must be over when a droplet is made, and the latest of them.
+    ends: Vec<(Vec<u64>, u64)>,
+    /// The create that was asked about last, and where what comes of it is: it makes several.
+    latest: Option<(usize, usize)>,
 }
 
 /// So many different beginnings are looked at one by one; for more of them a life is taken to be as
@@ -307,45 +313,88 @@ struct Waits<'a> {
 const BEGINNINGS: usize = 64;
 
 impl<'a> Waits<'a> {
-    fn of(steps: &[Step], edges: &'a [Edge]) -> Self {
-        let mut before = vec![Vec::new(); steps.len()];
+    fn of(longest: &'a [u64], edges: &[Edge]) -> Self {
+        let mut begins = vec![0; longest.len() + 1];
         for edge in edges {
-            before[edge.to.0 as usize].push(edge.from.0 as usize);
+            begins[edge.to.0 as usize + 1] += 1;
+        }
+        for step in 0..longest.len() {
+            begins[step + 1] += begins[step];
+        }
+        let mut next = begins.clone();
+        let mut before = vec![0; edges.len()];
+        // Edges are sorted by where they come from, and so is what each step waits for.
+        for edge in edges {
+            let place = &mut next[edge.to.0 as usize];
+            before[*place] = edge.from.0;
+            *place += 1;
         }
         Self {
-            edges,
+            longest,
             before,
-            known: RefCell::default(),
+            begins,
+            known: BTreeMap::new(),
+            ends: Vec::new(),
+            latest: None,
         }
+    }
+
+    fn before(&self, step: usize) -> &[u32] {
+        &self.before[self.begins[step]..self.begins[step + 1]]
+    }
+
+    /// What [`ends`] says, from what is smaller to look through: it is asked for very often.
+    fn ends(&self, took: &[u64]) -> Vec<u64> {
+        let mut ends = vec![0_u64; took.len()];
+        for (step, took) in took.iter().enumerate() {
+            let before = self.before(step).iter();
+            let start = before.map(|from| ends[*from as usize]).max();
+            ends[step] = start.unwrap_or(0).saturating_add(*took);
+        }
+        ends
     }
 
     /// The longest that can pass from the start of `create` to the end of `destroy`, or of
     /// everything: what must be over before the start does not count, all else takes its longest.
-    fn longest_life(&self, create: usize, destroy: Option<usize>, longest: &[u64]) -> u64 {
-        let mut known = self.known.borrow_mut();
-        let mut first = self.before[create].clone();
-        if known.len() >= BEGINNINGS && !known.contains_key(&first) {
-            first.clear();
+    fn longest_life(&mut self, create: usize, destroy: Option<usize>) -> u64 {
+        let place = match self.latest {
+            Some((latest, place)) if latest == create => place,
+            _ => self.beginning(create),
+        };
+        self.latest = Some((create, place));
+        let (ends, whole) = &self.ends[place];
+        destroy.map_or(*whole, |step| ends[step])
+    }
+
+    /// Where among `ends` is what comes of the beginning of a create.
+    fn beginning(&mut self, create: usize) -> usize {
+        let mut first = self.before(create);
+        if let Some(&place) = self.known.get(first) {
+            return place;
         }
-        let ends = known.entry(first).or_insert_with_key(|first| {
-            let mut over = vec![false; longest.len()];
-            let mut left = first.clone();
-            while let Some(step) = left.pop() {
-                if !std::mem::replace(&mut over[step], true) {
-                    left.extend(&self.before[step]);
-                }
+        if self.known.len() >= BEGINNINGS {
+            first = &[];
+            if let Some(&place) = self.known.get(first) {
+                return place;
             }
-            let counted: Vec<u64> = longest
-                .iter()
-                .zip(&over)
-                .map(|(seconds, over)| if *over { 0 } else { *seconds })
-                .collect();
-            Rc::new(ends(&counted, self.edges))
-        });
-        match destroy {
-            Some(step) => ends[step],
-            None => ends.iter().copied().max().unwrap_or(0),
         }
+        let mut counted = self.longest.to_vec();
+        let mut over = vec![false; counted.len()];
+        let mut left = first.to_vec();
+        while let Some(step) = left.pop() {
+            let step = step as usize;
+            if !std::mem::replace(&mut over[step], true) {
+                counted[step] = 0;
+                left.extend(self.before(step));
+            }
+        }
+        let ends = self.ends(&counted);
+        let whole = ends.iter().copied().max().unwrap_or(0);
+        let place = self.ends.len();
+        let first = first.to_vec();
+        self.ends.push((ends, whole));
+        self.known.insert(first, place);
+        place
     }
 }
 
@@ -354,13 +403,16 @@ pub(crate) fn ends(took: &[u64], edges: &[Edge]) -> Vec<u64> {
     let mut starts = vec![0_u64; took.len()];
     let mut ends = vec![0; took.len()];
     // Edges are sorted by where they come from, and go from lower to higher ids.
-    let mut edges = edges.iter().peekable();
+    let mut left = edges;
     for (position, took) in took.iter().enumerate() {
         let end = starts[position].saturating_add(*took);
         ends[position] = end;
-        while let Some(edge) = edges.next_if(|edge| edge.from.0 as usize == position) {
+        while let Some((edge, rest)) = left.split_first()
+            && edge.from.0 as usize == position
+        {
             let start = &mut starts[edge.to.0 as usize];
             *start = end.max(*start);
+            left = rest;
         }
     }
     ends
@@ -385,7 +437,7 @@ mod tests {
                 from: StepId(from),
                 to: StepId(to),
                 kind: EdgeKind::Needs,
-                reason: String::new(),
+                reason: "".into(),
             })
             .collect();
         edges.sort();

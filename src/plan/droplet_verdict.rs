@@ -46,7 +46,8 @@ pub(super) fn droplet_verdicts<'a>(
     desired
         .droplets
         .iter()
-        .map(|wanted| {
+        .enumerate()
+        .map(|(position, wanted)| {
             let end = match (draft.goal, wanted.after_run) {
                 (Goal::Test, _) | (_, AfterRun::Word(AfterRunWord::Destroy)) => End::Destroyed,
                 (_, AfterRun::Word(AfterRunWord::DestroyOnSuccess)) => {
@@ -66,11 +67,7 @@ pub(super) fn droplet_verdicts<'a>(
                 replaced: false,
                 left_out: !narrow.makes(&wanted.address),
             };
-            let found = census
-                .instances
-                .get(wanted.name.as_str())
-                .map_or(&[][..], Vec::as_slice);
-            let Some((&first, more)) = found.split_first() else {
+            let Some((&first, more)) = census.instances(position).split_first() else {
                 return verdict;
             };
             if verdict.left_out && !narrow.removes(&wanted.address) {
@@ -160,7 +157,9 @@ pub(super) fn droplet_verdicts<'a>(
 
 impl<'a> DropletVerdict<'a> {
     /// Says what becomes of the droplet.
-    pub fn note(&self, desired: &'a Desired, draft: &mut Draft<'a>) {
+    ///
+    /// `shared` are the volumes that several droplets have: see [`shared_volumes`].
+    pub fn note(&self, desired: &'a Desired, shared: &BTreeSet<&str>, draft: &mut Draft<'a>) {
         let Droplet { address, name, .. } = self.droplet;
         let fields = &self.differences.fields;
         let mut remove = self.remove.iter();
@@ -201,7 +200,7 @@ impl<'a> DropletVerdict<'a> {
                 let id = Some(live.id.to_string());
                 let mut fields = fields.clone();
                 let mut reasons = self.differences.reasons.clone();
-                self.compare_mounts(desired, live, draft, &mut fields, &mut reasons);
+                self.compare_mounts(shared, live, draft, &mut fields, &mut reasons);
                 let gets_volume = fields
                     .iter()
                     .any(|field| field.field == "volume" && field.new.is_some());
@@ -234,7 +233,7 @@ impl<'a> DropletVerdict<'a> {
     /// Volumes that are to be attached to or detached from a droplet that stays.
     fn compare_mounts(
         &self,
-        desired: &Desired,
+        shared: &BTreeSet<&str>,
         live: &LiveDroplet,
         draft: &Draft<'a>,
         fields: &mut Vec<FieldChange>,
@@ -253,7 +252,7 @@ impl<'a> DropletVerdict<'a> {
             wanted.insert(name);
             let is_attached = attached.iter().any(|attached| attached.name == name);
             // What it has only for its turn is part of what every apply does.
-            let takes_turns = mount.copy.is_none() && is_shared(desired, &mount.volume);
+            let takes_turns = mount.copy.is_none() && shared.contains(mount.volume.as_str());
             if is_attached && mount.copy.is_none() && draft.renewed.contains(mount.volume.as_str())
             {
                 fields.push(compare::made("volume", mount_text(mount)));
@@ -309,12 +308,17 @@ impl<'a> DropletVerdict<'a> {
     }
 }
 
-/// Whether several droplets of the manifest mount a volume itself, also when only some of them are
-/// worked on.
-fn is_shared(desired: &Desired, volume: &str) -> bool {
-    let has = |droplet: &&Droplet| {
-        let mut mounts = droplet.mounts.iter();
-        mounts.any(|mount| mount.copy.is_none() && mount.volume == volume)
-    };
-    desired.droplets.iter().filter(has).nth(1).is_some()
+/// Volumes that several droplets of the manifest mount themselves, by their names there; also when
+/// only some of the droplets are worked on.
+pub(super) fn shared_volumes(desired: &Desired) -> BTreeSet<&str> {
+    let mut droplets: BTreeMap<&str, u32> = BTreeMap::new();
+    for droplet in &desired.droplets {
+        let mounts = droplet.mounts.iter().filter(|mount| mount.copy.is_none());
+        let own: BTreeSet<&str> = mounts.map(|mount| mount.volume.as_str()).collect();
+        for volume in own {
+            *droplets.entry(volume).or_default() += 1;
+        }
+    }
+    droplets.retain(|_, count| *count > 1);
+    droplets.into_keys().collect()
 }

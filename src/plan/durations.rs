@@ -93,15 +93,9 @@ impl Durations {
         let expected: Vec<u64> = steps
             .iter()
             .map(|step| {
-                let known = keys(
-                    &what(&step.kind),
-                    &subject(&step.address),
-                    size(step, &sizes),
-                )
-                .into_iter()
-                .find_map(|key| self.medians.get(&key));
+                let known = self.known(step, &sizes);
                 by_history += usize::from(known.is_some());
-                known.copied().unwrap_or_else(|| self.usual_ms(&step.kind))
+                known.unwrap_or_else(|| self.usual_ms(&step.kind))
             })
             .collect();
         let basis = if 2 * by_history > steps.len() {
@@ -119,6 +113,17 @@ impl Durations {
     #[must_use]
     pub fn expected_ms(&self, steps: &[Step]) -> Vec<u64> {
         self.of(steps).0
+    }
+
+    /// What is known of past runs of how long a step takes, in milliseconds.
+    fn known(&self, step: &Step, sizes: &BTreeMap<StepId, &str>) -> Option<u64> {
+        if self.medians.is_empty() {
+            return None;
+        }
+        let what = what(&step.kind);
+        let subject = subject(&step.address);
+        let keys = keys(&what, &subject, size(step, sizes));
+        keys.iter().find_map(|key| self.medians.get(key)).copied()
     }
 
     fn usual_ms(&self, kind: &StepKind) -> u64 {

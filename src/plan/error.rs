@@ -141,6 +141,14 @@ impl Refusals {
             .collect()
     }
 
+    /// Whether a volume is attached to a droplet of somebody else's, or to one that cannot be told from
+    /// such.
+    #[must_use]
+    pub fn is_attached_elsewhere(&self) -> bool {
+        let mut refusals = self.refusals.iter();
+        refusals.any(|refusal| refusal.kind == RefusalKind::AttachedElsewhere)
+    }
+
     /// A plan when nothing was refused; else all refusals, sorted, each once.
     pub(super) fn or<T>(mut refusals: Vec<Refusal>, value: T) -> Result<T, Self> {
         if refusals.is_empty() {

@@ -1,10 +1,10 @@
 //! The steps of a plan and what comes before what. The only place that knows petgraph.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use petgraph::Direction;
 use petgraph::algo::toposort;
-use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
 use super::step::{Edge, EdgeKind, Step, StepId, StepKind};
@@ -14,7 +14,25 @@ use crate::address::Address;
 /// whatever a step waits for must have been added before it.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    graph: DiGraph<Step, (EdgeKind, &'static str)>,
+    /// Beside the graph, whose nodes have their positions: they are handed out as they lie.
+    steps: Vec<Step>,
+    graph: DiGraph<(), (EdgeKind, ReasonId)>,
+    /// Why steps wait: few for all of the edges.
+    reasons: Vec<&'static str>,
+    /// Whether an edge leads to a step that was added before the one it comes from.
+    leads_back: bool,
+}
+
+/// Position of a reason among those of a graph.
+type ReasonId = u16;
+
+/// What a step waits for, one entry for each step: how, and why.
+struct Direct {
+    from: NodeIndex,
+    kind: EdgeKind,
+    /// Which of several was named first.
+    edge: EdgeIndex,
+    reason: ReasonId,
 }
 
 /// Steps that wait for each other: a fault of ours, never of a manifest.
@@ -44,9 +62,9 @@ impl Graph {
         expected_seconds: u64,
         cleanup: bool,
     ) -> StepId {
-        let id =
-            StepId(u32::try_from(self.graph.node_count()).expect("fewer steps than 4 billion"));
-        self.graph.add_node(Step {
+        let id = StepId(u32::try_from(self.steps.len()).expect("fewer steps than 4 billion"));
+        self.graph.add_node(());
+        self.steps.push(Step {
             id,
             address,
             kind,
@@ -67,27 +85,38 @@ impl Graph {
     }
 
     fn edge(&mut self, from: StepId, to: StepId, kind: EdgeKind, reason: &'static str) {
+        self.leads_back |= from >= to;
+        let reason = self.reason(reason);
         self.graph.add_edge(node(from), node(to), (kind, reason));
+    }
+
+    fn reason(&mut self, reason: &'static str) -> ReasonId {
+        // Each is written once in the program, so it is known by where it is.
+        let mut known = self.reasons.iter();
+        let place = known.position(|known| std::ptr::eq(*known, reason));
+        let place = place.unwrap_or_else(|| {
+            self.reasons.push(reason);
+            self.reasons.len() - 1
+        });
+        ReasonId::try_from(place).expect("fewer reasons than 65 thousand")
     }
 
     /// What the steps do, in order.
     pub fn kinds(&self) -> impl Iterator<Item = &StepKind> {
-        self.graph.node_weights().map(|step| &step.kind)
+        self.steps.iter().map(|step| &step.kind)
     }
 
     /// Copies of snapshots: whose, and the region's slug.
     pub fn transfers(&self) -> impl Iterator<Item = (&Address, &str)> {
-        self.graph
-            .node_weights()
-            .filter_map(|step| match &step.kind {
-                StepKind::Transfer { region, .. } => Some((&step.address, region.as_str())),
-                _ => None,
-            })
+        self.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Transfer { region, .. } => Some((&step.address, region.as_str())),
+            _ => None,
+        })
     }
 
     /// When each step ends at the earliest, in seconds, by its position.
     pub fn earliest_ends(&self) -> Vec<u64> {
-        let mut ends = vec![0_u64; self.graph.node_count()];
+        let mut ends = vec![0_u64; self.steps.len()];
         // Whatever a step waits for was added before it.
         for node in self.graph.node_indices() {
             let begins = self
@@ -96,15 +125,15 @@ impl Graph {
                 .map(|before| ends[before.index()])
                 .max()
                 .unwrap_or_default();
-            ends[node.index()] = begins.saturating_add(self.graph[node].expected_seconds);
+            ends[node.index()] = begins.saturating_add(self.steps[node.index()].expected_seconds);
         }
         ends
     }
 
     /// Steps after which something no longer bears a tag, or that could give one.
     pub fn takers_of_tags(&self) -> Vec<StepId> {
-        self.graph
-            .node_weights()
+        self.steps
+            .iter()
             .filter(|step| {
                 matches!(
                     step.kind,
@@ -124,8 +153,8 @@ impl Graph {
 
     /// Steps that make throw-away copies of volumes, or see to what these are made from.
     pub fn makers_of_copies(&self) -> Vec<StepId> {
-        self.graph
-            .node_weights()
+        self.steps
+            .iter()
             .filter(|step| {
                 matches!(
                     step.kind,
@@ -137,29 +166,16 @@ impl Graph {
     }
 
     /// The steps, and the edges that say something others do not: sorted.
-    pub fn finish(mut self) -> Result<(Vec<Step>, Vec<Edge>), Cycle> {
-        if let Err(cycle) = toposort(&self.graph, None) {
-            let step = &self.graph[cycle.node_id()];
+    pub fn finish(self) -> Result<(Vec<Step>, Vec<Edge>), Cycle> {
+        // A circle takes an edge that leads back.
+        if self.leads_back
+            && let Err(cycle) = toposort(&self.graph, None)
+        {
+            let step = &self.steps[cycle.node_id().index()];
             return Err(Cycle(format!("{} of {}", step.kind.title(), step.address)));
         }
         let edges = self.reduced();
-        let steps = self
-            .graph
-            .node_weights_mut()
-            .map(|step| {
-                std::mem::replace(
-                    step,
-                    Step {
-                        id: step.id,
-                        address: Address::Firewall,
-                        kind: StepKind::DeleteTags { names: Vec::new() },
-                        cleanup: false,
-                        expected_seconds: 0,
-                    },
-                )
-            })
-            .collect();
-        Ok((steps, edges))
+        Ok((self.steps, edges))
     }
 
     /// All edges but those that follow from others.
@@ -169,86 +185,183 @@ impl Graph {
     /// another predecessor failed, or at an interrupt) says nothing about those it waits for. The
     /// first edge may be weaker only if the edge in question is.
     fn reduced(&self) -> Vec<Edge> {
-        let mut edges = Vec::with_capacity(self.graph.edge_count());
-        let mut seen = Vec::new();
-        let mut mark = vec![u32::MAX; self.graph.node_count()];
+        let mut kept = Reduced::with_capacity(self.steps.len(), self.graph.edge_count());
+        let mut direct = Vec::new();
         for to in self.graph.node_indices() {
-            // One edge for each predecessor: the stricter, and of those the first that was named.
-            let mut direct: BTreeMap<NodeIndex, (EdgeKind, &'static str)> = BTreeMap::new();
-            for edge in self.graph.edges_directed(to, Direction::Incoming) {
-                let (kind, reason) = *edge.weight();
-                // petgraph lists the newest edge first.
-                direct
-                    .entry(edge.source())
-                    .and_modify(|known| {
-                        if kind <= known.0 {
-                            *known = (kind, reason);
-                        }
-                    })
-                    .or_insert((kind, reason));
-            }
-            if direct.len() > 1 {
-                self.mark_needed_by_needed(to, &direct, &mut mark, &mut seen);
-            }
-            for (from, (kind, reason)) in direct {
-                let by_needs = mark[from.index()] == 2 * index(to);
-                let by_any = by_needs || mark[from.index()] == 2 * index(to) + 1;
-                let follows = match kind {
-                    EdgeKind::Needs => by_needs,
-                    EdgeKind::After => by_any,
-                };
-                if !follows {
-                    edges.push(Edge {
-                        from: StepId(index(from)),
-                        to: StepId(index(to)),
-                        kind,
-                        reason: reason.to_owned(),
-                    });
-                }
-            }
+            self.direct(to, &mut direct);
+            kept.add(to, &direct);
         }
-        edges.sort();
-        edges
+        kept.finish(&self.reasons)
     }
 
-    /// Marks, for the step `to`, whatever comes before one of the steps it needs: with `2 * to`
-    /// what is needed all the way, with `2 * to + 1` what must only have ended first.
-    fn mark_needed_by_needed(
-        &self,
-        to: NodeIndex,
-        direct: &BTreeMap<NodeIndex, (EdgeKind, &'static str)>,
-        mark: &mut [u32],
-        seen: &mut Vec<NodeIndex>,
-    ) {
+    /// What a step waits for, sorted, with one edge for each: the stricter, and of those the first
+    /// that was named.
+    fn direct(&self, to: NodeIndex, direct: &mut Vec<Direct>) {
+        direct.clear();
+        let edges = self.graph.edges_directed(to, Direction::Incoming);
+        direct.extend(edges.map(|edge| {
+            let (kind, reason) = *edge.weight();
+            Direct {
+                from: edge.source(),
+                kind,
+                edge: edge.id(),
+                reason,
+            }
+        }));
+        direct.sort_unstable_by_key(|edge| (edge.from, edge.kind, edge.edge));
+        direct.dedup_by_key(|edge| edge.from);
+    }
+}
+
+/// Edges that say something others do not, of the steps up to one.
+///
+/// What the edges say that are left out, those that are kept say together: so these alone are looked
+/// at for the next step.
+struct Reduced {
+    /// By the step that waits; of each first the `Needs`, then the `After`, both by what comes first.
+    edges: Vec<Kept>,
+    /// For each step where its edges begin, and where its `After` do.
+    begins: Vec<(usize, usize)>,
+    /// By step: `2 * to` of what `to` needs all the way, `2 * to + 1` of what must only have ended.
+    mark: Vec<u32>,
+    /// Steps that are yet to be looked at.
+    waiting: Vec<u32>,
+}
+
+/// An edge that is kept.
+#[derive(Clone, Copy)]
+struct Kept {
+    from: u32,
+    to: u32,
+    kind: EdgeKind,
+    reason: ReasonId,
+}
+
+impl Reduced {
+    fn with_capacity(steps: usize, edges: usize) -> Self {
+        Self {
+            edges: Vec::with_capacity(edges),
+            begins: Vec::with_capacity(steps),
+            mark: vec![u32::MAX; steps],
+            waiting: Vec::new(),
+        }
+    }
+
+    /// All of them, by where they come from and then by where they lead.
+    fn finish(self, reasons: &[&'static str]) -> Vec<Edge> {
+        // They lie by where they lead, so those from one step are in order among each other: each
+        // is only to be put where those from its step are, which takes no comparing.
+        let mut begins = vec![0; self.mark.len() + 1];
+        for edge in &self.edges {
+            begins[edge.from as usize + 1] += 1;
+        }
+        for step in 0..self.mark.len() {
+            begins[step + 1] += begins[step];
+        }
+        let mut order = vec![0; self.edges.len()];
+        for (position, edge) in self.edges.iter().enumerate() {
+            let place = &mut begins[edge.from as usize];
+            order[*place] = position;
+            *place += 1;
+        }
+        let edges = order.into_iter().map(|position| {
+            let Kept {
+                from,
+                to,
+                kind,
+                reason,
+            } = self.edges[position];
+            Edge {
+                from: StepId(from),
+                to: StepId(to),
+                kind,
+                reason: Cow::Borrowed(reasons[usize::from(reason)]),
+            }
+        });
+        edges.collect()
+    }
+
+    /// Adds the next step, with what it waits for, sorted.
+    fn add(&mut self, to: NodeIndex, direct: &[Direct]) {
+        if direct.len() > 1 {
+            self.mark_needed_by_needed(to, direct);
+        }
+        let begin = self.edges.len();
+        self.keep(to, direct, EdgeKind::Needs);
+        self.begins.push((begin, self.edges.len()));
+        self.keep(to, direct, EdgeKind::After);
+    }
+
+    /// Keeps those edges of a kind that do not follow from what is marked.
+    fn keep(&mut self, to: NodeIndex, direct: &[Direct], kind: EdgeKind) {
+        let (needed, ended) = (2 * index(to), 2 * index(to) + 1);
+        for edge in direct.iter().filter(|edge| edge.kind == kind) {
+            let mark = self.mark[edge.from.index()];
+            let follows = match kind {
+                EdgeKind::Needs => mark == needed,
+                EdgeKind::After => mark == needed || mark == ended,
+            };
+            if !follows {
+                self.edges.push(Kept {
+                    from: index(edge.from),
+                    to: index(to),
+                    kind,
+                    reason: edge.reason,
+                });
+            }
+        }
+    }
+
+    /// Marks, for the step `to`, whatever comes before one of the steps it needs.
+    fn mark_needed_by_needed(&mut self, to: NodeIndex, direct: &[Direct]) {
+        let Self {
+            edges,
+            begins,
+            mark,
+            waiting,
+        } = self;
         let (needed, ended) = (2 * index(to), 2 * index(to) + 1);
         // Nothing before the earliest predecessor is of interest.
-        let Some(earliest) = direct.keys().next().copied() else {
+        let Some(earliest) = direct.first().map(|edge| index(edge.from)) else {
             return;
         };
-        seen.clear();
-        seen.extend(
-            direct
-                .iter()
-                .filter(|(_, (kind, _))| *kind == EdgeKind::Needs)
-                .map(|(from, _)| *from),
-        );
-        while let Some(at) = seen.pop() {
-            for edge in self.graph.edges_directed(at, Direction::Incoming) {
-                let from = edge.source();
-                if from < earliest {
-                    continue;
+        let needs = direct.iter().filter(|edge| edge.kind == EdgeKind::Needs);
+        waiting.clear();
+        waiting.extend(needs.map(|edge| index(edge.from)));
+        while let Some(at) = waiting.pop() {
+            let at = at as usize;
+            let Some(&(begin, after)) = begins.get(at) else {
+                continue;
+            };
+            let end = begins.get(at + 1).map_or(edges.len(), |(end, _)| *end);
+            for edge in edges[begin..after].iter().rev() {
+                if edge.from < earliest {
+                    break;
                 }
-                let (kind, _) = *edge.weight();
-                match kind {
-                    EdgeKind::Needs if mark[from.index()] != needed => {
-                        mark[from.index()] = needed;
-                        seen.push(from);
-                    }
-                    EdgeKind::After if mark[from.index()] != needed => {
-                        mark[from.index()] = ended;
-                    }
-                    _ => {}
+                let mark = &mut mark[edge.from as usize];
+                if *mark != needed {
+                    *mark = needed;
+                    waiting.push(edge.from);
                 }
+            }
+            // Of what must only have ended nothing but what `to` itself waits for is of interest: of
+            // very many, that is looked for.
+            let afters = &edges[after..end];
+            let mut has_ended = |from: u32| {
+                let mark = &mut mark[from as usize];
+                if *mark != needed {
+                    *mark = ended;
+                }
+            };
+            if afters.len() > direct.len() {
+                for edge in direct {
+                    let from = index(edge.from);
+                    if afters.binary_search_by_key(&from, |edge| edge.from).is_ok() {
+                        has_ended(from);
+                    }
+                }
+            } else {
+                afters.iter().for_each(|edge| has_ended(edge.from));
             }
         }
     }
@@ -313,6 +426,74 @@ mod tests {
     fn of_two_edges_the_stricter_stays() {
         let both = [(0, 1, After), (0, 1, Needs), (0, 1, After)];
         assert_eq!(edges(graph(2, &both)), [(0, 1, Needs)]);
+    }
+
+    /// Of a step that waits for the end of very many, only what the next step waits for is looked at.
+    #[test]
+    fn what_follows_from_one_of_very_many_is_left_out() {
+        let many: Vec<_> = (0..20).map(|from| (from, 20, After)).collect();
+        let both = [(20, 21, Needs), (7, 21, After)];
+        let all: Vec<_> = many.iter().chain(&both).copied().collect();
+        let kept = edges(graph(22, &all));
+        assert_eq!(kept.len(), 21);
+        assert!(!kept.contains(&(7, 21, After)));
+        // That it must have succeeded does not follow.
+        let both = [(20, 21, Needs), (7, 21, Needs)];
+        let all: Vec<_> = many.iter().chain(&both).copied().collect();
+        assert!(edges(graph(22, &all)).contains(&(7, 21, Needs)));
+    }
+
+    /// Against the definition, tried on every pair of steps of graphs of all sorts.
+    #[test]
+    fn no_edge_is_left_out_that_says_something_others_do_not() {
+        // A small generator of numbers, the same each time.
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut below = |most: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % most
+        };
+        for _ in 0..300 {
+            let steps = u32::try_from(3 + below(9)).expect("a few");
+            let mut all = Vec::new();
+            for to in 1..steps {
+                for from in 0..to {
+                    match below(5) {
+                        0 | 1 => all.push((from, to, Needs)),
+                        2 => all.push((from, to, After)),
+                        _ => {}
+                    }
+                }
+            }
+            let kept = edges(graph(steps, &all));
+            for to in 0..steps {
+                for from in 0..to {
+                    for kind in [Needs, After] {
+                        let (whole, less) =
+                            (waits(&all, from, to, kind), waits(&kept, from, to, kind));
+                        assert_eq!(whole, less, "{from} {to} {kind:?} of {all:?}: {kept:?}");
+                    }
+                }
+            }
+            for left in &kept {
+                let others: Vec<_> = kept.iter().filter(|edge| *edge != left).copied().collect();
+                assert!(
+                    !waits(&others, left.0, left.1, left.2),
+                    "{left:?} of {kept:?}"
+                );
+            }
+        }
+    }
+
+    /// Whether a step waits for another: a way of `Needs`, the first of which may be `After` if it
+    /// is only to have ended.
+    fn waits(all: &[(u32, u32, EdgeKind)], from: u32, to: u32, kind: EdgeKind) -> bool {
+        all.iter().any(|&(start, next, how)| {
+            start == from
+                && (how == Needs || kind == After)
+                && (next == to || waits(all, next, to, Needs))
+        })
     }
 
     #[test]

@@ -11,16 +11,6 @@ impl Draft<'_> {
         all.into_iter().find(|droplet| droplet.id == id)
     }
 
-    /// Whether a droplet is being destroyed: it bears a name of this environment and no tags, which
-    /// a DELETE strips before it is gone. What it has is free in a moment.
-    pub(super) fn is_being_destroyed(&self, id: u64) -> bool {
-        let name = self.scope.environment_name();
-        self.holder(id).is_some_and(|droplet| {
-            let rest = droplet.name.strip_prefix(&name);
-            droplet.tags.is_empty() && rest.is_some_and(|rest| rest.starts_with('-'))
-        })
-    }
-
     /// Says of a volume that someone else's droplet has it, and what to do about that.
     pub(super) fn held_by(&self, id: u64) -> (String, String) {
         let Some(droplet) = self.holder(id) else {
@@ -35,6 +25,10 @@ impl Draft<'_> {
             Some(environment) => format!(
                 "wait until that one is done with it (`apply` and `test` do, unless told `--no-wait`), or run `dewpoint destroy --env {environment}`; with `scope: environment` each environment has a volume of its own"
             ),
+            None if ownership::may_be_leaving(&self.scope.project, droplet) => {
+                "if that droplet was just destroyed, try again in half a minute (`apply`, `test` and `destroy` wait so long by themselves); if it is someone else's, detach the volume there first"
+                    .to_owned()
+            }
             None => "detach it there first".to_owned(),
         };
         (reason, help)
@@ -63,7 +57,14 @@ pub fn environment_of<'a>(droplet: &'a LiveDroplet, owner: &Owner) -> Option<&'a
 pub fn held_by(droplet: &LiveDroplet, owner: &Owner) -> String {
     let name = &droplet.name;
     let Some(environment) = environment_of(droplet, owner) else {
-        return format!("it is attached to droplet {name}, which is not of this environment");
+        let project = owner.project_tag.strip_prefix("dewpoint:");
+        let may_be_leaving =
+            project.is_some_and(|project| ownership::may_be_leaving(project, droplet));
+        let whose = match may_be_leaving {
+            true => "which bears no tags, so that nothing tells that it is of this environment",
+            false => "which is not of this environment",
+        };
+        return format!("it is attached to droplet {name}, {whose}");
     };
     let mut since = String::new();
     if let Ok(made) = jiff::Timestamp::from_second(droplet.created_at) {

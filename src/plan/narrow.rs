@@ -4,7 +4,7 @@
 //! Narrowed are the verdicts: what is left out stays as it is, so that the steps are drawn of what
 //! really happens and nothing is cut out of them afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Options;
 use super::build::Draft;
@@ -13,7 +13,7 @@ use super::compare::{firewall, lease::Lease, snapshot, volume};
 use super::error::{Refusal, RefusalKind};
 use super::inventory::Inventory;
 use crate::address::Address;
-use crate::desired::{Desired, Droplet, Image};
+use crate::desired::{Desired, Droplet, Image, Volume};
 use crate::live::Live;
 use crate::manifest::schema::Scope as VolumeScope;
 
@@ -49,7 +49,11 @@ impl<'o> Narrow<'o> {
         empties: bool,
         refusals: &mut Vec<Refusal>,
     ) -> Self {
-        let of_manifest = of_manifest(desired);
+        let of_manifest = match options.targets.is_empty() && options.replace.is_empty() {
+            // Nothing is looked up among them.
+            true => BTreeSet::new(),
+            false => of_manifest(desired),
+        };
         let mut all = of_manifest.clone();
         if !options.targets.is_empty() {
             all.extend(that_exist(desired, live));
@@ -221,6 +225,23 @@ fn named<'a>(pattern: &str, all: &'a BTreeSet<Address>) -> Vec<&'a Address> {
 
 /// Addresses with all that they need to be made and worked on.
 fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> {
+    let droplets: HashMap<&Address, &Droplet> = desired
+        .droplets
+        .iter()
+        .map(|droplet| (&droplet.address, droplet))
+        .collect();
+    let volumes: HashMap<&Address, &Volume> = desired
+        .volumes
+        .iter()
+        .map(|volume| (&volume.address, volume))
+        .collect();
+    // Once they are needed they are not there any more: nobody need add them again.
+    let mut instances: HashMap<&str, Vec<&Address>> = HashMap::new();
+    for droplet in &desired.droplets {
+        if let Address::Droplet { name, .. } = &droplet.address {
+            instances.entry(name).or_default().push(&droplet.address);
+        }
+    }
     let mut within = BTreeSet::new();
     let from = |image: &Image| match image {
         Image::Snapshot(name) => Some(Address::Snapshot(name.clone())),
@@ -233,12 +254,14 @@ fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> 
         let mut makes_droplets = true;
         match &address {
             Address::Droplet { .. } => {
-                let mut droplets = desired.droplets.iter();
-                if let Some(droplet) = droplets.find(|droplet| droplet.address == address) {
+                if let Some(droplet) = droplets.get(&address) {
                     wanted.extend(from(&droplet.image));
                     let volumes = droplet.mounts.iter().map(|mount| mount.volume.clone());
                     wanted.extend(volumes.map(Address::Volume));
-                    wanted.extend(instances(desired, &droplet.needs));
+                    for name in &droplet.needs {
+                        let needed = instances.remove(name.as_str());
+                        wanted.extend(needed.into_iter().flatten().cloned());
+                    }
                 } else {
                     makes_droplets = false;
                 }
@@ -248,8 +271,7 @@ fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> 
                 None => makes_droplets = false,
             },
             Address::Volume(_) => {
-                let mut volumes = desired.volumes.iter();
-                let volume = volumes.find(|volume| volume.address == address);
+                let volume = volumes.get(&address);
                 match volume.and_then(|volume| volume.populate.as_ref()) {
                     Some(populate) => wanted.extend(from(&populate.image)),
                     None => makes_droplets = false,
@@ -263,19 +285,6 @@ fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> 
         within.insert(address);
     }
     within
-}
-
-/// All instances of droplets that are named as in the manifest.
-fn instances<'d>(
-    desired: &'d Desired,
-    names: &'d [String],
-) -> impl Iterator<Item = Address> + use<'d> {
-    let is_named = |droplet: &&Droplet| match &droplet.address {
-        Address::Droplet { name, .. } => names.contains(name),
-        _ => false,
-    };
-    let droplets = desired.droplets.iter().filter(is_named);
-    droplets.map(|droplet| droplet.address.clone())
 }
 
 /// Why something cannot be made anew, if it cannot.

@@ -458,7 +458,7 @@ fn limits(desired: &Desired, up: &Up<'_>, draft: &Draft<'_>, refusals: &mut Vec<
         }
     }
     if let Some(patterns) = sizes {
-        let used: BTreeSet<(&str, &Address)> = desired
+        let all = desired
             .snapshots
             .iter()
             .map(|snapshot| (snapshot.size.as_str(), &snapshot.address))
@@ -471,12 +471,16 @@ fn limits(desired: &Desired, up: &Up<'_>, draft: &Draft<'_>, refusals: &mut Vec<
                     .droplets
                     .iter()
                     .map(|droplet| (droplet.size.as_str(), &droplet.address)),
-            )
-            .collect();
-        let mut told = BTreeSet::new();
+            );
+        // Each is told once, of what comes first.
+        let mut used: BTreeMap<&str, &Address> = BTreeMap::new();
+        for (size, address) in all {
+            let first = used.entry(size).or_insert(address);
+            *first = address.min(*first);
+        }
         for (size, address) in used {
             let allowed = patterns.iter().any(|pattern| wildcard(pattern, size));
-            if !allowed && told.insert(size) {
+            if !allowed {
                 refusals.push(refusal(
                     Some(address),
                     RefusalKind::Limits,

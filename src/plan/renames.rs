@@ -2,7 +2,7 @@
 //! good; a tag remembers what the manifest calls it now. Here the names that a manifest's volumes
 //! would have are replaced by those that they do have, before anything is compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::compare::volume::is_ours;
 use super::error::{Refusal, RefusalKind};
@@ -28,13 +28,18 @@ impl Renames {
             .filter(|volume| volume.region == scope.region && is_ours(&owner, volume))
             .collect();
         let mut renames = Self::default();
-        let named = |name: &str| ours.iter().find(|volume| volume.name == name).copied();
+        let mut by_name: HashMap<&str, &LiveVolume> = HashMap::new();
+        let mut by_tag: HashMap<&str, &LiveVolume> = HashMap::new();
+        for &volume in &ours {
+            by_name.entry(&volume.name).or_insert(volume);
+            for tag in volume.tags.iter().filter(|tag| ownership::is_name_tag(tag)) {
+                by_tag.entry(tag).or_insert(volume);
+            }
+        }
+        let named = |name: &str| by_name.get(name).copied();
         let called = |name: &str| {
-            let tag = ownership::name_tag(name);
-            ours.iter()
-                .find(|volume| volume.tags.contains(&tag))
-                .copied()
-                .or_else(|| named(name).filter(|volume| !is_called_otherwise(volume)))
+            let tagged = by_tag.get(ownership::name_tag(name).as_str()).copied();
+            tagged.or_else(|| named(name).filter(|volume| !is_called_otherwise(volume)))
         };
         for (name, address) in &scope.volumes {
             if scope.existing.contains(name) {

@@ -20,12 +20,12 @@ pub struct Selection {
 }
 
 pub(super) fn run(desired: &Desired, live: &Live, selection: &Selection) -> Result<Plan, Refusals> {
-    let mut chosen: Vec<Droplet> = desired
+    let mut chosen: Vec<(usize, Droplet)> = desired
         .droplets
         .iter()
-        .filter(|droplet| droplet.address.matches(&selection.address))
-        .cloned()
-        .map(|droplet| only(droplet, selection.step.as_deref()))
+        .enumerate()
+        .filter(|(_, droplet)| droplet.address.matches(&selection.address))
+        .map(|(position, droplet)| (position, only(droplet.clone(), selection.step.as_deref())))
         .collect();
     let mut draft = Draft::new(&desired.scope, live, Goal::Run);
     if chosen.is_empty() {
@@ -34,13 +34,12 @@ pub(super) fn run(desired: &Desired, live: &Live, selection: &Selection) -> Resu
         draft.refusals.push(refusal);
     }
     if selection.step.is_some() {
-        chosen.retain(|droplet| !droplet.runs.is_empty());
+        chosen.retain(|(_, droplet)| !droplet.runs.is_empty());
     }
     let census = Census::of(desired, live, &draft);
     let mut planned = Vec::new();
-    for droplet in &chosen {
-        let found = census.instances.get(droplet.name.as_str());
-        match found.and_then(|found| found.first().copied()) {
+    for (position, droplet) in &chosen {
+        match census.instances(*position).first().copied() {
             Some(live) if is_up(live) => planned.push((droplet, live)),
             found => draft.refusals.push(not_up(droplet, found)),
         }
@@ -115,9 +114,13 @@ fn no_such_droplet(desired: &Desired, selection: &Selection) -> Refusal {
 }
 
 /// Refuses a run step that none of the chosen droplets has.
-fn no_such_step(desired: &Desired, chosen: &[Droplet], selection: &Selection) -> Option<Refusal> {
+fn no_such_step(
+    desired: &Desired,
+    chosen: &[(usize, Droplet)],
+    selection: &Selection,
+) -> Option<Refusal> {
     let step = selection.step.as_deref()?;
-    if chosen.iter().any(|droplet| !droplet.runs.is_empty()) {
+    if chosen.iter().any(|(_, droplet)| !droplet.runs.is_empty()) {
         return None;
     }
     let mut known: Vec<String> = desired

@@ -61,21 +61,21 @@ impl Schedule {
 
     /// The longest chain, from its end: of what a step waits for, what ends last.
     fn path_of(&self, plan: &Plan) -> Vec<StepId> {
-        let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.ends.len()];
+        let mut last: Vec<Option<usize>> = vec![None; self.ends.len()];
         for edge in &plan.edges {
             let (from, to) = ends_of(edge);
-            before[to].push(from);
+            let known = &mut last[to];
+            if known.is_none_or(|known| (self.ends[known], known) < (self.ends[from], from)) {
+                *known = Some(from);
+            }
         }
-        let last = |steps: &mut dyn Iterator<Item = usize>| {
-            steps.max_by_key(|step| (self.ends[*step], *step))
-        };
         // Of those that end at the same time the one that comes last in the plan, so that steps
         // that take no time are on the path, too.
         let mut at = (0..self.ends.len()).max_by_key(|step| (self.ends[*step], *step));
         let mut path = Vec::new();
         while let Some(step) = at {
             path.push(plan.steps[step].id);
-            at = last(&mut before[step].iter().copied());
+            at = last[step];
         }
         path.reverse();
         path
@@ -116,7 +116,7 @@ mod tests {
                 from: StepId(from),
                 to: StepId(to),
                 kind: EdgeKind::Needs,
-                reason: String::new(),
+                reason: "".into(),
             })
             .collect();
         edges.sort();

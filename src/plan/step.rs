@@ -1,5 +1,7 @@
 //! Steps: the closed set of things a plan can do, each holding all it needs.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +46,8 @@ pub struct Edge {
     /// How it waits.
     pub kind: EdgeKind,
     /// Why, as in `the volume must be attached before it is mounted`.
-    pub reason: String,
+    // A plan has several edges a step, and few reasons: those of the planner are borrowed.
+    pub reason: Cow<'static, str>,
 }
 
 /// How a step waits for another.

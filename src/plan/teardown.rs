@@ -191,7 +191,7 @@ fn destroy_volumes<'a>(
         for holder in holders {
             if let Some(&step) = removed.get(&holder) {
                 first.push(step);
-            } else if !draft.is_being_destroyed(holder) {
+            } else {
                 draft.refusals.push(Refusal {
                     address: Some(address.clone()),
                     kind: RefusalKind::AttachedElsewhere,
@@ -427,7 +427,6 @@ impl<'a> Draft<'a> {
                 match self.destroyed.get(&holder) {
                     Some(&step) => first.push(step),
                     None if self.freed.contains_key(volume.id.as_str()) => {}
-                    None if self.is_being_destroyed(holder) => {}
                     None => {
                         let (reason, help) = self.held_by(holder);
                         self.refusals.push(Refusal {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::fold::fold_at;
 use super::style::Palette;
 
 /// How something is.
@@ -61,13 +62,14 @@ impl Finding {
     }
 }
 
-/// The findings as a list, and what they come to.
+/// The findings as a list, and what they come to; on a terminal of this width, what is too long for a
+/// line goes on below where it began.
 #[must_use]
-pub fn render(findings: &[Finding], palette: Palette) -> String {
-    palette.screen(render_of(findings, palette))
+pub fn render(findings: &[Finding], palette: Palette, width: Option<usize>) -> String {
+    palette.screen(render_of(findings, palette, width))
 }
 
-fn render_of(findings: &[Finding], palette: Palette) -> String {
+fn render_of(findings: &[Finding], palette: Palette, screen: Option<usize>) -> String {
     let mut out = String::new();
     let width = findings.iter().map(|f| f.subject.chars().count()).max();
     let width = width.unwrap_or(0);
@@ -78,17 +80,20 @@ fn render_of(findings: &[Finding], palette: Palette) -> String {
             Health::Bad => palette.bad("FAIL"),
         };
         let pad = width - finding.subject.chars().count();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            out,
-            "{sign}  {}{:pad$}  {}",
+        let mut text = format!(
+            "{sign}  {}{:pad$}  {}\n",
             palette.strong(&finding.subject),
             "",
             finding.found
         );
         if let Some(mend) = &finding.mend {
-            let _ = writeln!(out, "      {:width$}  {mend}", "");
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "      {:width$}  {mend}", "");
         }
+        out.push_str(&match screen {
+            Some(screen) => fold_at(&text, screen, width + 8),
+            None => text,
+        });
     }
     let bad = findings.iter().filter(|f| f.health == Health::Bad).count();
     let _ = match bad {
@@ -104,14 +109,55 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_too_long_goes_on_below_where_it_began() {
+        let findings = [
+            Finding::good(
+                "local cloud",
+                "droplets can be real guests here; every public image is the host's root (Debian GNU/Linux 12 (bookworm))",
+            ),
+            Finding::lacking(
+                "SSH agent",
+                "no SSH agent answers: Environment variable `SSH_AUTH_SOCK` not found",
+                "only `ssh.key: agent` needs one",
+            ),
+            Finding::lacking(
+                "token",
+                "there is none; `--local` works without",
+                "export DIGITALOCEAN_TOKEN=...: make one at https://cloud.digitalocean.com/account/api/tokens",
+            ),
+        ];
+        insta::assert_snapshot!(render(&findings, Palette::PLAIN, Some(80)), @r"
+        ok    local cloud  droplets can be real guests here; every public image is the
+                           host's root (Debian GNU/Linux 12 (bookworm))
+        --    SSH agent    no SSH agent answers: Environment variable `SSH_AUTH_SOCK`
+                           not found
+                           only `ssh.key: agent` needs one
+        --    token        there is none; `--local` works without
+                           export DIGITALOCEAN_TOKEN=...: make one at
+                           https://cloud.digitalocean.com/account/api/tokens
+
+        Nothing is broken.
+        ");
+        insta::assert_snapshot!(render(&findings, Palette::PLAIN, Some(160)), @r"
+        ok    local cloud  droplets can be real guests here; every public image is the host's root (Debian GNU/Linux 12 (bookworm))
+        --    SSH agent    no SSH agent answers: Environment variable `SSH_AUTH_SOCK` not found
+                           only `ssh.key: agent` needs one
+        --    token        there is none; `--local` works without
+                           export DIGITALOCEAN_TOKEN=...: make one at https://cloud.digitalocean.com/account/api/tokens
+
+        Nothing is broken.
+        ");
+    }
+
+    #[test]
     fn findings_line_up() {
         let findings = [
             Finding::good("manifest", "dewpoint.yaml: project demo"),
             Finding::lacking("SSH agent", "none", "start one with `ssh-agent`"),
             Finding::bad("token", "DigitalOcean refuses it", "make a new one"),
         ];
-        insta::assert_snapshot!(render(&findings, Palette::PLAIN));
-        let fine = render(&findings[..2], Palette::PLAIN);
+        insta::assert_snapshot!(render(&findings, Palette::PLAIN, None));
+        let fine = render(&findings[..2], Palette::PLAIN, None);
         assert!(fine.ends_with("\n\nNothing is broken.\n"), "{fine}");
     }
 }

@@ -4,6 +4,16 @@
 /// word that is longer than the screen stays whole: it may be a name to copy.
 #[must_use]
 pub fn fold(text: &str, width: usize) -> String {
+    folded(text, width, None)
+}
+
+/// The same, where what follows begins in this column.
+#[must_use]
+pub fn fold_at(text: &str, width: usize, column: usize) -> String {
+    folded(text, width, Some(column))
+}
+
+fn folded(text: &str, width: usize, column: Option<usize>) -> String {
     const HANGING: usize = 4;
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -14,7 +24,7 @@ pub fn fold(text: &str, width: usize) -> String {
         }
         let words = line.trim_start_matches(' ');
         let indent = line.len() - words.len();
-        let hanging = (indent + HANGING).min(width / 2);
+        let hanging = column.unwrap_or(indent + HANGING).min(width / 2);
         out.push_str(&line[..indent]);
         let (mut column, mut begins) = (indent, true);
         for word in words.split_inclusive(' ') {

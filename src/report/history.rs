@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::plan_text::duration;
 use super::style::Palette;
 use crate::execute::StepState;
+use crate::execute::error::INTERRUPTED;
 use crate::execute::history::{How, PastRun, PastStep};
 use crate::plan::Goal;
 
@@ -84,13 +85,11 @@ fn list_of(runs: &[PastRun], palette: Palette) -> String {
         let _ = writeln!(out, "{}", line(run, palette));
         for step in run.failed() {
             let code = exit_status(step);
-            let _ = writeln!(
-                out,
-                "    {} {} {}{code}",
-                palette.bad("failed:"),
-                step.address,
-                step.title
-            );
+            let word = match is_stopped(step) {
+                true => palette.changed("stopped:"),
+                false => palette.bad("failed:"),
+            };
+            let _ = writeln!(out, "    {word} {} {}{code}", step.address, step.title);
         }
         if run.how == How::CutOff {
             for step in run.open() {
@@ -102,6 +101,12 @@ fn list_of(runs: &[PastRun], palette: Palette) -> String {
         }
     }
     out
+}
+
+/// Whether it ended because of an interrupt: that is nobody's fault.
+fn is_stopped(step: &PastStep) -> bool {
+    let failure = step.failure.as_ref();
+    failure.is_some_and(|failure| failure.code == INTERRUPTED)
 }
 
 fn exit_status(step: &PastStep) -> String {
@@ -118,6 +123,7 @@ pub fn heading(step: &PastStep, palette: Palette) -> String {
 fn heading_of(step: &PastStep, palette: Palette) -> String {
     let state = match step.state {
         StepState::Done => palette.good("ok"),
+        StepState::Failed if is_stopped(step) => palette.changed("stopped"),
         StepState::Failed => palette.bad("failed"),
         StepState::FailedAllowed => palette.changed("failed, which is allowed"),
         StepState::Running | StepState::Waiting => palette.changed("not ended"),
@@ -242,6 +248,26 @@ mod tests {
             assert_seemly(&heading(&run.steps[0], palette), coloured);
             assert_seemly(&list(std::slice::from_ref(&run), palette), coloured);
         }
+    }
+
+    #[test]
+    fn what_an_interrupt_stopped_has_not_failed() {
+        let mut stopped = run(How::Interrupted, Some(130), &[StepState::Failed]);
+        let failure = stopped.steps[0].failure.as_mut().expect("a failure");
+        failure.code = INTERRUPTED.to_owned();
+        failure.exit_status = None;
+        let heading = heading(&stopped.steps[0], Palette::PLAIN);
+        assert_eq!(heading, "==> droplet.runner run step-0: stopped");
+        let shown = list(&[stopped], Palette::PLAIN);
+        insta::assert_snapshot!(crate::report::fold::fold(&shown, 80), @r"
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after
+            72 s, exit 130
+            stopped: droplet.runner run step-0
+        ");
+        insta::assert_snapshot!(crate::report::fold::fold(&shown, 160), @r"
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 72 s, exit 130
+            stopped: droplet.runner run step-0
+        ");
     }
 
     #[test]

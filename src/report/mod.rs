@@ -8,6 +8,7 @@
 
 mod actions;
 pub mod adoption;
+pub mod carried;
 pub mod codes;
 pub mod diff_markdown;
 pub mod diff_text;

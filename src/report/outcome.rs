@@ -111,6 +111,10 @@ pub struct View<'a> {
 
 /// How many lines of last output a terminal is told again.
 const TAIL_ON_TERMINAL: usize = 5;
+/// More results of run steps than this are counted, but for those that did not go well.
+const RESULTS_SHOWN: usize = 24;
+/// More failures than this are counted: each has its line among the results of runs, or its log.
+const FAILURES_SHOWN: usize = 20;
 /// Longest line of last output that is told off a terminal: the log has it whole.
 const LONGEST_TAIL_LINE: usize = 500;
 
@@ -128,7 +132,8 @@ fn render_of(plan: &Plan, events: &[Event], view: View<'_>) -> String {
         let _ = writeln!(out, "\n{}", palette.strong("Runs:"));
         let droplets = results.iter().map(|r| r.droplet.len()).max().unwrap_or(0);
         let runs = results.iter().map(|r| r.run.len()).max().unwrap_or(0);
-        for result in &results {
+        let (shown, well) = worth_a_line(&results);
+        for result in shown {
             let (word, detail) = match (&result.failure, &result.skipped) {
                 (Some(failure), _) if failure.code == INTERRUPTED => {
                     (palette.changed("stopped"), failure.message.clone())
@@ -160,8 +165,18 @@ fn render_of(plan: &Plan, events: &[Event], view: View<'_>) -> String {
                 .is_some_and(|failure| !failure.tail.is_empty())
             {
                 let log = format!("log: {}/{}", view.run_folder, result.log);
-                let _ = writeln!(out, "  {:droplets$}  {}", "", palette.faint(&log));
+                let _ = writeln!(out, "      {}", palette.faint(&log));
             }
+        }
+        if let Some((fastest, slowest)) = well {
+            let all = results.len();
+            let count = results.iter().filter(|result| is_well(result)).count();
+            let mut took = duration(fastest);
+            if duration(slowest) != took {
+                took = format!("{took} to {}", duration(slowest));
+            }
+            let ok = palette.good("ok");
+            let _ = writeln!(out, "  {count} of {all} {ok}, in {took} each");
         }
     }
     write_failures(&mut out, plan, events, view);
@@ -216,6 +231,27 @@ fn render_of(plan: &Plan, events: &[Event], view: View<'_>) -> String {
         Some(width) => fold(&out, width),
         None => out,
     }
+}
+
+/// The results that have a line each: all, or of many those that did not go well, and of the others the
+/// shortest and the longest time.
+fn worth_a_line(results: &[RunResult]) -> (Vec<&RunResult>, Option<(u64, u64)>) {
+    let well: Vec<u64> = results
+        .iter()
+        .filter(|result| is_well(result))
+        .filter_map(|result| result.took_ms)
+        .collect();
+    match (well.iter().min(), well.iter().max()) {
+        (Some(fastest), Some(slowest)) if results.len() > RESULTS_SHOWN => (
+            results.iter().filter(|result| !is_well(result)).collect(),
+            Some((*fastest, *slowest)),
+        ),
+        _ => (results.iter().collect(), None),
+    }
+}
+
+fn is_well(result: &RunResult) -> bool {
+    result.failure.is_none() && result.skipped.is_none() && result.tries <= 1
 }
 
 /// What the reader should know and may have missed in the stream, each once.
@@ -429,6 +465,7 @@ fn listed(resources: &[(Sort, &Address, &str)]) -> String {
 
 fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_>) {
     let palette = view.palette;
+    let mut told = 0;
     for event in events {
         let EventKind::Failed { step, failure, .. } = &event.kind else {
             continue;
@@ -439,6 +476,10 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
         let Some(step) = plan.step(*step) else {
             continue;
         };
+        told += 1;
+        if told > FAILURES_SHOWN {
+            continue;
+        }
         let heading = step_title(step);
         let _ = writeln!(
             out,
@@ -483,5 +524,12 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
             };
             let _ = writeln!(out, "  {skipped} {steps} skipped because of this");
         }
+    }
+    if let more @ 1.. = told.saturating_sub(FAILURES_SHOWN) {
+        let _ = writeln!(
+            out,
+            "\n{} {more} more failed: `dewpoint report` shows each",
+            palette.bad("error:")
+        );
     }
 }

@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub folds: bool,
 }
 
+/// Of a run's command at least so many characters stand beside what is said of it.
+const LEAST_OF_COMMAND: usize = 30;
 /// More steps than this are only counted unless all are asked for.
 const STEPS_SHOWN: usize = 40;
 
@@ -155,7 +157,7 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
             plan.steps.len(),
             plural(plan.steps.len(), "step", "steps")
         ));
-        parts.push(about(&plan.cost));
+        parts.push(expected(&plan.cost));
     }
     let mut money = Vec::new();
     let Cost {
@@ -230,12 +232,17 @@ pub(super) const fn every(plan: &Plan) -> &'static str {
     }
 }
 
+/// How long something is expected to take.
+pub(super) fn about(seconds: u64) -> String {
+    match seconds {
+        0..=90 => format!("about {seconds} s"),
+        _ => format!("about {} min", seconds.div_ceil(60)),
+    }
+}
+
 /// How long a plan is expected to take, and what that goes by where it is not what is usual.
-fn about(cost: &Cost) -> String {
-    let time = match cost.expected_seconds {
-        seconds @ 0..=90 => format!("about {seconds} s"),
-        seconds => format!("about {} min", seconds.div_ceil(60)),
-    };
+fn expected(cost: &Cost) -> String {
+    let time = about(cost.expected_seconds);
     match cost.basis {
         Basis::Usual => time,
         Basis::LocalCloud => format!("{time} on the local cloud"),
@@ -417,15 +424,17 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
             ),
             None => format!("{more} [at most {}{once}]", run.timeout),
         };
-        let room = view.width.saturating_sub(12 + run.name.len() + tail.len());
-        let _ = writeln!(
-            out,
-            "      {} {}: {}{}",
-            palette.running("run"),
-            run.name,
-            cut(first, room),
-            palette.faint(&tail),
-        );
+        let begin = format!("      {} {}: ", palette.running("run"), run.name);
+        let before = 12 + run.name.chars().count();
+        let room = view.width.saturating_sub(before + tail.len());
+        // So little of a command says nothing: then the rest has a line of its own.
+        let (room, gap) = if room < LEAST_OF_COMMAND && first.chars().count() > room {
+            (view.width.saturating_sub(before), "\n         ")
+        } else {
+            (room, "")
+        };
+        let (command, tail) = (cut(first, room), palette.faint(&tail));
+        let _ = writeln!(out, "{begin}{command}{gap}{tail}");
     }
 }
 
@@ -434,8 +443,14 @@ fn write_steps(out: &mut String, plan: &Plan, view: View<'_>) {
         return;
     }
     let palette = view.palette;
-    let _ = writeln!(out, "\n{}", palette.strong("Steps:"));
-    if plan.steps.len() > STEPS_SHOWN && !view.all_steps {
+    let lists_all = plan.steps.len() <= STEPS_SHOWN || view.all_steps;
+    let legend = if lists_all && plan.edges.iter().any(|edge| edge.kind == EdgeKind::After) {
+        palette.faint(" (after ~3: once step 3 has ended, well or not)")
+    } else {
+        String::new()
+    };
+    let _ = writeln!(out, "\n{}{legend}", palette.strong("Steps:"));
+    if !lists_all {
         let mut kinds: Vec<(String, usize)> = Vec::new();
         for step in &plan.steps {
             let verb: String = step.kind.title().split_whitespace().take(1).collect();

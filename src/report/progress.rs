@@ -7,12 +7,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 
 use super::labels::step_label;
 use super::lines::line_of;
+use super::plan_text::about;
 use super::screen::Screen;
 use super::style::Palette;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
 use crate::seemly;
-use crate::units::Seconds;
 
 /// More running steps than this are only counted: the view must fit a small terminal.
 const BARS: usize = 8;
@@ -73,11 +73,11 @@ impl Progress {
                     .multi
                     .insert_before(&self.total, ProgressBar::new_spinner());
                 bar.set_style(style(BAR));
-                bar.set_message(seemly::name(&running.what).into_owned());
+                bar.set_message(running.what.clone());
                 bar.set_prefix(match running.expected_seconds {
                     // Shorter than it takes to read.
                     0..=2 => String::new(),
-                    seconds => format!(" of about {}", Seconds(seconds)),
+                    seconds => format!(" of {}", about(seconds)),
                 });
                 bar.enable_steady_tick(Duration::from_millis(120));
                 self.bars.insert(*step, bar);
@@ -90,10 +90,10 @@ impl Progress {
             String::new()
         };
         self.total.set_message(format!(
-            "{}/{} steps{more}, expected about {}",
+            "{}/{} steps{more}, expected {}",
             self.ended,
             self.steps,
-            Seconds(self.expected_seconds)
+            about(self.expected_seconds)
         ));
     }
 
@@ -129,9 +129,11 @@ impl Listener for Progress {
             }
             EventKind::Started { step, .. } => {
                 if let Some(started) = plan.step(*step) {
-                    let label = self.palette.strong(&step_label(started));
+                    // Made seemly before it is coloured: our own colours are no names.
+                    let label = self.palette.strong(&seemly::name(&step_label(started)));
+                    let title = started.kind.title();
                     let running = Running {
-                        what: format!("{label} {}", started.kind.title()),
+                        what: format!("{label} {}", seemly::name(&title)),
                         expected_seconds: started.expected_seconds,
                     };
                     self.running.insert(*step, running);
@@ -140,7 +142,8 @@ impl Listener for Progress {
             EventKind::Progress { step, text } => {
                 if let Some(bar) = self.bars.get(step) {
                     let what = self.running.get(step).map_or("", |running| &running.what);
-                    bar.set_message(format!("{what} {}", self.palette.faint(text)));
+                    let text = self.palette.faint(&seemly::line(text));
+                    bar.set_message(format!("{what} {text}"));
                 }
             }
             EventKind::Done { step, .. }
@@ -190,6 +193,52 @@ mod tests {
     fn templates_are_valid() {
         for template in [TOTAL, BAR] {
             let _ = style(template);
+        }
+    }
+
+    /// What a screen shows while two steps run, one of which has said how far it is.
+    fn running(columns: u16, palette: Palette) -> String {
+        let mut plan = plan(1);
+        plan.steps[0].expected_seconds = 75;
+        let screen = InMemoryTerm::new(24, columns);
+        let mut progress = Progress::on(Box::new(screen.clone()), palette);
+        let story = Story::new()
+            .started(&plan, 0)
+            .then(EventKind::Progress {
+                step: StepId(0),
+                text: "waiting for the droplet to become active, which takes a minute or so"
+                    .to_owned(),
+            })
+            .started(&plan, 1);
+        for event in &story.0 {
+            progress.event(event, &plan);
+        }
+        progress.total.tick();
+        for bar in progress.bars.values() {
+            bar.tick();
+        }
+        screen.contents().replace(['-', '\\', '|', '/'], "")
+    }
+
+    #[test]
+    fn it_fits_a_narrow_and_a_wide_screen() {
+        insta::assert_snapshot!(running(80, Palette::PLAIN), @r"
+          0s of about 75 s droplet.runner[1] create droplet waiting for the droplet to
+          0s volume.scratch create volume
+        0s 05 steps, expected about 4 min
+        ");
+        insta::assert_snapshot!(running(160, Palette::PLAIN), @r"
+          0s of about 75 s droplet.runner[1] create droplet waiting for the droplet to become active, which takes a minute or so
+          0s volume.scratch create volume
+        0s 05 steps, expected about 4 min
+        ");
+    }
+
+    #[test]
+    fn colours_are_no_part_of_names() {
+        for columns in [80, 160] {
+            let coloured = running(columns, Palette::COLOURED);
+            assert_eq!(coloured, running(columns, Palette::PLAIN));
         }
     }
 

@@ -115,3 +115,51 @@ fn what_was_there_before_is_adopted_and_used() {
         .expect(0);
     workspace.assert_empty();
 }
+
+#[test]
+fn what_environments_share_is_adopted_while_nobody_else_makes_it() {
+    let workspace = Workspace::with(
+        r#"
+version: 1
+project: taker
+region: nyc3
+volumes:
+  models: { size: 1GiB }
+  scratch: { size: 1GiB, scope: environment }
+"#,
+    );
+    workspace.up(&[]);
+    for name in ["old", "older"] {
+        let new = serde_json::json!({"name": name, "region": "nyc3", "size_gigabytes": 1});
+        let (status, made) = workspace.call("POST", "/v2/volumes", Some(&new));
+        assert_eq!(status, 201, "{made}");
+    }
+    // Another environment is making something just now.
+    let folder = workspace.path(".dewpoint/locks");
+    std::fs::create_dir_all(&folder).expect("made");
+    let mut lock = std::fs::File::create(folder.join("taker-.making.lock")).expect("made");
+    lock.lock().expect("nobody has it");
+    let holder = serde_json::json!({
+        "pid": std::process::id(),
+        "host": rustix::system::uname().nodename().to_string_lossy(),
+        "command": "apply --env pr-1",
+        "since": "2026-08-01T00:00:00Z",
+    });
+    std::io::Write::write_all(&mut lock, holder.to_string().as_bytes()).expect("written");
+    let adopt = ["adopt", "volume.models", "old", "--yes"];
+    workspace
+        .local(&adopt)
+        .expect(1)
+        .says("dewpoint::execute::project_locked")
+        .says("`dewpoint apply --env pr-1`");
+    // What is the environment's alone is nobody else's to make.
+    workspace
+        .local(&["adopt", "volume.scratch", "older", "--yes"])
+        .expect(0);
+    drop(lock);
+    workspace.local(&adopt).expect(0);
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+}

@@ -5,10 +5,11 @@ use crate::workspace::Workspace;
 #[test]
 fn init_writes_a_manifest_that_validates_and_never_overwrites() {
     let workspace = Workspace::new();
-    workspace
-        .run(&["init", "--project", "demo"])
-        .expect(0)
-        .says("dewpoint plan --local");
+    let said = workspace.run(&["init", "--project", "demo"]).expect(0);
+    for line in said.err.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    said.says("dewpoint plan --local");
     workspace
         .run(&["validate"])
         .expect(0)
@@ -315,4 +316,22 @@ fn a_shell_is_offered_what_there_is() {
     );
     // Commands and options as ever.
     assert!(offered(&["app"]).contains(&"apply".to_owned()));
+}
+
+#[test]
+fn without_a_command_it_says_what_there_is() {
+    let workspace = Workspace::new();
+    let said = workspace.run(&[]).expect(1);
+    assert_eq!(said.out, "");
+    assert!(!said.err.starts_with("error"), "{}", said.all());
+    said.says("Usage: dewpoint [OPTIONS] <COMMAND>")
+        .says("  init         Write a commented starter manifest");
+    // What `tail -f` and others have taught is told apart.
+    workspace
+        .run(&["logs", "-f"])
+        .expect(1)
+        .says("tip: `--follow` follows a run");
+    let said = workspace.run(&["local"]).expect(1);
+    said.says("Usage: dewpoint local [OPTIONS] <COMMAND>")
+        .says("  up      Start it");
 }

@@ -176,3 +176,52 @@ droplets:
         .expect(0);
     workspace.assert_empty();
 }
+
+#[test]
+fn whoever_is_called_like_ours_and_bears_no_tags_keeps_its_volume() {
+    let manifest = r#"
+version: 1
+project: vol
+region: nyc3
+volumes:
+  scratch: { size: 1GiB, scope: environment }
+"#;
+    let workspace = Workspace::with(manifest);
+    workspace.up(&["--without-guests"]);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let new = json!({
+        "name": "vol-main-old", "region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-12-x64",
+    });
+    let (status, made) = workspace.call("POST", "/v2/droplets", Some(&new));
+    assert_eq!(status, 202, "{made}");
+    let holder = made["droplet"]["id"].as_u64().expect("an id");
+    while workspace.list("droplets")[0]["status"] != "active" {
+        std::thread::yield_now();
+    }
+    let id = workspace.list("volumes")[0]["id"].clone();
+    let (status, answer) = workspace.call(
+        "POST",
+        &format!("/v2/volumes/{}/actions", id.as_str().expect("an id")),
+        Some(&json!({"type": "attach", "droplet_id": holder, "region": "nyc3"})),
+    );
+    assert_eq!(status, 202, "{answer}");
+    while workspace.list("volumes")[0]["droplet_ids"] != json!([holder]) {
+        std::thread::yield_now();
+    }
+    // It may be someone else's: nothing is planned with what it has.
+    workspace.write("dewpoint.yaml", "version: 1\nproject: vol\nregion: nyc3\n");
+    workspace
+        .local(&["plan"])
+        .expect(1)
+        .says("dewpoint::plan::attached_elsewhere")
+        .says("droplet vol-main-old, which bears no tags");
+    // Or one that is being destroyed: whoever is about to do something waits as long as that takes.
+    let mut destroy = Running::start(&workspace, &["destroy", "--yes"]);
+    destroy.until("waiting for a droplet without tags that has a volume");
+    assert_eq!(workspace.names("volumes"), ["vol-main-scratch"]);
+    let (status, _) = workspace.call("DELETE", &format!("/v2/droplets/{holder}"), None);
+    assert_eq!(status, 204);
+    let (code, text) = destroy.end();
+    assert_eq!(code, Some(0), "{text}");
+    workspace.assert_empty();
+}

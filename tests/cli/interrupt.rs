@@ -246,7 +246,7 @@ droplets:
     }));
     workspace.fault(&json!({
         "method": "POST", "path": "/v2/droplets", "contains": "\"twenty-main-box-20\"", "times": 0,
-        "fault": { "delay": { "ms": 5_000 } }
+        "fault": { "delay": { "ms": 3_000 } }
     }));
     let test = Running::start(&workspace, &["test"]);
     let are_half_made = || {

@@ -4,9 +4,12 @@
 
 mod adopt;
 mod after_run;
+#[path = "../support/api_call.rs"]
+mod api_call;
 mod apply;
 mod client_server;
 mod clone;
+mod cp;
 mod diff;
 mod docs;
 mod drift;

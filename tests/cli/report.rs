@@ -62,7 +62,7 @@ fn a_run_becomes_a_page() {
     workspace
         .run(&["report", "zzz"])
         .expect(1)
-        .says("`zzz` names 0 runs");
+        .says("`zzz` names no run");
     workspace.local(&["destroy", "--yes"]).expect(0);
 }
 

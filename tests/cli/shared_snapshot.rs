@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 
 use crate::guests;
-use crate::workspace::{Running, Workspace};
+use crate::workspace::{Asking, Running, Workspace};
 
 const TWO: &str = r#"
 version: 1
@@ -87,6 +87,48 @@ fn it_is_built_once_and_never_pruned_while_the_other_is_worked_on() {
         .expect(0);
     workspace
         .local(&["destroy", "--yes", "--project", "--env", "a"])
+        .expect(0);
+    workspace.assert_empty();
+}
+
+#[test]
+fn nobody_is_kept_waiting_while_somebody_thinks() {
+    if !guests() {
+        return;
+    }
+    let workspace = Workspace::with(TWO);
+    let asks = "Only `yes` approves";
+    let mut asked = Asking::start(&workspace, &["apply", "--env", "a"]);
+    asked.until(asks);
+    // What both need is made by whoever does not have to think.
+    workspace
+        .local(&["apply", "--yes", "--env", "b", "--no-wait"])
+        .expect(0)
+        .says("building the first");
+    // So that plan would build it once more: it is not what it was made for any more.
+    asked.answer("yes");
+    let (code, said) = asked.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("dewpoint::cli::moved_meanwhile"), "{said}");
+    assert_eq!(workspace.names("images").len(), 1);
+    assert_eq!(workspace.names("droplets"), ["two-b-box"]);
+
+    // Where nothing has moved it is carried out as it was shown.
+    workspace.write("dewpoint.yaml", &TWO.replace("the first", "the second"));
+    let mut asked = Asking::start(&workspace, &["apply", "--env", "a"]);
+    asked.until(asks);
+    asked.answer("yes");
+    let (code, said) = asked.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("building the second"), "{said}");
+    assert_eq!(workspace.names("droplets"), ["two-a-box", "two-b-box"]);
+    for environment in ["a", "b"] {
+        workspace
+            .local(&["destroy", "--yes", "--env", environment])
+            .expect(0);
+    }
+    workspace
+        .local(&["destroy", "--project", "--yes"])
         .expect(0);
     workspace.assert_empty();
 }

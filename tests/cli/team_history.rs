@@ -174,7 +174,7 @@ droplets:
     machines
         .elsewhere(&["logs", "01ZZZ"])
         .expect(1)
-        .says("names 0 runs");
+        .says("names no run");
     machines.workspace.assert_empty();
 }
 

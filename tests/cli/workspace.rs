@@ -1,12 +1,12 @@
 //! A folder with a manifest and a local cloud of its own; the binary is driven in it.
 
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::api_call;
 
 /// A workspace. Its local cloud is stopped and emptied when it goes.
 pub struct Workspace {
@@ -170,35 +170,7 @@ impl Workspace {
     /// One call to the API of the local cloud, past the client.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let (url, token) = self.endpoint();
-        let authority = url.strip_prefix("http://").expect("plain HTTP on loopback");
-        let mut stream = TcpStream::connect(authority).expect("the local cloud answers");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let mut request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer {token}\r\n"
-        );
-        if !body.is_empty() {
-            let _ = write!(
-                request,
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                body.len()
-            );
-        }
-        let _ = write!(request, "\r\n{body}");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status");
-        let body = if body.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
-        };
-        (status, body)
+        api_call::call((&url, &token), method, path, body)
     }
 
     /// The list behind a path, whole.
@@ -316,6 +288,84 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // One that a failing test leaves behind; else it has ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The binary at work on a terminal of its own, where it can ask.
+pub struct Asking {
+    process: Child,
+    terminal: std::fs::File,
+    seen: String,
+}
+
+impl Asking {
+    /// Starts it against the local cloud.
+    pub fn start(workspace: &Workspace, arguments: &[&str]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&terminal).expect("ours");
+        unlockpt(&terminal).expect("open to us");
+        let name = ptsname(&terminal, Vec::new()).expect("a name");
+        let side = || {
+            let path = Path::new(name.to_str().expect("plain"));
+            std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open(path)
+                .expect("the other side")
+        };
+        let process = workspace
+            .command(&[arguments, &["--local"]].concat())
+            .stdin(side())
+            .stdout(Stdio::null())
+            .stderr(side())
+            .spawn()
+            .expect("the binary runs");
+        Self {
+            process,
+            terminal: terminal.into(),
+            seen: String::new(),
+        }
+    }
+
+    /// Reads until this text has come.
+    #[track_caller]
+    pub fn until(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            assert!(self.read(), "it ended before `{text}`:\n{}", self.seen);
+        }
+    }
+
+    /// Takes what comes; false once nobody writes any more.
+    fn read(&mut self) -> bool {
+        let mut bytes = [0; 4_096];
+        // A terminal whose other side is closed fails.
+        match self.terminal.read(&mut bytes) {
+            Ok(read @ 1..) => {
+                self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Types a line.
+    pub fn answer(&mut self, line: &str) {
+        writeln!(self.terminal, "{line}").expect("it reads");
+    }
+
+    /// Waits for its end: the exit code, and all that the terminal showed.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        while self.read() {}
+        let status = self.process.wait().expect("ended");
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -90,6 +90,8 @@ for (const [key, word] of [
   ["after_run", "destroyed, whatever happened"],
   ["source", "Code to fetch"],
   ["ttl", "expire"],
+  // And what could stand there.
+  ["ttl", "4h"],
   ["provision", "recipe"],
 ]) {
   const hover = await connection.sendRequest("textDocument/hover", {

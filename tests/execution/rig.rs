@@ -261,7 +261,7 @@ impl Making {
                 from: *other,
                 to: id,
                 kind: edge,
-                reason: "in order".to_owned(),
+                reason: "in order".into(),
             });
         }
         id

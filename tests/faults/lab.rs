@@ -1,8 +1,6 @@
 //! A local cloud without guests, a client in a hurry, and plans that are made and executed there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +23,7 @@ use dewpoint::plan::{self, Durations, Goal, Options, Pace, Plan};
 use dewpoint::report::status::Status;
 use serde_json::{Value, json};
 
+use crate::api_call;
 use crate::observed::Census;
 use crate::plans::{one_by_one, without_guests};
 
@@ -57,6 +56,7 @@ pub fn patient() -> Timing {
         droplet_ready: ms(60_000),
         droplet_lag: ms(30_000),
         droplet_gone: ms(30_000),
+        leaving: ms(30_000),
         delete_again: ms(300),
         action: ms(30_000),
         snapshot: ms(60_000),
@@ -157,23 +157,9 @@ impl Lab {
 
     /// One call past the client.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let address = self.endpoint.url.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        let body = body.map(Value::to_string).unwrap_or_default();
         // Exposed to prove to the local cloud that we may.
         let token = self.endpoint.token.expose();
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let body = serde_json::from_str(body).unwrap_or_default();
-        (status.expect("a status"), body)
+        api_call::call((&self.endpoint.url, token), method, path, body)
     }
 
     #[track_caller]
@@ -362,6 +348,10 @@ impl Lab {
                 let looked = client.look_up_holders(&owner, whole, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::destroy(&scope, &live, whole, &[]);
+                let project = &desired::scope(&manifest).project;
+                if plan.is_err() && client.await_leaving(&owner, project, &mut live).await {
+                    plan = plan::destroy(&scope, &live, whole, &[]);
+                }
             }
             plan.map_err(refused)?
         } else {
@@ -384,6 +374,10 @@ impl Lab {
                 let looked = client.look_up_holders(&owner, false, &mut live).await;
                 looked.map_err(|error| error.to_string())?;
                 plan = plan::plan(&desired, &live, &options, now);
+                let project = &desired::scope(&manifest).project;
+                if plan.is_err() && client.await_leaving(&owner, project, &mut live).await {
+                    plan = plan::plan(&desired, &live, &options, now);
+                }
             }
             let mut plan = plan.map_err(refused)?;
             let names: BTreeSet<&str> = plan.new_droplets();

@@ -3,6 +3,8 @@
 //!
 //! What came of each is in `TABLE.md`; `UPDATE_FAULTS=1 cargo test --test faults` writes it anew.
 
+#[path = "../support/api_call.rs"]
+mod api_call;
 mod crash;
 mod faults;
 #[path = "../support/killed_at.rs"]

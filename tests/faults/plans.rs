@@ -99,7 +99,7 @@ pub fn one_by_one(mut plan: Plan) -> Plan {
                 from,
                 to,
                 kind: EdgeKind::After,
-                reason: "one by one".to_owned(),
+                reason: "one by one".into(),
             });
         }
     }

@@ -1,12 +1,12 @@
 //! A local cloud, the binary that is driven against it, and what both leave.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::api_call;
 
 /// How long anything may take that ends: a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -130,24 +130,7 @@ impl Cloud {
 
     /// One call past the client.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let endpoint = self.endpoint();
-        let text = |name: &str| endpoint[name].as_str().expect(name).to_owned();
-        let authority = text("url").replace("http://", "");
-        let mut stream = TcpStream::connect(&authority).expect("the local cloud answers");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            text("token"),
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let code = head.split(' ').nth(1).unwrap_or_default();
-        assert!(code.starts_with('2'), "{method} {path}: {answer}");
-        serde_json::from_str(body).unwrap_or_default()
+        api_call::done(&self.endpoint(), method, path, body)
     }
 
     /// Takes all faults away, and counts how many calls have met one.

@@ -4,6 +4,8 @@
 //! `cargo test --test soak` runs a few. `DEWPOINT_SOAK_CYCLES=300` runs more, and `DEWPOINT_SOAK_SEED`
 //! chooses them: the seed of each run is printed.
 
+#[path = "../support/api_call.rs"]
+mod api_call;
 mod cloud;
 mod dice;
 mod worlds;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::address::Address;
 use crate::cli::applied;
+use crate::cli::approval;
 use crate::cli::args::{Apply, Destroy, Locking, Storing, Test};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
@@ -191,7 +192,7 @@ async fn carry_out_locked(
         return Ok(Exit::Success);
     }
     if let Some(question) = question {
-        context.terminal.approve(question)?;
+        approval::ask(context, &planned, question, locks, patience).await?;
     }
     let may_leave = goal == Goal::DestroyProject && destroys_a_builder(&planned.plan);
     let ended = execution::execute(context, planned, secrets, wishes.hold_patience, locks).await?;

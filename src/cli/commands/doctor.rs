@@ -16,7 +16,6 @@ use crate::local::seam::{Tier, ways_out};
 use crate::local::tiers::{machines_lack, probe};
 use crate::manifest::Manifest;
 use crate::report::doctor::{Finding, Health, render};
-use crate::report::fold;
 
 const NEW_TOKEN: &str =
     "export DIGITALOCEAN_TOKEN=...: make one at https://cloud.digitalocean.com/account/api/tokens";
@@ -42,12 +41,8 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
         print(&text)?;
     } else {
         let terminal = context.terminal;
-        let text = render(&findings, terminal.out);
-        print(&if terminal.out_folds {
-            fold::fold(&text, terminal.width)
-        } else {
-            text
-        })?;
+        let width = terminal.out_folds.then_some(terminal.width);
+        print(&render(&findings, terminal.out, width))?;
     }
     let is_broken = findings.iter().any(|f| f.health == Health::Bad);
     Ok(if is_broken {

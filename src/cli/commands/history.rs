@@ -42,7 +42,9 @@ pub async fn list(context: &Context, options: &History) -> miette::Result<Exit> 
     };
     print(&match options.format {
         PlanFormat::Json => report::json(&runs),
-        _ => report::list(&runs, context.terminal.out),
+        _ => context
+            .terminal
+            .fit(report::list(&runs, context.terminal.out)),
     })?;
     Ok(Exit::Success)
 }

@@ -77,9 +77,10 @@ pub fn run(context: &Context, options: &Init) -> miette::Result<Exit> {
         true => String::new(),
         false => format!(" for {}", found.join(", ")),
     };
-    tell(&format!(
-        "Wrote {path}{found}. Next:\n\n    dewpoint doctor          is all there that dewpoint needs?\n    dewpoint plan --local    what would happen, on a local cloud that needs no account\n    dewpoint test --local    the whole cycle there: build, boot, run, destroy\n"
-    ));
+    let text = format!(
+        "Wrote {path}{found}. Next:\n\n    dewpoint doctor          is all there that dewpoint needs?\n    dewpoint plan --local    what it would do, on a local cloud: no account\n    dewpoint test --local    the whole cycle there: build, boot, run, destroy\n"
+    );
+    tell(&context.terminal.fit_err(text));
     Ok(Exit::Success)
 }
 
@@ -94,12 +95,16 @@ fn ask(context: &Context, default: String) -> String {
     if !context.terminal.can_ask || context.global.file == "-" {
         return default;
     }
-    match context
-        .terminal
-        .question(&format!("Name of the project [{default}]: "))
-    {
-        Some(answer) if !answer.is_empty() => answer,
-        _ => default,
+    let question = format!("Name of the project [{default}]: ");
+    loop {
+        match context.terminal.question(&question) {
+            Some(answer) if answer.is_empty() => return default,
+            Some(answer) => match manifest::check_project(&answer) {
+                Ok(()) => return answer,
+                Err(problem) => tell(&context.terminal.fit_err(problem)),
+            },
+            None => return default,
+        }
     }
 }
 

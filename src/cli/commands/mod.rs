@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod apply;
 pub mod apply_file;
 pub mod codes;
+pub mod cp;
 pub mod diff;
 pub mod doctor;
 pub mod drift;

@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
@@ -17,13 +18,16 @@ use crate::cli::waiting::waiting;
 use crate::cloud::{Query, droplets_of};
 use crate::desired;
 use crate::guest::openssh::{HostCheck, Login, known_host, write_private};
-use crate::guest::{Identity, derive_host_key};
+use crate::guest::{HostKeyPin, Identity, Session, Target, derive_host_key};
 use crate::live::{DropletStatus, LiveDroplet};
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::inventory;
 
+/// How long a droplet that is up may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Droplets that are up, and how one logs in to each.
-struct Reachable {
+pub(super) struct Reachable {
     droplets: Vec<(Address, LiveDroplet)>,
     port: u16,
     user: String,
@@ -31,6 +35,8 @@ struct Reachable {
     alias: String,
     known_hosts: Utf8PathBuf,
     identity: Utf8PathBuf,
+    key: Identity,
+    pin: HostKeyPin,
 }
 
 /// Logs in to a droplet, or runs a command on it. Ends as `ssh` does.
@@ -107,7 +113,7 @@ fn become_it(mut command: Command) -> CliError {
     }
 }
 
-async fn reachable(context: &Context) -> miette::Result<Reachable> {
+pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
     let loaded = context.load()?;
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
@@ -131,7 +137,7 @@ async fn reachable(context: &Context) -> miette::Result<Reachable> {
     let what = format!("an answer from {}", cloud.endpoint);
     let found = waiting(context, &what, found).await?;
     let droplets = inventory::droplets(&desired::scope(manifest), &found);
-    let (known_hosts, alias) = known_hosts(&loaded, &identity).await?;
+    let (known_hosts, alias, pin) = known_hosts(&loaded, &identity).await?;
     Ok(Reachable {
         droplets: droplets
             .into_iter()
@@ -143,6 +149,8 @@ async fn reachable(context: &Context) -> miette::Result<Reachable> {
         alias,
         known_hosts,
         identity: identity_file(&loaded, &identity)?,
+        key: identity,
+        pin,
     })
 }
 
@@ -150,19 +158,21 @@ async fn reachable(context: &Context) -> miette::Result<Reachable> {
 async fn known_hosts(
     loaded: &Loaded,
     identity: &Identity,
-) -> miette::Result<(Utf8PathBuf, String)> {
+) -> miette::Result<(Utf8PathBuf, String, HostKeyPin)> {
     let manifest = &loaded.manifest;
     let alias = format!("dewpoint-{}-{}", manifest.project, manifest.environment);
     let folder = loaded.folder("ssh")?;
     let folder = absolute(&folder)?;
     if manifest.ssh.host_key == HostKeyPolicy::AcceptNew {
         // OpenSSH itself adds to this one.
-        return Ok((folder.join(format!("{alias}.accepted")), alias));
+        let path = folder.join(format!("{alias}.accepted"));
+        return Ok((path, alias, HostKeyPin::AcceptNew));
     }
     let key = derive_host_key(identity, &manifest.project, &manifest.environment).await?;
     let path = folder.join(format!("{alias}.known_hosts"));
-    write(&path, &known_host(&alias, &key.public_line()))?;
-    Ok((path, alias))
+    let line = key.public_line();
+    write(&path, &known_host(&alias, &line))?;
+    Ok((path, alias, HostKeyPin::Pinned(line)))
 }
 
 /// The file that tells OpenSSH which key logs in.
@@ -192,15 +202,39 @@ fn absolute(path: &Utf8PathBuf) -> Result<Utf8PathBuf, CliError> {
 }
 
 impl Reachable {
+    /// A connection of our own to the one droplet of that address.
+    pub(super) async fn session(
+        &self,
+        context: &Context,
+        address: &str,
+    ) -> miette::Result<Session> {
+        let (address, droplet) = self.one(context, address)?;
+        let login = self.login_to(context, address, droplet)?;
+        let target = Target {
+            address: login.address,
+            port: login.port,
+            user: login.user,
+            label: address.to_string(),
+        };
+        let connecting = Session::connect(&target, &self.key, &self.pin, PATIENCE);
+        let what = format!("{address} to answer");
+        Ok(waiting(context, &what, connecting).await?)
+    }
+
     /// How to log in to the one droplet of that address.
     fn login(&self, context: &Context, address: &str) -> Result<Login, CliError> {
+        let (address, droplet) = self.one(context, address)?;
+        self.login_to(context, address, droplet)
+    }
+
+    fn one(&self, context: &Context, address: &str) -> Result<(&Address, &LiveDroplet), CliError> {
         let chosen: Vec<_> = self
             .droplets
             .iter()
             .filter(|(known, droplet)| known.matches(address) || droplet.name == address)
             .collect();
         match chosen.as_slice() {
-            [(address, droplet)] => self.login_to(context, address, droplet),
+            [(address, droplet)] => Ok((address, droplet)),
             [] => Err(CliError::NoDroplet {
                 given: address.to_owned(),
                 hint: self.hint(context),

@@ -189,6 +189,68 @@ async fn who_else_holds_a_volume_of_the_project_is_asked_for_a_refusal_alone() {
 }
 
 #[tokio::test]
+async fn a_droplet_without_tags_that_has_a_volume_is_waited_for_as_long_as_a_delete_takes() {
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |seen| match seen.path.as_str() {
+        "/v2/volumes" => {
+            let held = |id: &str, name: &str, holder: u64| {
+                let mut volume = volume(id, name, &[holder]);
+                volume["tags"] = json!(["dewpoint", "dewpoint:p", "dewpoint:p:e"]);
+                volume
+            };
+            let mut theirs = volume("v4", "theirs", &[10]);
+            theirs["tags"] = json!([]);
+            let ours = [
+                held("v1", "p-e-a", 7),
+                held("v2", "p-e-b", 8),
+                held("v3", "p-e-c", 9),
+            ];
+            let all: Vec<Value> = ours.into_iter().chain([theirs]).collect();
+            page_of(seen, "volumes", &all)
+        }
+        "/v2/droplets" => page_of(seen, "droplets", &[]),
+        // A DELETE of it is under way; someone else's that is called so; and one that is not.
+        "/v2/droplets/7" => {
+            let looks = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match looks < 3 {
+                true => ok(json!({ "droplet": bare(7, "p-e-old") })),
+                false => not_found(),
+            }
+        }
+        "/v2/droplets/8" => ok(json!({ "droplet": bare(8, "p-e-box") })),
+        "/v2/droplets/9" => ok(json!({ "droplet": bare(9, "box") })),
+        _ => account(seen, 0),
+    })
+    .await;
+    let client = server.client();
+    let owner = Owner::new("p", "e");
+    let mut live = observe(&client, &query(false, Some("aa:bb")))
+        .await
+        .expect("an account");
+    let looked = client.look_up_holders(&owner, false, &mut live).await;
+    looked.expect("an answer");
+    assert!(client.await_leaving(&owner, "p", &mut live).await);
+    let held: Vec<usize> = live.volumes.iter().map(|v| v.droplet_ids.len()).collect();
+    assert_eq!(held, [0, 1, 1, 1]);
+    let holders: Vec<&str> = live.holders.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(holders, ["p-e-box", "box"]);
+    // The other one stays: nothing has come of waiting.
+    assert!(!client.await_leaving(&owner, "p", &mut live).await);
+    // Nothing is asked when there is nobody to wait for.
+    live.holders.retain(|holder| holder.name == "box");
+    let calls = client.calls();
+    assert!(!client.await_leaving(&owner, "p", &mut live).await);
+    assert_eq!(client.calls(), calls);
+}
+
+/// A droplet that bears no tags.
+fn bare(id: u64, name: &str) -> Value {
+    let mut droplet = droplet(id, name, true);
+    droplet["tags"] = json!([]);
+    droplet
+}
+
+#[tokio::test]
 async fn for_a_destroy_ghosts_keys_and_tags_are_read_too() {
     let server = Server::start(|seen| account(seen, 2)).await;
     let live = observe(&server.client(), &query(true, None))

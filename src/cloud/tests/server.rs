@@ -163,6 +163,7 @@ pub fn quick() -> Timing {
         droplet_ready: millis(5_000),
         droplet_lag: millis(2_000),
         droplet_gone: millis(5_000),
+        leaving: millis(1_000),
         delete_again: millis(1_000),
         action: millis(2_000),
         snapshot: millis(2_000),

@@ -51,6 +51,19 @@ struct State {
     counted: VecDeque<Instant>,
     log: Vec<Arrived>,
     requests: u64,
+    /// What becomes of creates of droplets.
+    creates: Creates,
+}
+
+/// What becomes of creates of droplets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creates {
+    /// They are answered.
+    Answered,
+    /// They are lost on the way: a gateway says so.
+    Lost,
+    /// They are never answered and make nothing.
+    Hanging,
 }
 
 impl Simulated {
@@ -74,6 +87,7 @@ impl Simulated {
                 counted: VecDeque::new(),
                 log: Vec::new(),
                 requests: 0,
+                creates: Creates::Answered,
             }),
         }))
     }
@@ -123,6 +137,11 @@ impl Simulated {
     /// Droplets there are.
     pub fn droplets(&self) -> usize {
         self.state().account.census().0
+    }
+
+    /// From now on this becomes of creates of droplets.
+    pub fn set_creates(&self, creates: Creates) {
+        self.state().creates = creates;
     }
 
     /// Somebody else makes a request with the same token.
@@ -220,8 +239,23 @@ impl Carry for Simulated {
             (Method::Post, "/v2/droplets") => Wait::CreateAnswer,
             _ => Wait::Write,
         };
+        let creates = match wait {
+            Wait::CreateAnswer => self.state().creates,
+            _ => Creates::Answered,
+        };
         let wait = u64::try_from(self.0.latency.of(wait)).expect("no way back");
         sleep(Duration::from_millis(wait)).await;
+        match creates {
+            Creates::Answered => {}
+            Creates::Hanging => std::future::pending().await,
+            Creates::Lost => {
+                return Ok(Answer {
+                    status: 504,
+                    headers: self.headers(&self.state()),
+                    body: bytes::Bytes::new(),
+                });
+            }
+        }
         let asked = Asked {
             verb: match request.method {
                 Method::Get => Verb::Get,

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Steps, TO_BE_GONE_AT_LAST, TO_BE_GONE_IN_A_HURRY, TO_BOOT};
+use super::{
+    Steps, TO_BE_FOUND_AT_LAST, TO_BE_FOUND_IN_A_HURRY, TO_BE_GONE_AT_LAST, TO_BE_GONE_IN_A_HURRY,
+    TO_BOOT,
+};
 use crate::cloud::{CloudError, Destroyed, DropletImage, NewDroplets, Sighting, Witness};
 use crate::desired::user_data;
 use crate::execute::error::StepError;
@@ -88,6 +91,8 @@ impl Steps {
                         }
                     }
                     () = self.look_until_found(step, &new) => {}
+                    // Whoever destroys what it was to make looks once more.
+                    () = self.until_nothing_is_looked_for(Duration::ZERO) => {}
                     made = &mut create => match made {
                         Ok(made) => self.note_made(step, &made),
                         Err(error) => self.settle(step, &error),
@@ -250,8 +255,7 @@ impl Steps {
                     None => Vec::new(),
                     Some(is_open) => {
                         reporter.progress("looking for what its create has made");
-                        let patience = if is_open { LOOK_FOR } else { Duration::ZERO };
-                        self.look_for(tag, name, patience).await?
+                        self.look_for_made(tag, name, is_open).await?
                     }
                 },
             },
@@ -296,6 +300,38 @@ impl Steps {
         left.iter()
             .filter_map(|id| going.get(id).cloned())
             .collect()
+    }
+
+    /// Looks for what a create has made; patiently, if something may still come of it, unless the run is
+    /// interrupted.
+    async fn look_for_made(
+        &self,
+        tag: &str,
+        name: &str,
+        is_open: bool,
+    ) -> Result<Vec<u64>, StepError> {
+        if !is_open {
+            return self.look_for(tag, name, Duration::ZERO).await;
+        }
+        let found = tokio::select! {
+            biased;
+            found = self.look_for(tag, name, LOOK_FOR) => found?,
+            () = self.until_nothing_is_looked_for(TO_BE_FOUND_AT_LAST) => Vec::new(),
+        };
+        if found.is_empty() && self.interrupted.is_cancelled() {
+            return Err(StepError::Unanswered {
+                name: name.to_owned(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Ends a moment after the run was interrupted, but not sooner than in so long from now.
+    async fn until_nothing_is_looked_for(&self, least: Duration) {
+        let earliest = Instant::now() + least;
+        self.interrupted.cancelled().await;
+        let since = *self.hurried.get_or_init(Instant::now);
+        sleep_until(earliest.max(since + TO_BE_FOUND_IN_A_HURRY)).await;
     }
 
     /// Looks for droplets of that tag and name, at least once.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::error::StepError;
 use super::event::Failure;
@@ -58,6 +59,12 @@ const GONE_LAST: Duration = Duration::from_secs(10);
 /// whoever interrupted it loses patience, and that may be 7 s.
 const TO_UNMOUNT_IN_A_HURRY: Duration = Duration::from_secs(1);
 
+/// How long after an interrupt droplets are still looked for whose create was never answered: what is
+/// found is still to be destroyed before whoever interrupted the run loses patience.
+const TO_BE_FOUND_IN_A_HURRY: Duration = Duration::from_millis(3_750);
+/// The same where the look came later than that.
+const TO_BE_FOUND_AT_LAST: Duration = Duration::from_millis(500);
+
 /// How long after an interrupt droplets whose deletes were accepted are still waited for: whoever
 /// interrupted the run may end it after 7 s, and what is left to be told is to be told before.
 const TO_BE_GONE_IN_A_HURRY: Duration = Duration::from_secs(5);
@@ -86,6 +93,8 @@ pub(super) struct Steps {
     gone: Mutex<BTreeSet<u64>>,
     /// When the run was interrupted.
     hurried: OnceLock<Instant>,
+    /// Ends the waits of those who wait for that.
+    interrupted: CancellationToken,
     /// Droplets, by id, whose deletes were accepted and not waited for.
     going: Mutex<BTreeMap<u64, String>>,
 }
@@ -111,6 +120,7 @@ impl Steps {
             droplet_left: AtomicBool::new(false),
             gone: Mutex::default(),
             hurried: OnceLock::new(),
+            interrupted: CancellationToken::new(),
             going: Mutex::default(),
             settings,
         }
@@ -275,6 +285,7 @@ impl Perform for Steps {
 
     fn hurry(&self) {
         self.hurried.get_or_init(Instant::now);
+        self.interrupted.cancel();
         self.settings.client.hurry();
     }
 

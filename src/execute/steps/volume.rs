@@ -93,7 +93,8 @@ impl Steps {
         Ok(found.map(|volume| volume.id))
     }
 
-    /// Attaches a volume. One that another environment was quicker to attach is waited for.
+    /// Attaches a volume. One that another environment was quicker to attach is waited for, unless what
+    /// environments share waits for this step: that one may need it to let go of the volume.
     pub(super) async fn attach(
         &self,
         volume: &VolumeRef,
@@ -122,6 +123,9 @@ impl Steps {
                     return Err(error.into());
                 }
                 let held = held_by(holder, &owner);
+                if self.is_awaited_by_makers(reporter.step()) {
+                    return Err(StepError::HeldMeanwhile { held });
+                }
                 reporter.notice(&format!(
                     "{} waits for a volume: {held}",
                     reporter.address()
@@ -142,6 +146,13 @@ impl Steps {
         } else {
             Ok(format!("waited {} s for it", since.elapsed().as_secs()))
         }
+    }
+
+    /// Whether others wait for this run to be done with what environments share, and that waits for this
+    /// step.
+    fn is_awaited_by_makers(&self, step: StepId) -> bool {
+        let right = self.settings.project.as_ref();
+        right.is_some_and(|right| right.awaited.contains(&step))
     }
 
     /// Detaches a volume. One that was never made, or whose droplet was not, is detached.

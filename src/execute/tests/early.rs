@@ -80,7 +80,7 @@ fn plan(policy: HostKeyPolicy) -> Plan {
                 from: StepId(u32::from(id > 1)),
                 to: StepId(id),
                 kind: EdgeKind::Needs,
-                reason: "in order".to_owned(),
+                reason: "in order".into(),
             });
         }
     }

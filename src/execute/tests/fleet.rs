@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::cloud::tests::simulated::Simulated;
+use crate::cloud::tests::simulated::{Creates, Simulated};
 use crate::cloud::{Budget, Client, Query, Wait, observe};
 use crate::desired::{Desired, Inputs, SshKey};
-use crate::execute::interrupt::Interrupts;
-use crate::execute::outcome::Ending;
+use crate::execute::interrupt::{Interrupts, Signal};
+use crate::execute::outcome::{Ending, Outcome};
+use crate::execute::standing::Presence;
 use crate::execute::{Settings, execute};
 use crate::guest::{HostKey, Identity, UserKey, derive_host_key, generate_key_file, open_key};
 use crate::live::Live;
@@ -61,6 +62,10 @@ impl Fleet {
 
     /// Looks at the account and plans.
     async fn plan(&self, client: &Client) -> (Plan, Live) {
+        self.plan_to(Goal::Apply, client).await
+    }
+
+    async fn plan_to(&self, goal: Goal, client: &Client) -> (Plan, Live) {
         let query = Query {
             project: "fleet".to_owned(),
             environment: "main".to_owned(),
@@ -70,7 +75,7 @@ impl Fleet {
         };
         let live = observe(client, &query).await.expect("an account");
         let options = Options {
-            goal: Goal::Apply,
+            goal,
             unprotect: Vec::new(),
             ..Options::default()
         };
@@ -79,6 +84,19 @@ impl Fleet {
     }
 
     async fn carry_out(&mut self, client: &Client, plan: &Plan, live: Live) {
+        let outcome = self
+            .carry_out_until(client, plan, live, Interrupts::none())
+            .await;
+        assert_eq!(outcome.ending, Ending::Succeeded, "{:?}", outcome.failures);
+    }
+
+    async fn carry_out_until(
+        &mut self,
+        client: &Client,
+        plan: &Plan,
+        live: Live,
+        interrupts: Interrupts,
+    ) -> Outcome {
         self.runs += 1;
         let path = Utf8PathBuf::from_path_buf(self.folder.path().to_owned()).expect("UTF-8");
         let settings = Settings {
@@ -99,9 +117,8 @@ impl Fleet {
             durations: Durations::usual(Pace::DigitalOcean),
             live,
         };
-        let outcome = execute(plan, settings, vec![], Interrupts::none()).await;
-        let outcome = outcome.expect("a journal");
-        assert_eq!(outcome.ending, Ending::Succeeded, "{:?}", outcome.failures);
+        let outcome = execute(plan, settings, vec![], interrupts).await;
+        outcome.expect("a journal")
     }
 
     /// Applies to an account with nothing in it, after runs that told so much.
@@ -194,5 +211,64 @@ async fn a_plan_with_nothing_to_do_takes_eight_calls_and_one_for_each_200_drople
             "{:?}",
             begun.elapsed()
         );
+    }
+}
+
+/// A create is lost, and after so long somebody interrupts the run: how long after that it ends, and how.
+async fn interrupted(creates: Creates, after: Duration) -> (Duration, Outcome) {
+    let mut fleet = Fleet::new(2).await;
+    let api = Simulated::new(Latency::REALISTIC);
+    let client = api.client(Budget::Whole);
+    let (plan, live) = fleet.plan_to(Goal::Test, &client).await;
+    api.set_creates(creates);
+    let (sender, interrupts) = Interrupts::channel();
+    let signals = api.clone();
+    let signalled = tokio::spawn(async move {
+        while signals.count("POST /v2/droplets") == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(after).await;
+        sender.send(Signal::Int).expect("somebody listens");
+        (sender, Instant::now())
+    });
+    let outcome = fleet
+        .carry_out_until(&client, &plan, live, interrupts)
+        .await;
+    let (_sender, at) = signalled.await.expect("no panic");
+    (at.elapsed(), outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_interrupts_a_create_whose_answer_was_lost_waits_no_longer_than_others() {
+    for creates in [Creates::Lost, Creates::Hanging] {
+        for after in [0, 2_000, 9_000, 12_000] {
+            let (took, outcome) = interrupted(creates, Duration::from_millis(after)).await;
+            // Those who interrupt may end it after 7 s.
+            assert!(
+                took < Duration::from_secs(7),
+                "{creates:?} {after}: {took:?}"
+            );
+            assert_eq!(outcome.ending, Ending::Interrupted(Signal::Int));
+            // What may be left is told, with what finds it.
+            let may_be_left: Vec<&str> = outcome
+                .standing
+                .present()
+                .filter(|(_, _, resource)| resource.presence == Presence::MayExist)
+                .map(|(_, name, _)| name)
+                .collect();
+            assert_eq!(
+                may_be_left,
+                ["fleet-main-worker", "fleet-main-worker-2"],
+                "{creates:?} {after}"
+            );
+            let mut failures = outcome.failures.iter();
+            assert!(
+                failures.any(|(_, failure)| failure.help.as_deref().is_some_and(|help| {
+                    help.contains("dewpoint status") && help.contains("dewpoint destroy")
+                })),
+                "{creates:?} {after}: {:?}",
+                outcome.failures
+            );
+        }
     }
 }

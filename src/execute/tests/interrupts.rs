@@ -74,10 +74,10 @@ async fn patience_with_what_is_let_finish_ends() {
         .await;
     insta::assert_snapshot!(played.log.join("\n"), @r"
      0 start 0
-    33 drop 0
-    33 start 1
-    38 end 1
-    38 close
+     7 drop 0
+     7 start 1
+    12 end 1
+    12 close
     ");
     assert_eq!(played.outcome.ending.exit_code(), 130);
 }
@@ -124,7 +124,7 @@ async fn queued_steps_do_not_hold_up_cleanup_after_an_interrupt() {
     let mut scenario = Scenario::new();
     scenario.limits.api = 1;
     let played = scenario
-        .create(Act::HeedAfter(20))
+        .create(Act::HeedAfter(3))
         .create(Act::Take(1))
         .run(Act::Take(1))
         .destroy(Act::Take(1))
@@ -142,6 +142,6 @@ async fn queued_steps_do_not_hold_up_cleanup_after_an_interrupt() {
     0 failed: interrupted [dewpoint::execute::interrupted]
     3 started: destroy droplet
     3 done
-    run finished: 1 done, 1 failed (0 runs), 2 skipped, interrupted: true, $0.0022, $0.00/h
+    run finished: 1 done, 1 failed (0 runs), 2 skipped, interrupted: true, $0.0005, $0.00/h
     ");
 }

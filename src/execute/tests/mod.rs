@@ -8,6 +8,7 @@ mod order;
 mod pace;
 mod record;
 mod steps;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -281,7 +282,7 @@ impl Scenario {
             from: StepId(from),
             to: StepId(to),
             kind,
-            reason: "because".to_owned(),
+            reason: "because".into(),
         });
         self
     }

@@ -151,7 +151,7 @@ fn plan(sorts: &[Limit], edges: &[(u32, u32)]) -> Plan {
             from: StepId(*from),
             to: StepId(*to),
             kind: EdgeKind::Needs,
-            reason: String::new(),
+            reason: "".into(),
         })
         .collect();
     plan.edges.sort();

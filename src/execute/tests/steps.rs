@@ -133,7 +133,7 @@ impl Droplet {
                 from: StepId(number - 1),
                 to: StepId(number),
                 kind: EdgeKind::Needs,
-                reason: "in order".to_owned(),
+                reason: "in order".into(),
             });
         }
         self

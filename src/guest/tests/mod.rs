@@ -4,6 +4,7 @@ mod background;
 mod collect;
 mod connect;
 mod copy;
+mod cp;
 mod faults;
 mod git;
 mod run;

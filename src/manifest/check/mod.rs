@@ -12,6 +12,8 @@ mod volumes;
 
 use indexmap::IndexMap;
 
+pub use names::check_project;
+
 use super::error::{Kind, Problem};
 use super::path::Path;
 use super::report::Report;

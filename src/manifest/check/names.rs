@@ -40,10 +40,30 @@ fn slugged(name: &str, most: usize) -> Option<String> {
     (!slug.is_empty()).then(|| slug.to_owned())
 }
 
+/// Whether a project can have this name, and else what is wrong and what to do, as text.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_project(name: &str) -> Result<(), String> {
+    match project_problem(name) {
+        None => Ok(()),
+        Some((problem, help)) => Err(format!("{problem}: {help}")),
+    }
+}
+
 pub(super) fn project(name: &str, report: &mut Report) {
+    if let Some((problem, help)) = project_problem(name) {
+        report.value(
+            &Path::of("project"),
+            Problem::new(Kind::BadName, problem).help(help),
+        );
+    }
+}
+
+fn project_problem(name: &str) -> Option<(String, String)> {
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
     if starts && is_plain(name) && name.len() <= MOST_OF_PROJECT {
-        return;
+        return None;
     }
     let mut help =
         format!("use at most {MOST_OF_PROJECT} of `a-z`, `0-9` and `-`, and begin with a letter");
@@ -52,14 +72,8 @@ pub(super) fn project(name: &str, report: &mut Report) {
     {
         help.push_str(&format!(": `{slug}`"));
     }
-    report.value(
-        &Path::of("project"),
-        Problem::new(
-            Kind::BadName,
-            format!("`{}` cannot be the name of a project", shown(name)),
-        )
-        .help(help),
-    );
+    let problem = format!("`{}` cannot be the name of a project", shown(name));
+    Some((problem, help))
 }
 
 /// The name stands in droplets' host names, in volumes' names and in tags: the alphabet is what

@@ -10,16 +10,20 @@ use serde::{Deserialize, Serialize};
 pub struct Ssh {
     /// The user to log in as.
     #[serde(default = "default_user")]
+    #[schemars(extend("examples" = ["root", "ubuntu"]))]
     pub user: String,
     /// `generated` (one ed25519 pair per environment), `agent`, or a private key's path.
     #[serde(default = "default_key")]
+    #[schemars(extend("examples" = ["generated", "agent", "~/.ssh/id_ed25519"]))]
     pub key: String,
     /// Networks that may reach port 22.
     #[serde(default = "everywhere")]
     #[schemars(with = "Vec<String>")]
+    #[schemars(extend("examples" = [["203.0.113.0/24"]]))]
     pub allow_from: Vec<IpNet>,
     /// How host keys are checked: `derived` (pinned before the droplet exists), or `accept-new` for images that ignore cloud-init.
     #[serde(default)]
+    #[schemars(extend("examples" = ["derived", "accept-new"]))]
     pub host_key: HostKeyPolicy,
 }
 
@@ -89,6 +93,7 @@ pub enum FirewallWord {
 pub struct FirewallRules {
     /// What may come in beside SSH.
     #[serde(default)]
+    #[schemars(extend("examples" = [[{ "protocol": "tcp", "ports": "8000", "from": ["203.0.113.0/24"] }]]))]
     pub inbound: Vec<InboundRule>,
 }
 
@@ -97,12 +102,15 @@ pub struct FirewallRules {
 #[serde(deny_unknown_fields)]
 pub struct InboundRule {
     /// The protocol.
+    #[schemars(extend("examples" = ["tcp", "icmp"]))]
     pub protocol: Protocol,
     /// `"8000"`, `"8000-9000"` or `"all"`; not for icmp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["8000", "8000-9000", "all"]))]
     pub ports: Option<String>,
     /// Networks that may come in.
     #[schemars(with = "Vec<String>")]
+    #[schemars(extend("examples" = [["203.0.113.0/24"]]))]
     pub from: Vec<IpNet>,
 }
 

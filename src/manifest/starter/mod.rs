@@ -80,6 +80,21 @@ mod tests {
     }
 
     #[test]
+    fn each_starter_fits_a_terminal() {
+        for kit in Kit::ALL {
+            let text = starter(&Outline {
+                kit,
+                ..Outline::named("a-project-of-20-char")
+            });
+            // What installs packages has no good place to be broken at.
+            let lines = text.lines().filter(|line| !line.contains(" && "));
+            for line in lines {
+                assert!(line.chars().count() <= 80, "{kit:?}: {line}");
+            }
+        }
+    }
+
+    #[test]
     fn each_starter_validates_and_names_its_project() {
         for kit in Kit::ALL {
             let text = starter(&of(kit));

@@ -180,3 +180,41 @@ fn everything_in_the_schema_is_described() {
         }
     });
 }
+
+#[test]
+fn every_key_has_a_description_and_a_default_or_examples_that_are_valid() {
+    let schema = json_schema();
+    let definitions = schema["$defs"].as_object().expect("definitions");
+    let blocks = definitions
+        .iter()
+        .map(|(name, block)| (name.as_str(), block));
+    let mut keys = 0;
+    for (block_name, block) in blocks.chain([("Manifest", &schema)]) {
+        let required: Vec<&str> = block["required"]
+            .as_array()
+            .map(|names| names.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        for (key, property) in block["properties"].as_object().into_iter().flatten() {
+            keys += 1;
+            let place = format!("{block_name}.{key}");
+            let text = property["description"].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{place} has no description");
+            let examples = property["examples"].as_array().cloned().unwrap_or_default();
+            let default = property.get("default");
+            assert!(!examples.is_empty(), "{place} has no examples");
+            assert!(
+                default.is_none() || !required.contains(&key.as_str()),
+                "{place} is required and has a default"
+            );
+            let mut alone = property.clone();
+            alone["$defs"] = schema["$defs"].clone();
+            let validator = jsonschema::validator_for(&alone).expect("a schema");
+            for value in examples.iter().chain(default) {
+                if let Err(error) = validator.validate(value) {
+                    panic!("{place}: {value}: {error}");
+                }
+            }
+        }
+    }
+    assert!(keys > 80, "only {keys} keys were looked at");
+}

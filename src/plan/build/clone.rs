@@ -97,7 +97,7 @@ impl<'a> Draft<'a> {
         tags.sort();
         let tags = live.map_or(tags, |live| live.tags.clone());
         if planned.end == End::Stays {
-            self.borne.extend(tags.iter().cloned());
+            self.bear_tags(&tags);
         } else {
             self.drop_tags(&tags);
         }

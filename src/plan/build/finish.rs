@@ -9,7 +9,7 @@ use crate::live::ownership;
 use crate::plan::Plan;
 use crate::plan::cost;
 use crate::plan::error::Refusals;
-use crate::plan::seen::Seen;
+use crate::plan::seen::Looked;
 use crate::plan::step::{FirewallRef, StepId, StepKind};
 
 impl Draft<'_> {
@@ -124,14 +124,15 @@ impl Draft<'_> {
             notices: self.notices,
         };
         // What it rests on is known once it is there.
-        plan.live_digest = streamed(&Seen::of(&plan, self.live));
+        let live_digest = streamed(&Looked::of(&plan, self.live));
+        plan.live_digest = live_digest;
         Ok(plan)
     }
 }
 
 /// The digest of a value whose types have one order of their own: quicker than the canonical one.
 pub(in crate::plan) fn streamed<T: serde::Serialize>(value: &T) -> Digest {
-    Digest::of_bytes(&serde_json::to_vec(value).expect("our types serialize to JSON"))
+    Digest::streamed(value)
 }
 
 /// The tag of the environment and those of its project, as far as no one else can bear them: for

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::{Draft, because};
 use crate::address::Address;
 use crate::desired::Desired;
-use crate::live::ownership;
 use crate::plan::change::{Action, Cause};
 use crate::plan::compare::{firewall, made, ssh_key};
 use crate::plan::error::{Refusal, RefusalKind};
@@ -95,23 +94,24 @@ impl<'a> Draft<'a> {
 
     /// Makes the tags that later steps name and that nothing bears yet.
     pub fn draw_tags(&mut self, named: &BTreeSet<String>) {
-        let visible: BTreeSet<&String> = self
+        let mut missing: BTreeSet<&String> = named.iter().collect();
+        let borne = self
             .live
             .droplets
             .iter()
             .map(|droplet| &droplet.tags)
             .chain(self.live.volumes.iter().map(|volume| &volume.tags))
-            .chain(self.live.images.iter().map(|image| &image.tags))
-            .flatten()
-            .collect();
-        let names: Vec<String> = named
-            .iter()
-            .filter(|tag| !visible.contains(tag))
-            .cloned()
-            .collect();
-        if names.is_empty() {
+            .chain(self.live.images.iter().map(|image| &image.tags));
+        for tag in borne.flatten() {
+            if missing.is_empty() {
+                return;
+            }
+            missing.remove(tag);
+        }
+        if missing.is_empty() {
             return;
         }
+        let names = missing.into_iter().cloned().collect();
         let step = self.step(&Address::Firewall, StepKind::CreateTags { names });
         self.tags = Some(step);
         self.foundations
@@ -239,6 +239,6 @@ impl<'a> Draft<'a> {
 
     /// The tag that finds a droplet of the environment.
     pub(super) fn environment_tag(&self) -> String {
-        ownership::environment_tag(&self.scope.project, &self.scope.environment)
+        self.owner.environment_tag.clone()
     }
 }

@@ -5,12 +5,15 @@
 
 mod activity;
 mod clone;
+mod creates;
 mod droplet;
 mod ending;
 mod finish;
 mod foundation;
+mod mounts;
 mod populate;
 mod removal;
+mod runs;
 mod snapshot;
 mod turns;
 mod volume;
@@ -226,11 +229,20 @@ impl<'a> Draft<'a> {
 
     /// The tags of a single resource that goes, or loses them.
     pub(in crate::plan) fn drop_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
-        self.dropped.extend(
-            tags.into_iter()
-                .filter(|tag| ownership::is_tag_of_one(tag))
-                .cloned(),
-        );
+        for tag in tags {
+            if ownership::is_tag_of_one(tag) && !self.dropped.contains(tag) {
+                self.dropped.insert(tag.clone());
+            }
+        }
+    }
+
+    /// The tags of what is there after the plan. Most bear the same.
+    pub(in crate::plan) fn bear_tags<'t>(&mut self, tags: impl IntoIterator<Item = &'t String>) {
+        for tag in tags {
+            if !self.borne.contains(tag) {
+                self.borne.insert(tag.clone());
+            }
+        }
     }
 }
 

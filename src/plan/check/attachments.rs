@@ -1,13 +1,13 @@
 //! One event of a droplet, and one attachment of a volume, at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Checker, DropletKey, VolumeKey, references};
 use crate::plan::step::{StepId, StepKind};
 
 impl<'a> Checker<'a> {
     pub(super) fn one_event_per_droplet(&mut self) {
-        let mut last: BTreeMap<DropletKey<'a>, StepId> = BTreeMap::new();
+        let mut last: HashMap<DropletKey<'a>, StepId> = HashMap::new();
         for step in self.steps() {
             let droplet = match &step.kind {
                 StepKind::PowerOff { droplet }
@@ -56,6 +56,13 @@ impl<'a> Checker<'a> {
 
     pub(super) fn one_attachment_per_volume(&mut self) {
         let mut places = self.places();
+        // What each droplet has or had, so that not every volume is looked at when it goes.
+        let mut held: HashMap<DropletKey<'a>, Vec<VolumeKey<'a>>> = HashMap::new();
+        for (volume, place) in &places {
+            for holder in &place.holders {
+                held.entry(*holder).or_default().push(*volume);
+            }
+        }
         for step in self.steps() {
             match &step.kind {
                 StepKind::Attach {
@@ -67,7 +74,9 @@ impl<'a> Checker<'a> {
                         self.wrong(step.id, "its volume is attached to a droplet already");
                     }
                     self.needs_freed(step.id, &place.freed);
-                    place.holders = BTreeSet::from([DropletKey::of(droplet)]);
+                    let holder = DropletKey::of(droplet);
+                    held.entry(holder).or_default().push(VolumeKey::of(volume));
+                    place.holders = BTreeSet::from([holder]);
                     place.attached = Some(step.id);
                     place.before = std::mem::take(&mut place.freed);
                     places.insert(VolumeKey::of(volume), place);
@@ -77,14 +86,7 @@ impl<'a> Checker<'a> {
                 } => {
                     let place = places.entry(VolumeKey::of(volume)).or_default();
                     let mut place = std::mem::take(place);
-                    // What is being destroyed may have let go of it already.
-                    let is_going = match DropletKey::of(droplet) {
-                        DropletKey::Known(id) => self
-                            .droplet(id)
-                            .is_some_and(|droplet| self.is_going(droplet)),
-                        DropletKey::Created(..) => false,
-                    };
-                    if !place.holders.remove(&DropletKey::of(droplet)) && !is_going {
+                    if !place.holders.remove(&DropletKey::of(droplet)) {
                         self.wrong(step.id, "its volume is not attached to that droplet");
                     }
                     if let Some(attached) = place.attached.take()
@@ -112,8 +114,10 @@ impl<'a> Checker<'a> {
                 }
                 StepKind::DestroyDroplet { droplet, .. } => {
                     let gone = DropletKey::of(droplet);
-                    for place in places.values_mut() {
-                        if place.holders.remove(&gone) {
+                    for volume in held.remove(&gone).unwrap_or_default() {
+                        if let Some(place) = places.get_mut(&volume)
+                            && place.holders.remove(&gone)
+                        {
                             place.attached = None;
                             place.freed.push(step.id);
                         }
@@ -137,11 +141,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Where volumes are. Either side may lag behind: both are believed. What is being destroyed
-    /// lets go by itself.
-    fn places(&self) -> BTreeMap<VolumeKey<'a>, Place<'a>> {
+    /// Where volumes are. Either side may lag behind: both are believed.
+    fn places(&self) -> HashMap<VolumeKey<'a>, Place<'a>> {
         let live = self.live;
-        let mut places: BTreeMap<VolumeKey<'a>, Place<'a>> = BTreeMap::new();
+        let mut places: HashMap<VolumeKey<'a>, Place<'a>> = HashMap::new();
         let by_volumes = live.volumes.iter().flat_map(|volume| {
             let holders = volume.droplet_ids.iter();
             holders.map(|holder| (volume.id.as_str(), *holder))
@@ -151,11 +154,8 @@ impl<'a> Checker<'a> {
             held.map(|volume| (volume.as_str(), droplet.id))
         });
         for (volume, holder) in by_volumes.chain(by_droplets) {
-            let known = self.droplet(holder);
-            if !known.is_some_and(|droplet| self.is_going(droplet)) {
-                let place = places.entry(VolumeKey::Known(volume)).or_default();
-                place.holders.insert(DropletKey::Known(holder));
-            }
+            let place = places.entry(VolumeKey::Known(volume)).or_default();
+            place.holders.insert(DropletKey::Known(holder));
         }
         places
     }

@@ -1,6 +1,6 @@
 //! What goes and what stays: the last good snapshot, droplets made for a plan, copies of volumes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Checker, DropletKey, VolumeKey};
 use crate::address::Address;
@@ -77,14 +77,14 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn ephemeral_droplets_go(&mut self) {
-        let destroyed: BTreeSet<DropletKey<'a>> = self
+        let destroyed: HashSet<DropletKey<'a>> = self
             .steps()
             .filter_map(|step| match &step.kind {
                 StepKind::DestroyDroplet { droplet, .. } => Some(DropletKey::of(droplet)),
                 _ => None,
             })
             .collect();
-        let passing: BTreeSet<&str> = self
+        let passing: HashSet<&str> = self
             .plan
             .activities
             .iter()
@@ -124,16 +124,25 @@ impl<'a> Checker<'a> {
         if self.plan.goal == Goal::Run {
             return;
         }
+        let mut positions: HashMap<u64, usize> = HashMap::new();
+        let mut has: HashMap<&str, usize> = HashMap::new();
+        for (at, droplet) in self.live.droplets.iter().enumerate() {
+            positions.entry(droplet.id).or_insert(at);
+            for volume in &droplet.volume_ids {
+                has.entry(volume).or_insert(at);
+            }
+        }
         let mut holders: BTreeMap<VolumeKey<'a>, Option<DropletKey<'a>>> = BTreeMap::new();
         for volume in &self.live.volumes {
             if !self.owner.in_environment(&volume.tags) || !is_clone(&volume.tags) {
                 continue;
             }
-            let mut droplets = self.live.droplets.iter();
-            let holder = droplets.find(|droplet| {
-                droplet.volume_ids.contains(&volume.id) || volume.droplet_ids.contains(&droplet.id)
-            });
-            let holder = holder.map(|droplet| DropletKey::Known(droplet.id));
+            let by_droplets = has.get(volume.id.as_str()).copied();
+            let by_volume = volume.droplet_ids.iter();
+            let by_volume = by_volume.filter_map(|id| positions.get(id).copied());
+            // Either side may lag behind: of those that either names the first.
+            let holder = by_droplets.into_iter().chain(by_volume).min();
+            let holder = holder.map(|at| DropletKey::Known(self.live.droplets[at].id));
             holders.insert(VolumeKey::Known(&volume.id), holder);
         }
         for step in self.steps() {
@@ -151,27 +160,21 @@ impl<'a> Checker<'a> {
                 _ => {}
             }
         }
+        let ends = Ends::of(self);
         for (volume, holder) in holders {
-            let destroy = self.steps().find(|step| {
-                matches!(&step.kind, StepKind::DestroyDroplet { droplet, .. } if Some(DropletKey::of(droplet)) == holder)
-            });
-            let delete = self.steps().find(|step| {
-                matches!(&step.kind, StepKind::DeleteVolume { volume: of, .. } if VolumeKey::of(of) == volume)
-            });
+            let destroy = holder.and_then(|holder| ends.destroys.get(&holder).copied());
+            let delete = ends.deletes.get(&volume).copied();
             let made = match volume {
                 VolumeKey::Created(step) => Some(step),
                 VolumeKey::Known(_) => None,
             };
             // One that no longer mounts it lets go of it before.
-            let detach = self.steps().find(|step| {
-                matches!(&step.kind, StepKind::Detach { volume: of, droplet, .. } if VolumeKey::of(of) == volume && Some(DropletKey::of(droplet)) == holder)
-            });
+            let detach = holder.and_then(|holder| ends.detaches.get(&(volume, holder)).copied());
             match (destroy, delete) {
                 (Some(destroy), Some(delete)) => {
-                    let is_free = |by: StepId| self.comes_before(by, delete.id, false);
-                    let is_let_go = detach.is_some_and(|detach| is_free(detach.id));
-                    if !is_let_go && !is_free(destroy.id) {
-                        self.wrong(delete.id, "its droplet may still have the clone");
+                    let is_free = |by: StepId| self.comes_before(by, delete, false);
+                    if !detach.is_some_and(is_free) && !is_free(destroy) {
+                        self.wrong(delete, "its droplet may still have the clone");
                     }
                 }
                 (None, None) if holder.is_some() => {}
@@ -179,5 +182,42 @@ impl<'a> Checker<'a> {
                 (None, Some(_)) => {}
             }
         }
+    }
+}
+
+/// The first step that destroys each droplet, deletes each volume, takes it from each droplet.
+struct Ends<'a> {
+    destroys: HashMap<DropletKey<'a>, StepId>,
+    deletes: HashMap<VolumeKey<'a>, StepId>,
+    detaches: HashMap<(VolumeKey<'a>, DropletKey<'a>), StepId>,
+}
+
+impl<'a> Ends<'a> {
+    fn of(checker: &Checker<'a>) -> Self {
+        let mut ends = Self {
+            destroys: HashMap::new(),
+            deletes: HashMap::new(),
+            detaches: HashMap::new(),
+        };
+        for step in checker.steps() {
+            match &step.kind {
+                StepKind::DestroyDroplet { droplet, .. } => {
+                    let key = DropletKey::of(droplet);
+                    ends.destroys.entry(key).or_insert(step.id);
+                }
+                StepKind::DeleteVolume { volume, .. } => {
+                    let key = VolumeKey::of(volume);
+                    ends.deletes.entry(key).or_insert(step.id);
+                }
+                StepKind::Detach {
+                    volume, droplet, ..
+                } => {
+                    let key = (VolumeKey::of(volume), DropletKey::of(droplet));
+                    ends.detaches.entry(key).or_insert(step.id);
+                }
+                _ => {}
+            }
+        }
+        ends
     }
 }

@@ -1,6 +1,6 @@
 //! Nothing that exists and is not ours is touched.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::{Checker, references};
 use crate::desired::names;
@@ -13,18 +13,20 @@ use crate::plan::step::{
 
 impl<'a> Checker<'a> {
     pub(super) fn nothing_foreign(&mut self) {
-        let droplets: BTreeMap<u64, _> = self.live.droplets.iter().map(|d| (d.id, d)).collect();
-        let volumes: BTreeMap<&str, _> = self
+        let droplets: HashMap<u64, _> = self.live.droplets.iter().map(|d| (d.id, d)).collect();
+        let volumes: HashMap<&str, _> = self
             .live
             .volumes
             .iter()
             .map(|v| (v.id.as_str(), v))
             .collect();
-        let images: BTreeMap<u64, _> = self.live.images.iter().map(|i| (i.id, i)).collect();
-        let prefix = format!(
-            "{}-",
-            names::environment(&self.plan.project, &self.plan.environment)
-        );
+        let images: HashMap<u64, _> = self.live.images.iter().map(|i| (i.id, i)).collect();
+        // Of each name the first in the plan's region.
+        let mut named: HashMap<&str, &LiveVolume> = HashMap::new();
+        let here = self.live.volumes.iter();
+        for volume in here.filter(|volume| volume.region == self.plan.region) {
+            named.entry(&volume.name).or_insert(volume);
+        }
         for step in self.steps() {
             let (droplet, volume, _, firewall) = references(&step.kind);
             let tagged = match &step.kind {
@@ -38,7 +40,7 @@ impl<'a> Checker<'a> {
             };
             if let Some(id) = droplet {
                 let ours = droplets.get(&id).is_some_and(|droplet| {
-                    let our_name = droplet.name.starts_with(&prefix);
+                    let our_name = droplet.name.starts_with(&self.name_prefix);
                     self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
                 });
                 if !ours {
@@ -74,10 +76,7 @@ impl<'a> Checker<'a> {
                 ..
             } = &step.kind
             {
-                let is_meant = |volume: &&LiveVolume| {
-                    volume.name == *volume_name && volume.region == self.plan.region
-                };
-                let found = self.live.volumes.iter().find(is_meant);
+                let found = named.get(volume_name.as_str());
                 if found.is_some_and(|volume| !self.is_ours(&volume.tags)) {
                     let text = format!("volume `{volume_name}` is not ours to format or grow");
                     self.wrong(step.id, text);
@@ -110,7 +109,6 @@ impl<'a> Checker<'a> {
     }
 
     fn firewall_and_key_are_ours(&mut self, step: &Step, firewall: Option<&FirewallRef>) {
-        let name = names::environment(&self.plan.project, &self.plan.environment);
         let wall = match (&step.kind, firewall) {
             (StepKind::UpdateFirewall { id, .. }, _) | (_, Some(FirewallRef::Known(id))) => {
                 Some(id)
@@ -120,7 +118,7 @@ impl<'a> Checker<'a> {
         if let Some(id) = wall {
             let ours = self.live.firewalls.iter().any(|wall| {
                 wall.id == *id
-                    && wall.name == name
+                    && wall.name == self.name
                     && (wall.tags.contains(&self.owner.environment_tag)
                         || !wall.tags.iter().any(|tag| is_environment_tag(tag)))
             });
@@ -129,7 +127,7 @@ impl<'a> Checker<'a> {
             }
         }
         if let StepKind::DeleteSshKey { name: key, .. } = &step.kind
-            && *key != name
+            && *key != self.name
         {
             self.wrong(step.id, format!("key `{key}` is not ours"));
         }

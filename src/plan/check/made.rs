@@ -9,8 +9,6 @@ impl<'a> Checker<'a> {
     /// What is made bears our names and tags, and what is found by name and tag is sought by ours:
     /// a plan from a file could say otherwise, and then find what is someone else's.
     pub(super) fn what_is_made_is_ours(&mut self) {
-        let name = names::environment(&self.plan.project, &self.plan.environment);
-        let in_environment = format!("{name}-");
         let in_project = format!("{}-", self.plan.project);
         for step in self.steps() {
             match &step.kind {
@@ -21,7 +19,7 @@ impl<'a> Checker<'a> {
                         self.wrong(step.id, "its droplets do not bear the environment's tags");
                     }
                     for droplet in droplets {
-                        if !droplet.name.starts_with(&in_environment) {
+                        if !droplet.name.starts_with(&self.name_prefix) {
                             let text = format!("`{}` is no name of ours", droplet.name);
                             self.wrong(step.id, text);
                         }
@@ -66,11 +64,11 @@ impl<'a> Checker<'a> {
                         .tags
                         .iter()
                         .any(|tag| *tag != self.owner.environment_tag);
-                    if spec.name != name || covers_others {
+                    if spec.name != self.name || covers_others {
                         self.wrong(step.id, "the firewall would cover what is not ours");
                     }
                 }
-                StepKind::CreateSshKey { name: key, .. } if *key != name => {
+                StepKind::CreateSshKey { name: key, .. } if *key != self.name => {
                     self.wrong(step.id, format!("`{key}` is no name of ours"));
                 }
                 StepKind::DeleteTags { names } => {

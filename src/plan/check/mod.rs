@@ -9,17 +9,18 @@ mod background;
 mod endings;
 mod foreign;
 mod made;
+mod order;
 mod references;
 mod sweep;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Plan;
-use super::step::{DropletRef, EdgeKind, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef};
+use super::step::{DropletRef, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef};
 use crate::desired::names;
+use crate::live::Live;
 use crate::live::ownership::Owner;
-use crate::live::{Live, LiveDroplet};
+use order::Order;
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +49,14 @@ impl fmt::Display for Violation {
 /// volume at a time, something foreign touched, the last good snapshot removed, a droplet made for the plan alone that is not
 /// destroyed, a throw-away copy of a volume without its droplet.
 pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
+    let name = names::environment(&plan.project, &plan.environment);
     let mut checker = Checker {
         plan,
         live,
         owner: Owner::new(&plan.project, &plan.environment),
-        before: Vec::new(),
+        name_prefix: format!("{name}-"),
+        name,
+        order: Order::default(),
         violations: Vec::new(),
     };
     if checker.numbers_and_edges() {
@@ -83,8 +87,11 @@ struct Checker<'a> {
     plan: &'a Plan,
     live: &'a Live,
     owner: Owner,
-    /// For each step, what it waits for.
-    before: Vec<Vec<(StepId, EdgeKind)>>,
+    /// The name of the environment, and what its droplets' names begin with.
+    name: String,
+    name_prefix: String,
+    /// What comes before what.
+    order: Order,
     violations: Vec<Violation>,
 }
 
@@ -104,60 +111,32 @@ impl<'a> Checker<'a> {
                 self.wrong(step.id, format!("it stands at position {}", position + 1));
             }
         }
-        self.before = vec![Vec::new(); count];
         for edge in &self.plan.edges {
             if edge.to.0 as usize >= count || edge.from >= edge.to {
                 self.wrong(edge.to, format!("it waits for step {}", edge.from.0 + 1));
-            } else {
-                self.before[edge.to.0 as usize].push((edge.from, edge.kind));
             }
             if edge.reason.is_empty() {
                 self.wrong(edge.to, "an edge has no reason");
             }
         }
-        self.violations.is_empty()
+        let is_sound = self.violations.is_empty();
+        if is_sound {
+            self.order = Order::of(self.plan);
+        }
+        is_sound
     }
 
     /// Whether `first` has ended whenever `then` starts; with `needs`, whether it has succeeded.
     fn comes_before(&self, first: StepId, then: StepId, needs: bool) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut waiting = vec![then];
-        while let Some(at) = waiting.pop() {
-            for &(from, kind) in &self.before[at.0 as usize] {
-                if kind == EdgeKind::After && needs {
-                    continue;
-                }
-                if from == first {
-                    return true;
-                }
-                if from > first && kind == EdgeKind::Needs && seen.insert(from) {
-                    waiting.push(from);
-                }
-            }
-        }
-        false
+        self.order.comes_before(first, then, needs)
     }
 
     fn steps(&self) -> impl Iterator<Item = &'a Step> + use<'a> {
         self.plan.steps.iter()
     }
-
-    /// A droplet that exists, whoever's it is.
-    fn droplet(&self, id: u64) -> Option<&'a LiveDroplet> {
-        let mut all = self.live.droplets.iter().chain(&self.live.holders);
-        all.find(|droplet| droplet.id == id)
-    }
-
-    /// Whether a droplet is being destroyed, or gone: it bears a name of this environment, and no
-    /// tags any more.
-    fn is_going(&self, droplet: &LiveDroplet) -> bool {
-        let name = names::environment(&self.plan.project, &self.plan.environment);
-        let rest = droplet.name.strip_prefix(&name);
-        droplet.tags.is_empty() && rest.is_some_and(|rest| rest.starts_with('-'))
-    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum DropletKey<'a> {
     Known(u64),
     Created(StepId, &'a str),
@@ -172,7 +151,7 @@ impl<'a> DropletKey<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum VolumeKey<'a> {
     Known(&'a str),
     Created(StepId),

@@ -1,19 +1,28 @@
 //! Laws over any account: what is planned is safe in every order and ends where it should; what is
 //! refused says why, and touches nothing, for there is no plan.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::accounts::{accounts, foreign, looked_up};
 use super::laws::{execute_in_some_order, manifests};
 use super::world::World;
 use super::*;
+use crate::live::LiveDroplet;
 use crate::plan::{RefusalKind, destroy};
 
 /// Fails when something differs, and says only what.
 #[track_caller]
-fn assert_untouched(before: &Live, after: &Live, whole_project: bool, plan: &Plan) {
+fn assert_untouched(before: &Live, after: &Live, yaml: &str, plan: &Plan) {
+    let whole_project = plan.goal == Goal::DestroyProject;
+    // A destroy alone removes what bears a name of ours and no tags.
+    let names = match plan.goal {
+        Goal::Destroy | Goal::DestroyProject => names_of(yaml),
+        _ => BTreeSet::new(),
+    };
     let things = |live: &Live| -> Vec<String> {
-        let live = foreign(live, whole_project);
+        let live = foreign(live, whole_project, &names);
         let droplets = live.droplets.iter().map(|thing| format!("{thing:?}"));
         let holders = live.holders.iter().map(|thing| format!("{thing:?}"));
         let volumes = live.volumes.iter().map(|thing| format!("{thing:?}"));
@@ -36,6 +45,22 @@ fn assert_untouched(before: &Live, after: &Live, whole_project: bool, plan: &Pla
         "{}\nbefore: {gone:#?}\nafter: {new:#?}",
         text(plan)
     );
+}
+
+/// The names that droplets of a manifest have, with those of builders.
+fn names_of(yaml: &str) -> BTreeSet<String> {
+    let desired = desired(yaml);
+    let droplets = desired.droplets.iter().map(|droplet| &droplet.name);
+    let builders = desired
+        .snapshots
+        .iter()
+        .map(|snapshot| &snapshot.builder_name);
+    let populates = desired
+        .volumes
+        .iter()
+        .filter_map(|volume| volume.populate.as_ref());
+    let fillers = populates.map(|populate| &populate.droplet);
+    droplets.chain(builders).chain(fillers).cloned().collect()
 }
 
 /// A refusal has a code of its own; one of the planner's own contradiction is none.
@@ -99,13 +124,13 @@ pub(super) fn an_apply_ends_with_nothing_to_do(
     };
     assert_survives_json(&plan);
     let after = execute_in_some_order(&plan, &live, seed, None);
-    assert_untouched(&live, &after, false, &plan);
+    assert_untouched(&live, &after, yaml, &plan);
     let again = apply(&after).unwrap_or_else(|error| panic!("{error:?}\n{}", text(&plan)));
     assert_checked(&again, &after);
     assert!(!again.has_changes(), "{}\n{}", text(&plan), text(&again));
     // What an apply does anyway leaves it so.
     let once_more = execute_in_some_order(&again, &after, seed.wrapping_add(1), None);
-    assert_untouched(&live, &once_more, false, &again);
+    assert_untouched(&live, &once_more, yaml, &again);
     let third = apply(&once_more).expect("a plan");
     assert!(!third.has_changes(), "{}\n{}", text(&again), text(&third));
 
@@ -115,7 +140,7 @@ pub(super) fn an_apply_ends_with_nothing_to_do(
     };
     let fail = u32::try_from(fail % plan.steps.len()).expect("a small number");
     let broken = execute_in_some_order(&plan, &live, seed, Some(fail));
-    assert_untouched(&live, &broken, false, &plan);
+    assert_untouched(&live, &broken, yaml, &plan);
     let next = apply(&broken).unwrap_or_else(|error| panic!("{error:?}\n{}", text(&plan)));
     assert_checked(&next, &broken);
     let done = execute_in_some_order(&next, &broken, seed, None);
@@ -137,10 +162,13 @@ pub(super) fn a_test_leaves_only_what_the_project_owns(live: &Live, yaml: &str, 
     };
     assert_survives_json(&plan);
     let after = execute_in_some_order(&plan, &live, seed, None);
-    assert_untouched(&live, &after, false, &plan);
+    assert_untouched(&live, &after, yaml, &plan);
     let mut after = looked_up(&after);
     // What was being destroyed is gone by then.
-    after.droplets.retain(|droplet| !droplet.tags.is_empty());
+    let names = names_of(yaml);
+    let is_leaving =
+        |droplet: &LiveDroplet| droplet.tags.is_empty() && names.contains(&droplet.name);
+    after.droplets.retain(|droplet| !is_leaving(droplet));
     assert_eq!(left(yaml, &after, false), "", "{}", text(&plan));
 }
 
@@ -151,7 +179,7 @@ pub(super) fn a_destroy_ends_empty(live: &Live, yaml: &str, seed: u64, whole_pro
     };
     assert_survives_json(&plan);
     let after = execute_in_some_order(&plan, &live, seed, None);
-    assert_untouched(&live, &after, whole_project, &plan);
+    assert_untouched(&live, &after, yaml, &plan);
     assert_eq!(left(yaml, &after, whole_project), "", "{}", text(&plan));
     let ours = if whole_project {
         "dewpoint:app"
@@ -246,7 +274,7 @@ proptest! {
         days in 0..3_i64,
         counts in prop::collection::vec(-1..2_i64, 24),
     ) {
-        let mut account = super::sweep::account(&live, &BTreeMap::new());
+        let mut account = super::sweep::making::account(&live, &BTreeMap::new());
         for (count, wrong) in account.borne.values_mut().zip(&counts) {
             *count = count.saturating_add_signed(*wrong);
         }

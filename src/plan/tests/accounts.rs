@@ -1,5 +1,7 @@
 //! Any account: what earlier applies made, and then whatever others and accidents do to it.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -196,7 +198,10 @@ impl Accident {
             }
             // A volume is somebody else's to have.
             11 | 12 => {
-                let mut holder = droplet(id, "box", &[]);
+                // By its name it may be one of ours that is being destroyed.
+                let names = ["box", "app-main-box", "app-main-old", "app-pr-1-box"];
+                let name = names[usize::try_from(id % 4).expect("a small number")];
+                let mut holder = droplet(id, name, &[]);
                 holder.tags = owners(other);
                 // Of this environment only what its listing has.
                 holder.tags.retain(|tag| tag != "dewpoint:app:main");
@@ -430,12 +435,13 @@ pub(super) fn looked_up(live: &Live) -> Live {
 }
 
 /// What of an account is not ours to touch: with the whole project, only what bears none of its tags.
-pub(super) fn foreign(live: &Live, whole_project: bool) -> Live {
+/// What bears no tags and one of these names is ours.
+pub(super) fn foreign(live: &Live, whole_project: bool, names: &BTreeSet<String>) -> Live {
     let owned = |tags: &[String]| {
         is_ours(tags) || (whole_project && tags.iter().any(|tag| tag == "dewpoint:app"))
     };
     let is_going = |droplet: &crate::live::LiveDroplet| {
-        droplet.tags.is_empty() && droplet.name.starts_with("app-main-")
+        droplet.tags.is_empty() && names.contains(&droplet.name)
     };
     let mut live = live.clone();
     live.droplets

@@ -261,6 +261,9 @@ fn on_screen(plan: &Plan, width: usize) -> String {
 
 fn saved(plan: &Plan, live: &Live, manifest: &Manifest) -> Saved {
     let meaning = meaning(manifest);
+    let seen = Seen::of(plan, live);
+    // What a plan has the digest of is what is kept with it.
+    assert_eq!(Digest::streamed(&seen), plan.live_digest);
     Saved {
         saved_plan: crate::plan::saved::VERSION,
         tool: "0.0.0".to_owned(),
@@ -278,7 +281,7 @@ fn saved(plan: &Plan, live: &Live, manifest: &Manifest) -> Saved {
         },
         ssh_key: None,
         sources: BTreeMap::new(),
-        seen: Seen::of(plan, live),
+        seen,
         plan: plan.clone(),
         digest: Digest::of_bytes(b""),
     }

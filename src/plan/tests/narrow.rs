@@ -426,7 +426,7 @@ fn every_change_tells_where_it_comes_from() {
             .all(|causes| *causes == only(Cause::Command))
     );
 
-    let account = super::sweep::account(&live, &BTreeMap::new());
+    let account = super::sweep::making::account(&live, &BTreeMap::new());
     let late = NOW + 30 * 86_400;
     let swept = crate::plan::sweep::sweep(&account, None, late).expect("a sweep");
     let expired = |causes: &BTreeSet<Cause>| causes.contains(&Cause::Expiry);

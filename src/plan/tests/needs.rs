@@ -57,7 +57,7 @@ fn a_server_is_ready_before_its_client_runs_and_goes_after_it() {
           run serve: ./serve [in the background; ready when it listens on port 8000, within 1m]
           run fill: ./fill [at most 1h]
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
        1  ssh_key                         create ssh_key
        2  environment                     create tags
        3  volume.data                     create volume  after 2
@@ -111,7 +111,7 @@ fn droplets_that_stay_bring_logs_back_and_nothing_is_stopped() {
           run serve: ./serve [in the background; ready when it listens on port 8000, within 1m]
           run fill: ./fill [at most 1h]
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
        1  droplet.client  gather inventory
        2  droplet.server  connect
        3  droplet.server  mount /mnt/data  after 2

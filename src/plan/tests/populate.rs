@@ -75,7 +75,7 @@ fn a_volume_is_filled_before_anything_uses_it() {
           image   ubuntu-24-04-x64
           volume  data at /mnt/data
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
        1  ssh_key        create ssh_key
        2  environment    create tags
        3  volume.data    create volume  after 2

@@ -274,7 +274,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
                 from: StepId(step),
                 to: id,
                 kind: EdgeKind::Needs,
-                reason: "so it is said".to_owned(),
+                reason: "so it is said".into(),
             });
         }
         plan.steps.push(Step {

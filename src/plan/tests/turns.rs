@@ -1,8 +1,11 @@
 //! Droplets that share a volume.
 
+use proptest::prelude::*;
+
 use super::world::{World, nothing};
 use super::*;
 use crate::plan::StepKind;
+use crate::plan::step::VolumeRef;
 
 const THREE: &str = r#"
 version: 1
@@ -208,4 +211,111 @@ droplets:
             "volume.gamma -> volume.alpha",
         ]
     );
+}
+
+/// Attachings of what environments share, in the order in which the plan lists them: the droplet, and the
+/// volume's name.
+fn shared_attachings(plan: &Plan, live: &Live) -> Vec<(crate::plan::StepId, String, String)> {
+    let name_of = |volume: &VolumeRef| match volume {
+        VolumeRef::Known { id } => {
+            let mut volumes = live.volumes.iter();
+            volumes
+                .find(|known| known.id == *id)
+                .map(|known| known.name.clone())
+        }
+        VolumeRef::Created { step } => match &plan.step(*step)?.kind {
+            StepKind::CreateVolume { spec } => Some(spec.name.clone()),
+            _ => None,
+        },
+    };
+    let steps = plan.steps.iter();
+    steps
+        .filter_map(|step| match &step.kind {
+            StepKind::Attach {
+                volume, droplet, ..
+            } => {
+                let name = name_of(volume).filter(|name| name.starts_with("app-shared"))?;
+                Some((step.id, droplet.name().to_owned(), name))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether a step has ended whenever another starts.
+fn comes_before(plan: &Plan, first: crate::plan::StepId, then: crate::plan::StepId) -> bool {
+    let mut waiting = vec![then];
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(at) = waiting.pop() {
+        for edge in plan.edges.iter().filter(|edge| edge.to == at) {
+            if edge.from == first {
+                return true;
+            }
+            if seen.insert(edge.from) {
+                waiting.push(edge.from);
+            }
+        }
+    }
+    false
+}
+
+/// Droplets that mount some of what environments share, in any order, and may need each other.
+fn sharers() -> impl Strategy<Value = String> {
+    let all = ["shared-a", "shared-b", "shared-c", "own"];
+    let mounts = || {
+        prop::sample::subsequence(all.to_vec(), 0..=4)
+            .prop_shuffle()
+            .prop_map(|volumes| {
+                let mounts = volumes.iter();
+                let mounts = mounts.map(|name| format!("{{ volume: {name}, mount: /mnt/{name} }}"));
+                mounts.collect::<Vec<_>>().join(", ")
+            })
+    };
+    let droplet = |name: &'static str, needs: &'static str| {
+        (mounts(), any::<bool>(), any::<bool>()).prop_map(move |(mounts, needed, goes)| {
+            let needs = if needed { needs } else { "" };
+            let after = if goes { "destroy" } else { "keep" };
+            format!(
+                "  {name}:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    needs: [{needs}]\n    \
+                 volumes: [{mounts}]\n    run: [{{ name: r, command: \"true\" }}]\n    after_run: {after}\n"
+            )
+        })
+    };
+    (droplet("one", ""), droplet("two", "one"), droplet("three", "two")).prop_map(
+        |(one, two, three)| {
+            format!(
+                "version: 1\nproject: app\nregion: nyc3\nvolumes:\n  own: {{ size: 1GiB, scope: environment }}\n  \
+                 shared-c: {{ size: 1GiB }}\n  shared-a: {{ size: 1GiB }}\n  shared-b: {{ size: 1GiB }}\n\
+                 droplets:\n{three}{one}{two}"
+            )
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(crate::tried::tried(96))]
+
+    #[test]
+    fn no_droplet_waits_for_a_shared_volume_while_it_has_one_of_a_later_name(
+        yaml in sharers(),
+        before in sharers(),
+        test in any::<bool>(),
+    ) {
+        let goal = if test { Goal::Test } else { Goal::Apply };
+        for live in [nothing(), applied(&before, &nothing())] {
+            let Ok(plan) = plan(&desired(&yaml), &live, goal) else { continue };
+            let attachings = shared_attachings(&plan, &live);
+            for (one, droplet, first) in &attachings {
+                for (other, same, second) in &attachings {
+                    if droplet == same && first < second {
+                        prop_assert!(
+                            comes_before(&plan, *one, *other),
+                            "{droplet}: {first} is not attached before {second}\n{}",
+                            text(&plan)
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

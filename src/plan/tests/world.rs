@@ -149,19 +149,18 @@ impl World {
             .ok_or_else(|| format!("there is no volume {id}"))
     }
 
-    /// Droplets that have a volume. What is being destroyed lets go of it by itself.
+    /// Droplets that have a volume.
     fn holders(&self, volume: &LiveVolume) -> Vec<u64> {
-        let is_going = |id: &u64| {
-            let all = self.live.droplets.iter().chain(&self.live.holders);
-            let mut found = all.filter(|droplet| droplet.id == *id);
-            found.any(|droplet| droplet.tags.is_empty() && droplet.name.starts_with("app-main-"))
-        };
         let by_droplets = self.live.droplets.iter();
         let by_droplets = by_droplets
             .filter(|droplet| droplet.volume_ids.contains(&volume.id))
             .map(|droplet| droplet.id);
-        let all = volume.droplet_ids.iter().copied().chain(by_droplets);
-        all.filter(|id| !is_going(id)).collect()
+        volume
+            .droplet_ids
+            .iter()
+            .copied()
+            .chain(by_droplets)
+            .collect()
     }
 
     fn tag_exists(&self, tag: &String) -> Result<(), String> {

@@ -162,7 +162,7 @@ impl Graph {
                 from,
                 to,
                 kind: edge.kind,
-                reason: edge.reason.clone(),
+                reason: edge.reason.to_string(),
                 critical: false,
             });
             link.kind = link.kind.min(edge.kind);

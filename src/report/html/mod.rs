@@ -19,6 +19,8 @@ use crate::execute::history::{How, PastRun};
 use crate::execute::past_files::PastFiles;
 use crate::execute::{Event, EventKind};
 
+/// More of a kind than this are folded, or drawn smaller: a page of hundreds must be read, too.
+const MANY: usize = 30;
 const STYLE: &str = include_str!("style.css");
 /// Nothing is loaded, nothing is run; styles stand in the page itself.
 const POLICY: &str =
@@ -40,6 +42,25 @@ pub struct Page<'a> {
 pub fn render(page: Page<'_>) -> String {
     let chart = chart(&page.files.events, page.files.plan.as_ref());
     let title = title(page.run);
+    let parts = [
+        ("failures", "What failed", sections::failures(&chart)),
+        ("runs", "Runs", sections::runs(page, &chart)),
+        ("tests", "Tests", sections::tests(page)),
+        ("timeline", "Timeline", sections::timeline(&chart)),
+        (
+            "critical-path",
+            "Critical path",
+            sections::critical_path(&chart),
+        ),
+        ("steps", "Steps", steps::steps(page, &chart)),
+        ("artifacts", "Artifacts", sections::artifacts(page)),
+        ("notes", "Notes", sections::notes(&page.files.events)),
+    ];
+    let parts: Vec<Part> = parts
+        .into_iter()
+        .map(|(id, title, text)| Part { id, title, text })
+        .filter(|part| !part.text.0.is_empty())
+        .collect();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -53,18 +74,28 @@ pub fn render(page: Page<'_>) -> String {
             }
             body {
                 (head(page, &chart))
-                (sections::runs(page, &chart))
-                (sections::failures(&chart))
-                (sections::tests(page))
-                (sections::timeline(&chart))
-                (sections::critical_path(&chart))
-                (steps::steps(page, &chart))
-                (sections::artifacts(page))
-                (sections::notes(&page.files.events))
+                (contents(&parts))
+                @for part in &parts { (part.text) }
             }
         }
     }
     .into_string()
+}
+
+/// A part of a page, under a heading of its own.
+struct Part {
+    id: &'static str,
+    title: &'static str,
+    text: Markup,
+}
+
+/// Links to the parts, which may lie far below.
+fn contents(parts: &[Part]) -> Markup {
+    html! {
+        @if parts.len() > 1 {
+            nav { @for part in parts { a href={ "#" (part.id) } { (part.title) } " " } }
+        }
+    }
 }
 
 fn title(run: &PastRun) -> String {

@@ -1,5 +1,6 @@
 //! The parts of a page but its steps.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
@@ -7,9 +8,9 @@ use maud::{Markup, html};
 
 use super::chart::{Bar, Chart, Mark};
 use super::found_tests::{FoundTest, Verdict, tests as found};
-use super::{Page, word};
+use super::{MANY, Page, word};
 use crate::execute::{Event, EventKind};
-use crate::report::outcome::run_results;
+use crate::report::outcome::{RunResult, run_results};
 use crate::report::plan_text::duration;
 use crate::seemly;
 
@@ -29,14 +30,39 @@ pub(super) fn runs(page: Page<'_>, chart: &Chart) -> Markup {
     if results.is_empty() {
         return html! {};
     }
+    // Of many, those that went well are there for whoever asks.
+    let is_well = |result: &&RunResult| result.failure.is_none() && result.skipped.is_none();
+    let (well, others): (Vec<&RunResult>, Vec<&RunResult>) = match results.len() > MANY {
+        true => results.iter().partition(is_well),
+        false => (Vec::new(), results.iter().collect()),
+    };
     html! {
         h2 #runs { "Runs" }
+        @if !others.is_empty() { (results_table(&others, chart)) }
+        @if !well.is_empty() {
+            details.group {
+                summary { span.verdict.ok { "ok" } span.what { (well.len()) " of " (results.len()) " went well" } }
+                (results_table(&well, chart))
+            }
+        }
+    }
+}
+
+fn results_table(results: &[&RunResult], chart: &Chart) -> Markup {
+    let bars: BTreeMap<(&str, &str), &Bar> = chart
+        .bars
+        .iter()
+        .filter_map(|bar| {
+            let (_, name) = bar.title.split_once(' ')?;
+            Some(((bar.label.as_str(), name), bar))
+        })
+        .rev()
+        .collect();
+    html! {
         div.scroll { table {
             tr { th { "droplet" } th { "run step" } th { "result" } th.number { "took" } th.number { "tries" } }
-            @for result in &results {
-                @let bar = chart.bars.iter().find(|bar| {
-                    bar.label == result.droplet && bar.title.split_once(' ').is_some_and(|(_, name)| name == result.run)
-                });
+            @for result in results {
+                @let bar = bars.get(&(result.droplet.as_str(), result.run.as_str()));
                 tr {
                     td { (result.droplet) }
                     td { @match bar {
@@ -161,15 +187,16 @@ pub(super) fn timeline(chart: &Chart) -> Markup {
         p.faint {
             "What is underlined the run had to wait for. Choose a bar to see the step."
         }
-        div.scroll { div.timeline {
-            div.lane { div.name {} div.row {
+        @let is_dense = chart.lanes.len() > MANY;
+        div.scroll.high[is_dense] { div.timeline.dense[is_dense] {
+            div.lane.axis { div.name {} div.row {
                 @for tick in ticks(chart.took) {
                     span.tick style={ "left:" (hundredths(percent(tick))) "%" } { (duration(tick)) }
                 }
             } }
             @for lane in &chart.lanes {
                 div.lane {
-                    div.name { (lane.label) }
+                    div.name title=[is_dense.then_some(&lane.label)] { (lane.label) }
                     div { @for row in &lane.rows { div.row { @for bar in row {
                         @let bar = &chart.bars[*bar];
                         @let width = percent(bar.took());
@@ -179,7 +206,7 @@ pub(super) fn timeline(chart: &Chart) -> Markup {
                             style={ "left:" (hundredths(percent(bar.began))) "%;width:" (hundredths(width)) "%" }
                             title={ (bar.label) " " (bar.title) ": " (duration(bar.took())) ", " (bar.mark.word()) }
                             aria-label={ (bar.label) " " (bar.title) ": " (duration(bar.took())) ", " (bar.mark.word()) } {
-                            @if width >= NAMED { (bar.title) }
+                            @if width >= NAMED && !is_dense { (bar.title) }
                         }
                     } } } }
                 }

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::chart::{Bar, Chart};
+use super::chart::{Bar, Chart, Mark};
 use super::sections::failure;
-use super::{Page, word};
+use super::{MANY, Page, word};
 use crate::execute::EventKind;
 use crate::execute::past_files::PastLog;
 use crate::report::labels::step_title;
@@ -22,8 +22,23 @@ pub(super) fn steps(page: Page<'_>, chart: &Chart) -> Markup {
         p { label { input #only-failed type="checkbox"; " only what did not go well" } }
         @for lane in &chart.lanes {
             @let bars: Vec<&Bar> = bars(chart, &lane.rows);
-            h3 { (lane.label) }
-            @for bar in bars { (step(bar, page.files.logs.get(&bar.id))) }
+            @if chart.lanes.len() > MANY {
+                @let bad: Vec<&&Bar> = bars.iter().filter(|bar| bar.mark != Mark::Ok).collect();
+                details.group.well[bad.is_empty()] open[!bad.is_empty()] {
+                    summary {
+                        @match bad.first() {
+                            Some(bar) => (word(bar.mark)),
+                            None => (word(Mark::Ok)),
+                        }
+                        span.what { (lane.label) }
+                        span.faint { (bars.len()) @if bars.len() == 1 { " step" } @else { " steps" } }
+                    }
+                    @for bar in &bars { (step(bar, page.files.logs.get(&bar.id))) }
+                }
+            } @else {
+                h3 { (lane.label) }
+                @for bar in &bars { (step(bar, page.files.logs.get(&bar.id))) }
+            }
         }
         @if !skipped.is_empty() {
             h3 { "Not run" }

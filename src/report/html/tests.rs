@@ -170,3 +170,38 @@ fn the_critical_path_is_what_the_last_step_waited_for() {
         .collect();
     insta::assert_debug_snapshot!((path, &plan.edges));
 }
+
+#[test]
+fn a_run_of_hundreds_is_folded_and_what_failed_is_not() {
+    let plan = plan(100);
+    let story = (0..100).fold(Story::new().did(&plan, 0, ""), |story, index| {
+        let story = story.did(&plan, 2 + index * 3, "12 files");
+        let story = match index {
+            41 => story.failed(&plan, 3 + index * 3, tests_failed()),
+            _ => story.did(&plan, 3 + index * 3, ""),
+        };
+        story.did(&plan, 4 + index * 3, "")
+    });
+    let page = Folder::of(&story, Some(&plan)).page();
+    let at = |text: &str| {
+        page.find(text)
+            .unwrap_or_else(|| panic!("{text} is missing"))
+    };
+    assert!(at("<nav>") < at("<h2 id=\"failures\""));
+    assert!(at("<h2 id=\"failures\"") < at("<h2 id=\"runs\""));
+    // One row in sight, and the others where they can be looked at.
+    let runs = &page[at("<h2 id=\"runs\"")..at("<h2 id=\"timeline\"")];
+    let (seen, folded) = runs.split_once("<details").expect("some are folded");
+    assert_eq!(seen.matches("<tr>").count(), 2, "{seen}");
+    assert!(seen.contains("droplet.runner[42]"), "{seen}");
+    assert!(folded.contains("99 of 100 went well"), "{folded}");
+    assert_eq!(folded.matches("<tr>").count(), 100);
+    assert!(page.contains("class=\"timeline dense\""));
+    let steps = &page[at("<h2 id=\"steps\"")..];
+    assert_eq!(steps.matches("<details class=\"group\" open").count(), 1);
+    assert_eq!(steps.matches("<details class=\"group well\"").count(), 100);
+    // Links still lead to every step.
+    for step in [0, 125, 301] {
+        assert!(page.contains(&format!("id=\"step-{step}\"")), "{step}");
+    }
+}

@@ -245,7 +245,7 @@ fn edges(count: u32) -> Vec<Edge> {
         from: StepId(from),
         to: StepId(to),
         kind,
-        reason: "in order".to_owned(),
+        reason: "in order".into(),
     };
     (0..count)
         .flat_map(|index| {

@@ -55,7 +55,7 @@ fn a_plan_on_a_narrow_screen() {
           source  https://github.com/acme/app.git @ main (4f2a91c0)
           run tests: /opt/venv/bin/python -m pytest --jun... (+1 line) [at most 30m]
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
       1  droplet.runner[1..2]  create 2 droplets
       2  volume.scratch        create volume
       3  droplet.runner[1]     sync  after 1
@@ -114,7 +114,7 @@ fn a_plan_on_a_wide_screen() {
           source  https://github.com/acme/app.git @ main (4f2a91c0)
           run tests: /opt/venv/bin/python -m pytest --junitxml=report.xml tests/ --timeout 60 -q --maxfail 5 (+1 line) [at most 30m]
 
-    Steps:
+    Steps: (after ~3: once step 3 has ended, well or not)
       1  droplet.runner[1..2]  create 2 droplets
       2  volume.scratch        create volume
       3  droplet.runner[1]     sync  after 1
@@ -184,7 +184,7 @@ fn steps_in_a_row_are_told_as_a_range_and_no_line_is_too_long() {
             } else {
                 EdgeKind::After
             },
-            reason: "test".to_owned(),
+            reason: "test".into(),
         });
     }
     plan.changes[0].reasons[0].text = "a reason that goes on and on ".repeat(5);
@@ -275,4 +275,25 @@ fn a_matrix_is_told_in_bounds() {
     No changes. Every apply: 8 runs; 3 steps; about 4 min; $0.0714/h while up,
         $5.00/month kept, about $0.0123 for this run (at most $0.3571).
     ");
+}
+
+#[test]
+fn what_is_said_of_a_run_has_its_own_line_where_both_are_long() {
+    let mut plan = plan(1);
+    let run = &mut plan.activities[0].runs[0];
+    run.name = "serve the models".to_owned();
+    run.command =
+        "python3 -m http.server 8000 --directory /mnt/models --protocol HTTP/1.1".to_owned();
+    run.background = Some("it listens on port 8000".to_owned());
+    let shown = |width| {
+        let text = plan_text::render(&plan, view(width));
+        let at = text.find("      run serve").expect("the run");
+        let end = text.find("\n\nSteps:").expect("the steps");
+        text[at..end].trim_start().to_owned()
+    };
+    insta::assert_snapshot!(shown(80), @r"
+    run serve the models: python3 -m http.server 8000 --directory /mnt/mode...
+              [in the background; ready when it listens on port 8000, within 30m]
+    ");
+    insta::assert_snapshot!(shown(160), @"run serve the models: python3 -m http.server 8000 --directory /mnt/models --protoco... [in the background; ready when it listens on port 8000, within 30m]");
 }

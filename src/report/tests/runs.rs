@@ -251,7 +251,7 @@ fn the_end_of_a_run_whose_tests_failed() {
 
     Runs:
       droplet.runner[1]  tests     75 s  FAILED: exit status 1
-                         log: .dewpoint/runs/01M0/shop-main-runner-1/tests.log
+          log: .dewpoint/runs/01M0/shop-main-runner-1/tests.log
 
     error: droplet.runner[1] run tests [dewpoint::run::exit]
       exit status 1
@@ -420,8 +420,7 @@ fn a_terminal_is_told_the_end_of_the_output_and_long_lines_hang() {
 
     Runs:
       droplet.runner[1]  tests     75 s  FAILED: exit status 1
-                         log:
-                             .dewpoint/runs/01M0/shop-main-runner-1/tests.log
+          log: .dewpoint/runs/01M0/shop-main-runner-1/tests.log
 
     error: droplet.runner[1] run tests [dewpoint::run::exit]
       exit status 1
@@ -475,4 +474,74 @@ fn what_is_kept_is_priced_once() {
     ");
     let summary = crate::report::plan_text::summary(&plan, Palette::PLAIN);
     insta::assert_snapshot!(summary, @"No changes. Every apply: 1 run; 5 steps; about 4 min; $0.0714/h while up ($6.00/month for droplets that stay), $5.00/month kept, about $0.0123 for this run (at most $0.3571); the price of snapshot.base shows once it is taken.");
+}
+
+#[test]
+fn of_many_results_those_that_did_not_go_well_are_told() {
+    let plan = plan(100);
+    let story = (0..100).fold(Story::new(), |story, index| {
+        let run = 3 + index * 3;
+        match index {
+            41 => story.failed(&plan, run, tests_failed()),
+            42 => story.skipped(run, Some(2)),
+            _ => story.did(&plan, run, ""),
+        }
+    });
+    let story = story.finished(1, 1, false, "0");
+    insta::assert_snapshot!(story.end_at(&plan, Some(80)), @r"
+
+    Runs:
+      droplet.runner[42]   tests     75 s  FAILED: exit status 1
+          log: .dewpoint/runs/01M0/shop-main-runner-42/tests.log
+      droplet.runner[43]   tests           skipped: droplet.runner[1] sync failed
+      98 of 100 ok, in 1.5 s each
+
+    error: droplet.runner[42] run tests [dewpoint::run::exit]
+      exit status 1
+      last output:
+        test_greeting FAILED
+        E  AssertionError: 1 != 2
+
+    Failed: 3 of 302 steps done, 1 failed, 1 skipped, 5m in all, 21 API calls,
+        $0.0012 of droplets.
+    Up: droplet.db (shop-main-db)
+    Kept: volume.models (shop-models), volume.old (shop-old), $5.00/month
+    help: `dewpoint apply --local` runs all run steps again, but for `when: once`
+        that has succeeded, `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+    insta::assert_snapshot!(story.end_at(&plan, Some(160)), @r"
+
+    Runs:
+      droplet.runner[42]   tests     75 s  FAILED: exit status 1
+          log: .dewpoint/runs/01M0/shop-main-runner-42/tests.log
+      droplet.runner[43]   tests           skipped: droplet.runner[1] sync failed
+      98 of 100 ok, in 1.5 s each
+
+    error: droplet.runner[42] run tests [dewpoint::run::exit]
+      exit status 1
+      last output:
+        test_greeting FAILED
+        E  AssertionError: 1 != 2
+
+    Failed: 3 of 302 steps done, 1 failed, 1 skipped, 5m in all, 21 API calls, $0.0012 of droplets.
+    Up: droplet.db (shop-main-db)
+    Kept: volume.models (shop-models), volume.old (shop-old), $5.00/month
+    help: `dewpoint apply --local` runs all run steps again, but for `when: once` that has succeeded, `dewpoint destroy --local` removes what is up
+    Logs, artifacts and journal: .dewpoint/runs/01M0
+    ");
+}
+
+#[test]
+fn of_many_failures_the_first_are_told() {
+    let plan = plan(100);
+    let story = (0..100).fold(Story::new(), |story, index| {
+        story.failed(&plan, 3 + index * 3, tests_failed())
+    });
+    let end = story.finished(5, 0, false, "0").end(&plan);
+    assert_eq!(end.matches("last output:").count(), 20, "{end}");
+    assert!(
+        end.contains("\nerror: 80 more failed: `dewpoint report` shows each\n"),
+        "{end}"
+    );
 }

@@ -1,0 +1,201 @@
+//! What comes before what in a plan, asked very often.
+
+use std::cell::RefCell;
+
+use crate::plan::Plan;
+use crate::plan::step::{EdgeKind, StepId};
+
+/// What comes before what.
+#[derive(Default)]
+pub(super) struct Order {
+    /// What steps wait for: of those of one step first the `Needs`, then the `After`, both sorted.
+    before: Vec<StepId>,
+    /// For each step where its `Needs` begin, and where its `After` do; and where those of the last
+    /// step end.
+    begins: Vec<(usize, usize)>,
+    /// Steps that need a step, those of one step after those of the one before.
+    users: Vec<StepId>,
+    /// For each step where those begin, and where those of the last step end.
+    users_begin: Vec<usize>,
+    search: RefCell<Search>,
+}
+
+/// What a search has seen.
+#[derive(Default)]
+struct Search {
+    /// By step the number of the search that saw it last.
+    seen: Vec<u32>,
+    /// This search's.
+    number: u32,
+    /// Steps that are yet to be looked at.
+    waiting: Vec<StepId>,
+}
+
+impl Search {
+    /// Begins anew, at a step.
+    fn begin(&mut self, at: StepId) {
+        self.number = self.number.checked_add(1).unwrap_or_else(|| {
+            self.seen.fill(0);
+            1
+        });
+        self.waiting.clear();
+        self.waiting.push(at);
+    }
+
+    /// Adds a step, unless it was seen.
+    fn add(&mut self, step: StepId) {
+        let seen = &mut self.seen[step.0 as usize];
+        if *seen != self.number {
+            *seen = self.number;
+            self.waiting.push(step);
+        }
+    }
+}
+
+impl Order {
+    /// Of a plan whose edges lead forward, between steps it has.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let count = plan.steps.len();
+        let mut edges: Vec<(StepId, EdgeKind, StepId)> = plan
+            .edges
+            .iter()
+            .map(|edge| (edge.to, edge.kind, edge.from))
+            .collect();
+        edges.sort_unstable();
+        let mut begins = Vec::with_capacity(count + 1);
+        let mut users_begin = vec![0; count + 1];
+        let mut at = 0;
+        for step in 0..count {
+            let begin = at;
+            let is_of = |edge: &&(StepId, EdgeKind, StepId)| edge.0.0 as usize == step;
+            let of_step = edges[at..].iter().take_while(is_of);
+            at += of_step.clone().count();
+            let needs = of_step.take_while(|(_, kind, _)| *kind == EdgeKind::Needs);
+            let mut after = begin;
+            for (_, _, from) in needs {
+                users_begin[from.0 as usize + 1] += 1;
+                after += 1;
+            }
+            begins.push((begin, after));
+        }
+        begins.push((at, at));
+        for step in 0..count {
+            users_begin[step + 1] += users_begin[step];
+        }
+        let mut next = users_begin.clone();
+        let mut users = vec![StepId(0); users_begin[count]];
+        for (to, kind, from) in &edges {
+            if *kind == EdgeKind::Needs {
+                let place = &mut next[from.0 as usize];
+                users[*place] = *to;
+                *place += 1;
+            }
+        }
+        let search = Search {
+            seen: vec![0; count],
+            ..Search::default()
+        };
+        Self {
+            before: edges.into_iter().map(|(_, _, from)| from).collect(),
+            begins,
+            users,
+            users_begin,
+            search: RefCell::new(search),
+        }
+    }
+
+    /// Whether `first` has ended whenever `then` starts; with `needs`, whether it has succeeded.
+    pub(super) fn comes_before(&self, first: StepId, then: StepId, needs: bool) -> bool {
+        if first >= then {
+            return false;
+        }
+        let mut search = self.search.borrow_mut();
+        search.begin(then);
+        while let Some(at) = search.waiting.pop() {
+            let at = at.0 as usize;
+            let ((begin, after), (end, _)) = (self.begins[at], self.begins[at + 1]);
+            let needed = &self.before[begin..after];
+            let ended = &self.before[after..end];
+            if needed.binary_search(&first).is_ok()
+                || (!needs && ended.binary_search(&first).is_ok())
+            {
+                return true;
+            }
+            let later = needed.partition_point(|from| *from < first);
+            for &from in &needed[later..] {
+                search.add(from);
+            }
+        }
+        false
+    }
+
+    /// Every step that has started only if `first` has succeeded, sorted.
+    pub(super) fn that_need(&self, first: StepId) -> Vec<StepId> {
+        let mut search = self.search.borrow_mut();
+        search.begin(first);
+        let mut found = Vec::new();
+        while let Some(at) = search.waiting.pop() {
+            let at = at.0 as usize;
+            for &user in &self.users[self.users_begin[at]..self.users_begin[at + 1]] {
+                let before = search.waiting.len();
+                search.add(user);
+                found.extend(search.waiting.get(before));
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::plan::step::{Edge, Step, StepKind};
+    use EdgeKind::{After, Needs};
+
+    fn order(steps: u32, edges: &[(u32, u32, EdgeKind)]) -> Order {
+        let mut plan = crate::plan::tests::planned("version: 1\nproject: app\nregion: nyc3\n");
+        plan.steps = (0..steps)
+            .map(|id| Step {
+                id: StepId(id),
+                address: Address::Firewall,
+                kind: StepKind::DeleteTags { names: Vec::new() },
+                cleanup: false,
+                expected_seconds: 1,
+            })
+            .collect();
+        plan.edges = edges
+            .iter()
+            .map(|&(from, to, kind)| Edge {
+                from: StepId(from),
+                to: StepId(to),
+                kind,
+                reason: "test".into(),
+            })
+            .collect();
+        plan.edges.sort();
+        Order::of(&plan)
+    }
+
+    #[test]
+    fn a_step_comes_before_another_if_that_holds_however_steps_fail() {
+        // 0 -needs-> 1 -needs-> 2 -after-> 3 -needs-> 4, and 5 alone.
+        let order = order(
+            6,
+            &[(0, 1, Needs), (1, 2, Needs), (2, 3, After), (3, 4, Needs)],
+        );
+        let comes_before =
+            |first, then, needs| order.comes_before(StepId(first), StepId(then), needs);
+        assert!(comes_before(0, 2, true) && comes_before(0, 2, false));
+        // 3 may run while 0 does, when 2 was skipped.
+        assert!(!comes_before(0, 3, false) && !comes_before(1, 3, false));
+        assert!(comes_before(2, 3, false) && !comes_before(2, 3, true));
+        assert!(comes_before(2, 4, false) && !comes_before(2, 4, true));
+        assert!(!comes_before(5, 4, false) && !comes_before(2, 2, false));
+        assert!(!comes_before(4, 3, false));
+        assert_eq!(order.that_need(StepId(0)), [StepId(1), StepId(2)]);
+        assert_eq!(order.that_need(StepId(3)), [StepId(4)]);
+        assert_eq!(order.that_need(StepId(5)), []);
+    }
+}
