@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::accounts::{accounts, foreign, looked_up};
 use super::laws::{execute_in_some_order, manifests};
-use super::world::{World, is_ours};
+use super::world::World;
 use super::*;
 use crate::address::Address;
 use crate::live::LiveDroplet;
@@ -117,7 +117,7 @@ fn are_of_what_others_have(refusals: &Refusals, live: &Live) -> bool {
     let ours: BTreeSet<u64> = live
         .droplets
         .iter()
-        .filter(|droplet| is_ours(&droplet.tags))
+        .filter(|droplet| droplet.tags.iter().any(|tag| tag == "dewpoint:app:main"))
         .map(|droplet| droplet.id)
         .collect();
     refusals.refusals.iter().all(|refusal| {
