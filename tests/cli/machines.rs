@@ -93,11 +93,16 @@ fn act(workspace: &Workspace, droplet: u64, action: &Value) {
     });
 }
 
-/// The image of that name.
+/// The image of that name, once it is listed.
 fn image(workspace: &Workspace, name: &str) -> u64 {
-    let images = workspace.list("images");
-    let found = images.iter().find(|image| image["name"] == name);
-    found.expect("the image")["id"].as_u64().expect("an id")
+    let mut id = None;
+    until("listed", Duration::from_secs(60), || {
+        let images = workspace.list("images");
+        let found = images.iter().find(|image| image["name"] == name);
+        id = found.and_then(|image| image["id"].as_u64());
+        id.is_some()
+    });
+    id.expect("an id")
 }
 
 fn qemu_img(words: &[&str]) -> String {
