@@ -93,12 +93,16 @@ fn act(workspace: &Workspace, droplet: u64, action: &Value) {
     });
 }
 
-/// The image of that name.
+/// The image of that name, once it is listed.
 fn image(workspace: &Workspace, name: &str) -> u64 {
-    let images = workspace.list("snapshots");
-    let found = images.iter().find(|image| image["name"] == name);
-    let id = found.expect("the image")["id"].as_str().expect("an id");
-    id.parse().expect("a number")
+    let mut id = None;
+    until("listed", Duration::from_secs(60), || {
+        let images = workspace.list("images");
+        let found = images.iter().find(|image| image["name"] == name);
+        id = found.and_then(|image| image["id"].as_u64());
+        id.is_some()
+    });
+    id.expect("an id")
 }
 
 fn qemu_img(words: &[&str]) -> String {
@@ -125,7 +129,7 @@ fn generations(workspace: &Workspace, first: u64) {
     qemu_img(&["check", &file("layers", running)]);
 
     let (second, _) = create(workspace, "second", &json!(running));
-    let (status, _) = workspace.call("DELETE", &format!("/v2/snapshots/{running}"), None);
+    let (status, _) = workspace.call("DELETE", &format!("/v2/images/{running}"), None);
     assert_eq!(status, 204);
     until("deleted", Duration::from_secs(60), || {
         !workspace
