@@ -67,6 +67,7 @@ pub mod plan;
 pub mod report;
 pub mod secret;
 pub mod seemly;
+pub mod shared;
 pub mod store;
 pub mod units;
 

@@ -15,6 +15,7 @@ use crate::live::ownership;
 use crate::manifest::Manifest;
 use crate::manifest::http_target;
 use crate::manifest::schema::{self, Access, HostKeyPolicy, ImageSource, When};
+use crate::shared::Shared;
 use crate::units::Seconds;
 
 /// How long a run step may take when the manifest does not say.
@@ -270,7 +271,8 @@ fn droplets(
             .source
             .as_ref()
             .map(|source| source_spec(inputs, name, source))
-            .transpose()?;
+            .transpose()?
+            .map(Shared::from);
         let needs = waits_for(manifest, droplet);
         for instance in instances(droplet) {
             let full = names::droplet(
@@ -285,7 +287,7 @@ fn droplets(
             };
             let mounts = mounts(manifest, droplet, &full);
             droplets.push(Droplet {
-                runs: runs(manifest, droplet, &address, &full, source.as_ref()),
+                runs: runs(manifest, droplet, &address, &full, source.as_deref()),
                 address,
                 name: full,
                 image: image.clone(),
@@ -441,7 +443,7 @@ fn runs(
                 spec.once = Some(what.short().to_owned());
             }
             Run {
-                spec,
+                spec: spec.into(),
                 artifacts: run.artifacts.clone(),
             }
         })

@@ -30,6 +30,7 @@ use crate::address::Address;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::manifest::schema::{self, AfterRun, Filesystem, HostKeyPolicy, Limits};
+use crate::shared::Shared;
 use crate::units::{Gib, Seconds};
 use spec::{FirewallSpec, ProvisionStep, RunSpec, SourceSpec};
 
@@ -279,7 +280,7 @@ pub struct VolumeCopy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// What runs.
-    pub spec: RunSpec,
+    pub spec: Shared<RunSpec>,
     /// Patterns of files to bring back.
     pub artifacts: Vec<String>,
 }
@@ -300,7 +301,7 @@ pub struct Droplet {
     /// Its volumes, in declared order.
     pub mounts: Vec<Mount>,
     /// Code to fetch.
-    pub source: Option<SourceSpec>,
+    pub source: Option<Shared<SourceSpec>>,
     /// What runs on it, in order.
     pub runs: Vec<Run>,
     /// Droplets of the manifest, by their names there, whose runs must be done or whose background

@@ -461,7 +461,7 @@ mod tests {
 
     fn create() -> StepKind {
         StepKind::CreateDroplets {
-            spec: DropletSpec {
+            spec: Box::new(DropletSpec {
                 region: "nyc3".to_owned(),
                 size: "s".to_owned(),
                 image: ImageRef::Id(1),
@@ -469,7 +469,7 @@ mod tests {
                 ssh_key_fingerprint: String::new(),
                 user: "root".to_owned(),
                 host_key: crate::manifest::schema::HostKeyPolicy::Derived,
-            },
+            }),
             droplets: vec![NewDroplet {
                 address: crate::address::Address::droplet("web"),
                 name: "web".to_owned(),

@@ -202,6 +202,8 @@ pub(super) fn longest(kind: &StepKind) -> u64 {
     const LOGIN: u64 = 2 * 15 * 60;
     /// A login to a droplet that is known to be up, for what does one thing there.
     const QUICK: u64 = 5 * 60;
+    /// Files to a droplet or from it.
+    const FILES: u64 = 15 * 60;
     match kind {
         StepKind::CreateTags { .. }
         | StepKind::DeleteTags { .. }
@@ -226,10 +228,10 @@ pub(super) fn longest(kind: &StepKind) -> u64 {
         }
         StepKind::CreateDroplets { .. } => CALL + DROPLET_READY,
         StepKind::Connect { .. } => LOGIN,
-        StepKind::Provision {
-            step: ProvisionStep::Run { timeout, .. },
-            ..
-        } => timeout.0,
+        StepKind::Provision { step, .. } => match &**step {
+            ProvisionStep::Run { timeout, .. } => timeout.0,
+            ProvisionStep::Copy { .. } => FILES,
+        },
         StepKind::Run { run, .. } => {
             let once = match run.background.as_ref().and_then(|it| it.ready.as_ref()) {
                 Some(ready) => ready.timeout.0,
@@ -238,12 +240,7 @@ pub(super) fn longest(kind: &StepKind) -> u64 {
             };
             once.saturating_mul(u64::from(run.retries) + 1)
         }
-        StepKind::Provision {
-            step: ProvisionStep::Copy { .. },
-            ..
-        }
-        | StepKind::Sync { .. }
-        | StepKind::Collect { .. } => 15 * 60,
+        StepKind::Sync { .. } | StepKind::Collect { .. } => FILES,
         StepKind::Prepare { .. } | StepKind::StopBackground { .. } => QUICK,
         // Another of the same volume may have been taken just before: one in 10 minutes.
         StepKind::SnapshotVolume { found: None, .. } => CALL + 11 * 60,

@@ -11,6 +11,11 @@ const SCRIPT: u64 = 60;
 /// Until what was started in the background is ready: nobody knows.
 const SERVICE: u64 = 5;
 
+/// Files to a droplet or from it.
+const FILES: u64 = 3;
+
+/// What is done on a local guest beside scripts.
+const LOCAL_IN_GUEST_MS: u64 = 200;
 /// A script on a local guest: nobody knows either, but nothing has to come from far.
 const LOCAL_SCRIPT_MS: u64 = 5_000;
 
@@ -48,18 +53,13 @@ pub(super) fn seconds(kind: &StepKind) -> u64 {
         StepKind::CreateDroplets { .. } => 40,
         // 8.7 to 23.3 s after `active`.
         StepKind::Connect { .. } => 15,
-        StepKind::Provision {
-            step: ProvisionStep::Run { timeout, .. },
-            ..
-        } => timeout.0.min(SCRIPT),
+        StepKind::Provision { step, .. } => match &**step {
+            ProvisionStep::Run { timeout, .. } => timeout.0.min(SCRIPT),
+            ProvisionStep::Copy { .. } => FILES,
+        },
         StepKind::Run { run, .. } if run.background.is_some() => run.timeout.0.min(SERVICE),
         StepKind::Run { run, .. } => run.timeout.0.min(SCRIPT),
-        StepKind::Provision {
-            step: ProvisionStep::Copy { .. },
-            ..
-        }
-        | StepKind::Sync { .. }
-        | StepKind::Collect { .. } => 3,
+        StepKind::Sync { .. } | StepKind::Collect { .. } => FILES,
         // In the guest: 11 to 24 s.
         StepKind::PowerOff { .. } => 15,
         // About a minute for each used GB; a plain system has one to two.
@@ -83,10 +83,12 @@ pub(super) fn local_ms(kind: &StepKind, factor: f64) -> u64 {
         StepKind::CreateSshKey { .. } => (9_000, 50),
         StepKind::CreateDroplets { .. } => (42_000, 400),
         StepKind::Connect { .. } => (0, 600),
-        StepKind::Provision {
-            step: ProvisionStep::Run { timeout, .. },
-            ..
-        } => (0, LOCAL_SCRIPT_MS.min(timeout.0.saturating_mul(1_000))),
+        StepKind::Provision { step, .. } => match &**step {
+            ProvisionStep::Run { timeout, .. } => {
+                (0, LOCAL_SCRIPT_MS.min(timeout.0.saturating_mul(1_000)))
+            }
+            ProvisionStep::Copy { .. } => (0, LOCAL_IN_GUEST_MS),
+        },
         StepKind::Run { run, .. } => {
             let limit = run.timeout.0.saturating_mul(1_000);
             let ms = if run.background.is_some() {
@@ -96,16 +98,12 @@ pub(super) fn local_ms(kind: &StepKind, factor: f64) -> u64 {
             };
             (0, ms.min(limit))
         }
-        StepKind::Provision {
-            step: ProvisionStep::Copy { .. },
-            ..
-        }
-        | StepKind::Sync { .. }
+        StepKind::Sync { .. }
         | StepKind::Collect { .. }
         | StepKind::Mount { .. }
         | StepKind::Unmount { .. }
         | StepKind::Prepare { .. }
-        | StepKind::StopBackground { .. } => (0, 200),
+        | StepKind::StopBackground { .. } => (0, LOCAL_IN_GUEST_MS),
         StepKind::PowerOff { .. } => (0, 1_500),
         StepKind::TakeSnapshot { .. } => (47_000, 500),
         StepKind::Transfer { .. } => (180_000, 100),

@@ -77,7 +77,7 @@ fn only(mut droplet: Droplet, step: Option<&str>) -> Droplet {
     if let Some(step) = step {
         droplet.runs.retain(|run| run.spec.name == step);
         for run in &mut droplet.runs {
-            run.spec.once = None;
+            run.spec.to_mut().once = None;
         }
     }
     droplet

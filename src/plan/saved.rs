@@ -307,24 +307,23 @@ impl Saved {
         for step in &plan.steps {
             let at = |what: String| format!("step {}: {what}", step.id.0 + 1);
             match &step.kind {
-                StepKind::Provision {
-                    step: ProvisionStep::Copy { from, .. },
-                    ..
-                } if !copies.contains(from.as_str()) => {
-                    strangers.insert(at(format!("it copies {from}")));
-                }
-                StepKind::Sync {
-                    source: SourceSpec::Path { path, .. },
-                    ..
-                } if !paths.contains(path.as_str()) || !self.sources.contains_key(path) => {
-                    strangers.insert(at(format!("it takes the files of {path}")));
-                }
-                StepKind::Sync {
-                    source: SourceSpec::Git { url, .. },
-                    ..
-                } if !repositories.contains(url.as_str()) => {
-                    strangers.insert(at(format!("it fetches from {url}")));
-                }
+                StepKind::Provision { step, .. } => match &**step {
+                    ProvisionStep::Copy { from, .. } if !copies.contains(from.as_str()) => {
+                        strangers.insert(at(format!("it copies {from}")));
+                    }
+                    ProvisionStep::Copy { .. } | ProvisionStep::Run { .. } => {}
+                },
+                StepKind::Sync { source, .. } => match &**source {
+                    SourceSpec::Path { path, .. }
+                        if !paths.contains(path.as_str()) || !self.sources.contains_key(path) =>
+                    {
+                        strangers.insert(at(format!("it takes the files of {path}")));
+                    }
+                    SourceSpec::Git { url, .. } if !repositories.contains(url.as_str()) => {
+                        strangers.insert(at(format!("it fetches from {url}")));
+                    }
+                    SourceSpec::Path { .. } | SourceSpec::Git { .. } => {}
+                },
                 StepKind::Run { run, .. } => {
                     for name in &run.secrets {
                         if !secrets.contains(name.as_str()) {
@@ -395,11 +394,12 @@ impl Saved {
         let steps = self.plan.steps.iter();
         steps
             .filter_map(|step| match &step.kind {
-                StepKind::Provision {
-                    step: ProvisionStep::Copy { from, digest, .. },
-                    ..
-                } => Some((from.as_str(), digest)),
+                StepKind::Provision { step, .. } => Some(&**step),
                 _ => None,
+            })
+            .filter_map(|step| match step {
+                ProvisionStep::Copy { from, digest, .. } => Some((from.as_str(), digest)),
+                ProvisionStep::Run { .. } => None,
             })
             .collect()
     }
@@ -411,11 +411,12 @@ pub fn source_paths(plan: &Plan) -> BTreeSet<&str> {
     let steps = plan.steps.iter();
     steps
         .filter_map(|step| match &step.kind {
-            StepKind::Sync {
-                source: SourceSpec::Path { path, .. },
-                ..
-            } => Some(path.as_str()),
+            StepKind::Sync { source, .. } => Some(&**source),
             _ => None,
+        })
+        .filter_map(|source| match source {
+            SourceSpec::Path { path, .. } => Some(path.as_str()),
+            SourceSpec::Git { .. } => None,
         })
         .collect()
 }

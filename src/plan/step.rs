@@ -11,6 +11,7 @@ pub use crate::desired::spec::{
     VolumeSpec, VolumeUse,
 };
 use crate::manifest::schema::{Filesystem, HostKeyPolicy};
+use crate::shared::Shared;
 use crate::units::{Gib, Seconds};
 
 /// Position of a step in its plan.
@@ -296,7 +297,8 @@ pub enum StepKind {
     /// Makes up to ten droplets of one shape in one call, and waits until they are active.
     CreateDroplets {
         /// Their shape.
-        spec: DropletSpec,
+        // In a box, as the other large ones: a plan has many steps, most of them small.
+        spec: Box<DropletSpec>,
         /// Which ones.
         droplets: Vec<NewDroplet>,
     },
@@ -318,7 +320,7 @@ pub enum StepKind {
         /// Of how many.
         of: u32,
         /// What it does.
-        step: ProvisionStep,
+        step: Box<ProvisionStep>,
     },
     /// Cleans the builder for its snapshot and powers it off.
     PowerOff {
@@ -397,14 +399,14 @@ pub enum StepKind {
         /// The droplet.
         droplet: DropletRef,
         /// What.
-        source: SourceSpec,
+        source: Shared<SourceSpec>,
     },
     /// Runs a run step to its end; one in the background until it is ready.
     Run {
         /// The droplet.
         droplet: DropletRef,
         /// What.
-        run: RunSpec,
+        run: Shared<RunSpec>,
     },
     /// Brings artifacts back, and the log of a background step, and tells if that failed meanwhile.
     Collect {

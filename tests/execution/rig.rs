@@ -275,7 +275,7 @@ impl Making {
 /// One droplet of the environment.
 pub fn create(rig: &Rig, address: &str, name: &str, image: ImageRef) -> StepKind {
     StepKind::CreateDroplets {
-        spec: DropletSpec {
+        spec: Box::new(DropletSpec {
             region: "nyc3".to_owned(),
             size: "s-1vcpu-1gb".to_owned(),
             image,
@@ -285,7 +285,7 @@ pub fn create(rig: &Rig, address: &str, name: &str, image: ImageRef) -> StepKind
             ssh_key_fingerprint: rig.fingerprint.clone(),
             user: "root".to_owned(),
             host_key: HostKeyPolicy::Derived,
-        },
+        }),
         droplets: vec![NewDroplet {
             address: address.parse().expect("an address"),
             name: name.to_owned(),
@@ -329,6 +329,7 @@ pub fn run(droplet: &DropletRef, name: &str, command: &str, cwd: Option<&str>) -
             allow_failure: false,
             once: None,
             background: None,
-        },
+        }
+        .into(),
     }
 }

@@ -74,7 +74,8 @@ fn plan(rig: &Rig, command: &str) -> Plan {
                 script: "echo provisioned >/opt/marker; echo marker made".to_owned(),
                 env: vec![],
                 timeout: Seconds(60),
-            },
+            }
+            .into(),
         },
         &[connected],
     );
@@ -155,7 +156,8 @@ fn plan(rig: &Rig, command: &str) -> Plan {
             source: SourceSpec::Path {
                 path: "code".to_owned(),
                 into: "/opt/app".to_owned(),
-            },
+            }
+            .into(),
         },
         &[connected],
     );

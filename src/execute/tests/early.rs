@@ -44,27 +44,33 @@ fn plan(policy: HostKeyPolicy) -> Plan {
         name: NAME.to_owned(),
     }];
     let mut kinds = vec![
-        StepKind::CreateDroplets { spec, droplets },
+        StepKind::CreateDroplets {
+            spec: Box::new(spec),
+            droplets,
+        },
         StepKind::Connect {
             droplet: droplet(),
             user: "root".to_owned(),
             host_key: policy,
         },
     ];
-    kinds.extend(["one", "two", "three"].map(|name| StepKind::Run {
-        droplet: droplet(),
-        run: RunSpec {
-            name: name.to_owned(),
-            command: "true".to_owned(),
-            env: vec![],
-            secrets: vec![],
-            cwd: None,
-            timeout: Seconds(60),
-            retries: 0,
-            allow_failure: false,
-            once: None,
-            background: None,
-        },
+    kinds.extend(["one", "two", "three"].map(|name| {
+        StepKind::Run {
+            droplet: droplet(),
+            run: RunSpec {
+                name: name.to_owned(),
+                command: "true".to_owned(),
+                env: vec![],
+                secrets: vec![],
+                cwd: None,
+                timeout: Seconds(60),
+                retries: 0,
+                allow_failure: false,
+                once: None,
+                background: None,
+            }
+            .into(),
+        }
     }));
     let mut plan = empty_plan();
     for (id, kind) in (0..).zip(kinds) {

@@ -239,7 +239,14 @@ impl Scenario {
             id: 1,
             name: "shop-main-runner".to_owned(),
         };
-        self.step(StepKind::Run { droplet, run }, false, act)
+        self.step(
+            StepKind::Run {
+                droplet,
+                run: run.into(),
+            },
+            false,
+            act,
+        )
     }
 
     /// A droplet's creation.
@@ -257,7 +264,14 @@ impl Scenario {
             address: Address::droplet("runner"),
             name: "shop-main-runner".to_owned(),
         }];
-        self.step(StepKind::CreateDroplets { spec, droplets }, false, act)
+        self.step(
+            StepKind::CreateDroplets {
+                spec: Box::new(spec),
+                droplets,
+            },
+            false,
+            act,
+        )
     }
 
     /// A droplet's destruction, as clean-up.

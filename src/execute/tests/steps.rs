@@ -142,7 +142,7 @@ impl Droplet {
     fn run(self, run: RunSpec) -> Self {
         self.step(|_| StepKind::Run {
             droplet: runner(),
-            run,
+            run: run.into(),
         })
     }
 
@@ -251,7 +251,8 @@ async fn code_goes_there_runs_and_its_results_come_back() {
             source: SourceSpec::Path {
                 path: "code".to_owned(),
                 into: into.clone(),
-            },
+            }
+            .into(),
         })
         .run(tests)
         .step(|_| StepKind::Collect {
@@ -438,7 +439,7 @@ async fn a_recipe_copies_what_it_was_made_from_and_nothing_else() {
             droplet: runner(),
             number,
             of: 2,
-            step,
+            step: Box::new(step),
         }
     };
     let played = droplet

@@ -34,7 +34,7 @@ impl Draft<'_> {
             address: droplet.address.clone(),
             name: droplet.name.clone(),
             single_use,
-            source: droplet.source.as_ref().map(source_text),
+            source: droplet.source.as_ref().map(|source| source_text(source)),
             runs: droplet
                 .runs
                 .iter()

@@ -97,7 +97,7 @@ impl<'a> Draft<'a> {
             let step = self.step(
                 &first.address,
                 StepKind::CreateDroplets {
-                    spec: DropletSpec {
+                    spec: Box::new(DropletSpec {
                         region: self.scope.region.clone(),
                         size: first.size.clone(),
                         image,
@@ -105,7 +105,7 @@ impl<'a> Draft<'a> {
                         ssh_key_fingerprint: desired.ssh_key.fingerprint.clone(),
                         user: self.scope.user.clone(),
                         host_key: self.scope.host_key,
-                    },
+                    }),
                     droplets: group
                         .iter()
                         .map(|&position| NewDroplet {

@@ -56,7 +56,7 @@ impl<'a> Draft<'a> {
         let create = self.step(
             address,
             StepKind::CreateDroplets {
-                spec: DropletSpec {
+                spec: Box::new(DropletSpec {
                     region: self.scope.region.clone(),
                     size: populate.size.clone(),
                     image,
@@ -64,7 +64,7 @@ impl<'a> Draft<'a> {
                     ssh_key_fingerprint: desired.ssh_key.fingerprint.clone(),
                     user: self.scope.user.clone(),
                     host_key: self.scope.host_key,
-                },
+                }),
                 droplets: vec![NewDroplet {
                     address: address.clone(),
                     name: populate.droplet.clone(),
@@ -128,7 +128,7 @@ impl<'a> Draft<'a> {
                     droplet: droplet.clone(),
                     number,
                     of,
-                    step: step.clone(),
+                    step: Box::new(step.clone()),
                 },
             );
             self.graph

@@ -159,7 +159,7 @@ impl<'a> Draft<'a> {
         let create = self.step(
             address,
             StepKind::CreateDroplets {
-                spec: DropletSpec {
+                spec: Box::new(DropletSpec {
                     region: self.scope.region.clone(),
                     size: snapshot.size.clone(),
                     image,
@@ -167,7 +167,7 @@ impl<'a> Draft<'a> {
                     ssh_key_fingerprint: desired.ssh_key.fingerprint.clone(),
                     user: self.scope.user.clone(),
                     host_key: self.scope.host_key,
-                },
+                }),
                 droplets: vec![NewDroplet {
                     address: address.clone(),
                     name: snapshot.builder_name.clone(),
@@ -216,7 +216,7 @@ impl<'a> Draft<'a> {
                     droplet: droplet.clone(),
                     number,
                     of,
-                    step: step.clone(),
+                    step: Box::new(step.clone()),
                 },
             );
             let reason = if number == 1 {

@@ -14,6 +14,7 @@ mod populate;
 mod refusals;
 mod renames;
 mod saved;
+mod size;
 mod sweep;
 mod turns;
 pub(crate) mod world;

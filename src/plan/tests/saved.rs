@@ -6,7 +6,7 @@ use super::world::{World, nothing};
 use super::*;
 use crate::plan::saved::{Place, Saved, SavedError, SavedManifest, SavedSource, VERSION, meaning};
 use crate::plan::seen::Seen;
-use crate::plan::step::{DropletRef, ImageRef, RunSpec, SourceSpec, StepKind, VolumeRef};
+use crate::plan::step::{DropletRef, ImageRef, SourceSpec, StepKind, VolumeRef};
 use crate::plan::{Edge, EdgeKind, Step, StepId};
 
 const APP: &str = r#"
@@ -440,7 +440,8 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
                         *source = SourceSpec::Path {
                             path: "/root".to_owned(),
                             into: "/opt/a".to_owned(),
-                        };
+                        }
+                        .into();
                     }
                 })
             }),
@@ -455,7 +456,8 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
                             reference: "main".to_owned(),
                             commit: "a".repeat(40),
                             into: "/opt/a".to_owned(),
-                        };
+                        }
+                        .into();
                     }
                 })
             }),
@@ -464,12 +466,10 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
             "another secret is handed out",
             Box::new(|plan| {
                 each(plan, |kind| {
-                    if let StepKind::Run {
-                        run: RunSpec { secrets, .. },
-                        ..
-                    } = kind
-                    {
-                        secrets.push("AWS_SECRET_ACCESS_KEY".to_owned());
+                    if let StepKind::Run { run, .. } = kind {
+                        run.to_mut()
+                            .secrets
+                            .push("AWS_SECRET_ACCESS_KEY".to_owned());
                     }
                 })
             }),

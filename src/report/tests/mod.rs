@@ -169,7 +169,7 @@ fn droplet(index: u32) -> DropletRef {
 /// A create for all, then sync, run and destroy of each, and a volume.
 fn steps(count: u32) -> Vec<Step> {
     let create = StepKind::CreateDroplets {
-        spec: DropletSpec {
+        spec: Box::new(DropletSpec {
             region: "nyc3".to_owned(),
             size: "s-1vcpu-1gb".to_owned(),
             image: ImageRef::Id(1),
@@ -177,7 +177,7 @@ fn steps(count: u32) -> Vec<Step> {
             ssh_key_fingerprint: String::new(),
             user: "root".to_owned(),
             host_key: HostKeyPolicy::Derived,
-        },
+        }),
         droplets: (1..=count)
             .map(|index| NewDroplet {
                 address: runner(index),
@@ -203,7 +203,8 @@ fn steps(count: u32) -> Vec<Step> {
             source: SourceSpec::Path {
                 path: ".".to_owned(),
                 into: "/opt/app".to_owned(),
-            },
+            }
+            .into(),
         };
         let run = StepKind::Run {
             droplet: droplet(index),
@@ -218,7 +219,8 @@ fn steps(count: u32) -> Vec<Step> {
                 allow_failure: false,
                 once: None,
                 background: None,
-            },
+            }
+            .into(),
         };
         let destroy = StepKind::DestroyDroplet {
             droplet: droplet(index),
