@@ -127,4 +127,47 @@ mod tests {
             help: make a new one
         ");
     }
+
+    /// Errors as a screen of that width shows them.
+    fn shown(error: &dyn Diagnostic, width: usize) -> String {
+        struct Shown<'a>(&'a dyn Diagnostic, Problem);
+        impl fmt::Display for Shown<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.1.debug(self.0, f)
+            }
+        }
+        let pointing = miette::MietteHandlerOpts::new()
+            .width(width)
+            .color(false)
+            .unicode(true)
+            .build();
+        let problem = Problem {
+            pointing,
+            palette: Palette::PLAIN,
+            width: Some(width),
+        };
+        Shown(error, problem).to_string()
+    }
+
+    #[test]
+    fn errors_fit_a_narrow_and_a_wide_screen() {
+        let manifest = b"version: 1\nproject: my_project\nregion: nyc3\ndroplets:\n  box:\n    image: { snapshot: base }\n    size: s-1vcpu-1gb\n    run: [{ name: test, comand: make test }]\n";
+        let inputs = crate::manifest::Inputs::default();
+        let errors =
+            crate::manifest::load("dewpoint.yaml", manifest, &inputs).expect_err("it has mistakes");
+        let moved = crate::cli::approval::MovedMeanwhile {
+            moved: vec![crate::cli::plan_file::Moved(
+                "volume.data: it was attached to nothing and is attached to droplet app-main-web by now"
+                    .to_owned(),
+            )],
+        };
+        for width in [80, 160] {
+            let text = format!("{}\n\n{}", shown(&errors, width), shown(&moved, width));
+            assert!(
+                text.lines().all(|line| line.chars().count() <= width),
+                "{text}"
+            );
+            insta::assert_snapshot!(format!("errors_on_{width}_columns"), text);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
+use super::fold;
 use super::labels::step_label;
 use super::lines::line_of;
 use super::plan_text::about;
@@ -114,6 +115,15 @@ impl Progress {
     }
 }
 
+/// A line as it is shown on a screen of that width: broken at words, but for what others wrote, which may be
+/// to be copied.
+fn fitted(text: &str, kind: &EventKind, width: u16) -> String {
+    match kind {
+        EventKind::Output { .. } => text.to_owned(),
+        _ => fold::fold(text, usize::from(width)).trim_end().to_owned(),
+    }
+}
+
 impl Listener for Progress {
     /// Shows what an event means.
     fn event(&mut self, event: &Event, plan: &Plan) {
@@ -159,7 +169,7 @@ impl Listener for Progress {
             _ => {}
         }
         if let Some(text) = line_of(event, plan, self.palette) {
-            self.print(&text);
+            self.print(&fitted(&text, &event.kind, Screen::default().width()));
         }
         if matches!(event.kind, EventKind::RunFinished { .. }) {
             self.close();
@@ -186,6 +196,7 @@ mod tests {
     use indicatif::InMemoryTerm;
 
     use super::*;
+    use crate::execute::OutputStream;
     use crate::report::tests::plan;
     use crate::report::tests::runs::Story;
 
@@ -194,6 +205,26 @@ mod tests {
         for template in [TOTAL, BAR] {
             let _ = style(template);
         }
+    }
+
+    #[test]
+    fn lines_are_broken_at_words_and_output_is_not() {
+        let text =
+            "ok firewall create firewall (11 ms, firewall b5a222ac-885b-42d7-a09d-4b538a91b973)";
+        let done = Story::new().done(0, "");
+        let done = &done.0.last().expect("an event").kind;
+        insta::assert_snapshot!(fitted(text, done, 77), @r"
+        ok firewall create firewall (11 ms, firewall
+            b5a222ac-885b-42d7-a09d-4b538a91b973)
+        ");
+        assert_eq!(fitted(text, done, 157), text);
+        let said = EventKind::Output {
+            step: StepId(0),
+            address: plan(1).steps[0].address.clone(),
+            stream: OutputStream::Out,
+            line: text.to_owned(),
+        };
+        assert_eq!(fitted(text, &said, 77), text);
     }
 
     /// What a screen shows while two steps run, one of which has said how far it is.

@@ -115,7 +115,8 @@ pub fn page(code: &Code, palette: Palette, width: usize) -> String {
     // Writing to a string cannot fail.
     let mut paragraph = |title: &str, text: &str| {
         let indented = format!("  {title}{text}\n");
-        let _ = writeln!(out, "{}", fold::fold(&indented, width));
+        // Prose: its lines are flush.
+        let _ = writeln!(out, "{}", fold::fold_at(&indented, width, 2));
     };
     paragraph("", code.meaning());
     if !code.meaning.is_empty()
@@ -256,6 +257,10 @@ mod tests {
     #[test]
     fn pages() {
         insta::assert_snapshot!(page(find("plan::protected")[0], Palette::PLAIN, 80));
-        insta::assert_snapshot!(page(find("rate_limited")[0], Palette::PLAIN, 60));
+        for width in [80, 160] {
+            let text = page(find("rate_limited")[0], Palette::PLAIN, width);
+            assert!(text.lines().all(|line| line.chars().count() <= width));
+            insta::assert_snapshot!(format!("page_on_{width}_columns"), text);
+        }
     }
 }

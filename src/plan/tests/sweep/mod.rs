@@ -26,14 +26,31 @@ fn swept(account: &AccountWide, declared: Option<&Declared>, now: i64) -> Sweep 
 }
 
 fn text(swept: &Sweep) -> String {
+    text_on(swept, None)
+}
+
+fn text_on(swept: &Sweep, width: Option<usize>) -> String {
     let view = sweep_text::View {
         palette: Palette::PLAIN,
         place: "DigitalOcean",
         now: NOW,
         next: Some("dewpoint sweep --yes"),
-        width: None,
+        width,
     };
     sweep_text::render(swept, view)
+}
+
+#[test]
+fn it_fits_a_narrow_and_a_wide_screen() {
+    let mut made = Making::new();
+    made.environment("app", "pr-7", PAST);
+    let account = made.account();
+    let swept = swept(&account, None, NOW);
+    for width in [80, 160] {
+        let text = text_on(&swept, Some(width));
+        assert!(text.lines().all(|line| line.chars().count() <= width));
+        insta::assert_snapshot!(format!("sweep_on_{width}_columns"), text);
+    }
 }
 
 fn names(swept: &Sweep) -> Vec<String> {
