@@ -73,7 +73,7 @@ pub enum Fault {
         #[serde(default)]
         never: bool,
     },
-    /// What is read is what there was a while ago, if the fault was in force then.
+    /// What is read is what there was a while ago, if the fault was in force then. Writes do not meet it.
     Lag {
         /// How many milliseconds ago.
         ms: u64,

@@ -296,7 +296,10 @@ async fn process(api: &Api, request: &Request, fault: Option<&Fault>) -> Result<
             meddle(&mut account, fault, request, None);
         }
         let result = match fault {
-            Some(Fault::Lag { ms }) => seen_late(api, &mut account, request, *ms),
+            // What is written is written.
+            Some(Fault::Lag { ms }) if request.verb == Verb::Get => {
+                seen_late(api, &mut account, request, *ms)
+            }
             _ => account.handle(request, now()),
         };
         if let Some(Fault::Action {

@@ -318,3 +318,20 @@ fn state_that_cannot_be_read_is_named() {
         refused.all()
     );
 }
+
+#[test]
+fn a_write_is_never_late_only_what_is_read() {
+    let workspace = Workspace::new();
+    workspace
+        .run(&["local", "up", "--without-guests"])
+        .expect(0);
+    workspace
+        .fault(&json!({ "path": "/v2/**", "times": 0, "fault": { "lag": { "ms": 600_000 } } }));
+    let tag = json!({ "name": "made" });
+    let (status, _) = workspace.call("POST", "/v2/tags", Some(&tag));
+    assert_eq!(status, 201);
+    // As it was ten minutes ago, and as it is.
+    assert_eq!(workspace.call("GET", "/v2/tags/made", None).0, 404);
+    workspace.call("DELETE", "/_local/faults", None);
+    assert_eq!(workspace.call("GET", "/v2/tags/made", None).0, 200);
+}

@@ -56,7 +56,9 @@ impl Dice {
             9 => json!({ "delay": { "ms": 700 } }),
             10 => json!({ "action": { "errored": true } }),
             11 => json!({ "action": { "delay_ms": 800 } }),
-            12 => json!({ "lag": { "ms": 400 } }),
+            // Of reads alone.
+            12 if method == "GET" => json!({ "lag": { "ms": 400 } }),
+            12 => json!("reset_after"),
             // Somebody else destroys what was just made.
             _ => {
                 // A droplet that vanishes may be lag: it is waited for, for two minutes.
