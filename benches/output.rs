@@ -31,7 +31,7 @@ droplets:
     size: s-1vcpu-1gb
     run:
       - { name: little, command: 'true' }
-      - { name: much, command: \"yes $(printf %099d 7) | head -c SIZE\" }
+      - { name: much, command: \"head -c SIZE <(yes $(printf %099d 7))\" }
 ";
 
 fn main() -> ExitCode {
