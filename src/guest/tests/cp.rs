@@ -390,8 +390,8 @@ async fn a_cut_connection_and_an_interrupt_leave_nothing() {
     let real = std::env::var("PATH").expect("a path");
     *rig.server.path.lock().expect("unpoisoned") = Some(format!("{slow}:{real}"));
 
-    // Takes what comes, and never ends by itself.
-    let receiving = "#!/bin/sh\ncat >\"$4/data\"\nsleep 1000\n";
+    // Takes what comes, and does not end before this test's folder is gone.
+    let receiving = "#!/bin/sh\ncat >\"$4/data\"\nwhile [ -e \"$4/data\" ]; do sleep 0.05; done\n";
     let watched = Watched::default();
     watched.stop.cancel();
     let error = fetch(&rig.session, "app", &rig.here.join("got"), &watched)
