@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8PathBuf;
 use serde_json::json;
 
-use super::empty_plan;
+use super::{empty_plan, plain_run};
 use crate::address::Address;
 use crate::cloud::tests::server::{self as api, Reply, Seen};
 use crate::execute::interrupt::Interrupts;
@@ -18,9 +18,8 @@ use crate::guest::derive_host_key;
 use crate::guest::tests::server::Server;
 use crate::live::Live;
 use crate::manifest::schema::HostKeyPolicy;
-use crate::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet, RunSpec};
+use crate::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet};
 use crate::plan::{Durations, Edge, EdgeKind, Pace, Plan, Step, StepId, StepKind};
-use crate::units::Seconds;
 
 const NAME: &str = "shop-main-runner";
 
@@ -54,23 +53,9 @@ fn plan(policy: HostKeyPolicy) -> Plan {
             host_key: policy,
         },
     ];
-    kinds.extend(["one", "two", "three"].map(|name| {
-        StepKind::Run {
-            droplet: droplet(),
-            run: RunSpec {
-                name: name.to_owned(),
-                command: "true".to_owned(),
-                env: vec![],
-                secrets: vec![],
-                cwd: None,
-                timeout: Seconds(60),
-                retries: 0,
-                allow_failure: false,
-                once: None,
-                background: None,
-            }
-            .into(),
-        }
+    kinds.extend(["one", "two", "three"].map(|name| StepKind::Run {
+        droplet: droplet(),
+        run: plain_run(name, "true").into(),
     }));
     let mut plan = empty_plan();
     for (id, kind) in (0..).zip(kinds) {

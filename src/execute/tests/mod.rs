@@ -223,18 +223,7 @@ impl Scenario {
     /// A run step.
     fn run(self, act: Act) -> Self {
         let name = format!("step {}", self.plan.steps.len());
-        let run = RunSpec {
-            name,
-            command: "true".to_owned(),
-            env: vec![],
-            secrets: vec![],
-            cwd: None,
-            timeout: Seconds(60),
-            retries: 0,
-            allow_failure: false,
-            once: None,
-            background: None,
-        };
+        let run = plain_run(&name, "true");
         let droplet = DropletRef::Known {
             id: 1,
             name: "shop-main-runner".to_owned(),
@@ -404,3 +393,19 @@ fn told(events: &[Event]) -> String {
 
 const RUN_FAILS: Act = Act::Fail(FailureClass::RunStep, false);
 const TOOL_FAILS: Act = Act::Fail(FailureClass::Tool, false);
+
+/// A command in the foreground, as plain as can be.
+fn plain_run(name: &str, command: &str) -> RunSpec {
+    RunSpec {
+        name: name.to_owned(),
+        command: command.to_owned(),
+        env: vec![],
+        secrets: vec![],
+        cwd: None,
+        timeout: Seconds(60),
+        retries: 0,
+        allow_failure: false,
+        once: None,
+        background: None,
+    }
+}

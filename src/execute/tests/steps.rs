@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio_util::sync::CancellationToken;
 
-use super::{empty_plan, told};
+use super::{empty_plan, plain_run, told};
 use crate::address::Address;
 use crate::cloud::{Budget, Client, Config};
 use crate::execute::event::{Event, EventKind};
@@ -81,21 +81,6 @@ fn runner() -> DropletRef {
     DropletRef::Known {
         id: 1,
         name: "shop-main-runner".to_owned(),
-    }
-}
-
-fn run(name: &str, command: &str) -> RunSpec {
-    RunSpec {
-        name: name.to_owned(),
-        command: command.to_owned(),
-        env: vec![],
-        secrets: vec![],
-        cwd: None,
-        timeout: Seconds(60),
-        retries: 0,
-        allow_failure: false,
-        once: None,
-        background: None,
     }
 }
 
@@ -240,7 +225,7 @@ async fn code_goes_there_runs_and_its_results_come_back() {
         env: vec![("NAME".to_owned(), "world".to_owned())],
         secrets: vec!["TOKEN".to_owned()],
         cwd: Some(into.clone()),
-        ..run(
+        ..plain_run(
             "tests",
             "echo \"$(cat greeting) $NAME\"\necho \"with $TOKEN\" >&2\nmkdir out\necho 1 >out/report.xml",
         )
@@ -307,18 +292,18 @@ async fn the_ways_a_command_ends_are_told_apart() {
             played.outcome.ending, failure.message, failure.exit_status, failure.code
         )
     };
-    insta::assert_snapshot!(check(run("a", "echo no; exit 3")).await, @r"RunFailed exit status 3 Some(3) [dewpoint::run::exit] no");
-    insta::assert_snapshot!(check(run("b", "kill -KILL $$")).await, @r"RunFailed ended by SIGKILL None [dewpoint::run::signal]");
+    insta::assert_snapshot!(check(plain_run("a", "echo no; exit 3")).await, @r"RunFailed exit status 3 Some(3) [dewpoint::run::exit] no");
+    insta::assert_snapshot!(check(plain_run("b", "kill -KILL $$")).await, @r"RunFailed ended by SIGKILL None [dewpoint::run::signal]");
     let short = RunSpec {
         timeout: Seconds(1),
-        ..run("c", "echo before; sleep 600")
+        ..plain_run("c", "echo before; sleep 600")
     };
     insta::assert_snapshot!(check(short).await, @r"RunFailed it did not end within 1s None [dewpoint::run::timeout] before");
-    let many = run("d", "for i in $(seq 50); do echo $i; done; false");
+    let many = plain_run("d", "for i in $(seq 50); do echo $i; done; false");
     insta::assert_snapshot!(check(many).await, @r"RunFailed exit status 1 Some(1) [dewpoint::run::exit] 31|32|33|34|35|36|37|38|39|40|41|42|43|44|45|46|47|48|49|50");
     let secret = RunSpec {
         secrets: vec!["TOKEN".to_owned()],
-        ..run("e", "true")
+        ..plain_run("e", "true")
     };
     insta::assert_snapshot!(check(secret).await, @r"Failed the secret `TOKEN` has no value None [dewpoint::execute::no_secret]");
 }
@@ -329,7 +314,7 @@ async fn a_lost_connection_is_not_the_commands_fault() {
     let cut: CancellationToken = droplet.server.cut.clone();
     let played = droplet
         .when_ready(move || cut.cancel())
-        .run(run("tests", "echo ready; sleep 600"))
+        .run(plain_run("tests", "echo ready; sleep 600"))
         .play()
         .await;
     assert_eq!(played.outcome.ending, Ending::Failed);
@@ -342,12 +327,12 @@ async fn a_lost_connection_is_not_the_commands_fault() {
 async fn a_run_is_tried_again_as_often_as_it_says() {
     let flaky = RunSpec {
         retries: 2,
-        ..run("flaky", "echo x >>tries; [ \"$(wc -l <tries)\" -ge 3 ]")
+        ..plain_run("flaky", "echo x >>tries; [ \"$(wc -l <tries)\" -ge 3 ]")
     };
     let hopeless = RunSpec {
         retries: 1,
         allow_failure: true,
-        ..run("hopeless", "false")
+        ..plain_run("hopeless", "false")
     };
     let played = Droplet::new().await.run(flaky).run(hopeless).play().await;
     insta::assert_snapshot!(played.told(), @r"
@@ -370,7 +355,7 @@ async fn a_run_is_tried_again_as_often_as_it_says() {
 async fn a_run_that_is_to_succeed_once_does_not_run_again() {
     let once = |name: &str, command: &str| RunSpec {
         once: Some("0123".to_owned()),
-        ..run(name, command)
+        ..plain_run(name, command)
     };
     let played = Droplet::new()
         .await
@@ -386,7 +371,7 @@ async fn a_run_that_is_to_succeed_once_does_not_run_again() {
 async fn whoever_shows_another_host_key_gets_nothing() {
     let mut droplet = Droplet::new().await;
     droplet.policy = HostKeyPolicy::Derived;
-    let played = droplet.run(run("tests", "echo ran")).play().await;
+    let played = droplet.run(plain_run("tests", "echo ran")).play().await;
     let (_, failure) = &played.outcome.failures[0];
     assert_eq!(failure.code, "dewpoint::guest::wrong_host_key");
     assert_eq!(played.output, Vec::<String>::new());
@@ -400,7 +385,7 @@ async fn an_interrupt_ends_the_command_on_the_droplet() {
     let droplet = Droplet::new().await;
     let played = droplet
         .when_ready(move || sender.send(Signal::Int).expect("the run listens"))
-        .run(run("tests", "echo ready; sleep 600"))
+        .run(plain_run("tests", "echo ready; sleep 600"))
         .play_until(interrupts)
         .await;
     insta::assert_snapshot!(played.told(), @r"
