@@ -16,6 +16,8 @@ pub mod error;
 pub mod execution;
 pub mod exit;
 mod hold;
+mod inputs;
+mod key;
 pub mod local_files;
 mod locks;
 pub mod max_cost;

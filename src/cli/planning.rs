@@ -1,10 +1,6 @@
 //! From the command line to a plan: everything that must be read, read at once.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
-
-use camino::Utf8PathBuf;
-use futures_util::future::try_join_all;
 
 use super::applied::Record;
 use super::context::{Context, Loaded};
@@ -12,6 +8,8 @@ use super::durations;
 use super::endpoint::{self, Cloud};
 use super::error::CliError;
 use super::hold::Hold;
+use super::inputs::read_inputs;
+use super::key::{find_key, is_generated, open_key, present_key};
 use super::local_files;
 use super::prices;
 use super::project::Making;
@@ -19,9 +17,8 @@ use super::waiting::waiting;
 use crate::address::Address;
 use crate::cloud::{self, Query};
 use crate::desired::{self, SshKey};
-use crate::digest::Digest;
 use crate::execute::error::StepError;
-use crate::guest::{self, Identity, UserKey};
+use crate::guest::Identity;
 use crate::live::Live;
 use crate::live::ownership::Owner;
 use crate::manifest::Manifest;
@@ -503,153 +500,4 @@ fn addresses(given: &[String]) -> Result<Vec<Address>, CliError> {
             })
         })
         .collect()
-}
-
-/// Whether the environment's key is one that dewpoint makes.
-#[must_use]
-pub fn is_generated(manifest: &Manifest) -> bool {
-    manifest.ssh.key == "generated"
-}
-
-/// Where a generated key lies.
-#[must_use]
-pub fn generated_key(loaded: &Loaded) -> Utf8PathBuf {
-    let Manifest {
-        project,
-        environment,
-        ..
-    } = &loaded.manifest;
-    loaded
-        .looked_at("keys")
-        .join(format!("{project}-{environment}"))
-}
-
-fn user_key(loaded: &Loaded) -> UserKey {
-    match loaded.manifest.ssh.key.as_str() {
-        "agent" => UserKey::Agent,
-        "generated" => UserKey::File(generated_key(loaded)),
-        path => UserKey::File(local_files::key_path(&loaded.base, path)),
-    }
-}
-
-/// Opens the user's key; a generated one is made when it is not there.
-pub(super) async fn open_key(loaded: &Loaded) -> miette::Result<Identity> {
-    if is_generated(&loaded.manifest) {
-        let path = generated_key(loaded);
-        if !path.exists() {
-            loaded.folder("keys")?;
-            let Manifest {
-                project,
-                environment,
-                ..
-            } = &loaded.manifest;
-            match guest::generate_key_file(&path, &format!("dewpoint {project} {environment}")) {
-                // Another dewpoint was quicker: its key will do.
-                Ok(_) | Err(guest::GuestError::KeyExists { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(guest::open_key(&user_key(loaded)).await?)
-}
-
-/// Opens the user's key; none is made.
-///
-/// # Errors
-/// [`StepError::NoIdentity`] when a generated one is not there; else when it cannot be opened.
-pub async fn present_key(loaded: &Loaded) -> miette::Result<Identity> {
-    if is_generated(&loaded.manifest) && !generated_key(loaded).exists() {
-        return Err(StepError::NoIdentity.into());
-    }
-    open_key(loaded).await
-}
-
-/// The file of the user's key; none when an agent holds it.
-#[must_use]
-pub fn key_file(loaded: &Loaded) -> Option<Utf8PathBuf> {
-    match user_key(loaded) {
-        UserKey::File(path) => Some(path),
-        UserKey::Agent => None,
-    }
-}
-
-/// The user's key if there is one: a destroy works without, only less gently.
-pub(super) async fn find_key(loaded: &Loaded) -> Option<Identity> {
-    match guest::open_key(&user_key(loaded)).await {
-        Ok(identity) => Some(identity),
-        Err(error) => {
-            tracing::info!(%error, "destroying without the SSH key");
-            None
-        }
-    }
-}
-
-/// What the manifest asks for but for its sources' commits, which no resource depends on: nothing is
-/// asked of any repository. None when a file of a recipe cannot be read.
-pub async fn desired_but_for_commits(
-    loaded: &Loaded,
-    identity: &Identity,
-) -> Option<desired::Desired> {
-    let reads = desired::reads(&loaded.manifest);
-    let commits = reads.git.into_iter().map(|read| {
-        let commit = desired::GitCommit {
-            reference: read.reference.clone().unwrap_or_default(),
-            commit: String::new(),
-        };
-        (read, commit)
-    });
-    let key = SshKey {
-        public_key: identity.public_key_line(),
-        fingerprint: identity.md5_fingerprint(),
-        generated: is_generated(&loaded.manifest),
-    };
-    let copies = copies(loaded.base.clone(), reads.copies).await.ok()?;
-    let inputs = desired::Inputs {
-        ssh_key: key,
-        copies,
-        commits: commits.collect(),
-    };
-    desired::desired(&loaded.manifest, &inputs).ok()
-}
-
-/// Digests of what recipes copy.
-async fn copies(base: Utf8PathBuf, paths: Vec<String>) -> miette::Result<BTreeMap<String, Digest>> {
-    let reading = tokio::task::spawn_blocking(move || {
-        paths
-            .into_iter()
-            .map(|from| {
-                let digest = guest::copy_digest(&base.join(&from))?;
-                Ok((from, digest))
-            })
-            .collect::<Result<BTreeMap<String, Digest>, guest::GuestError>>()
-    });
-    let copies = reading.await.map_err(|cause| CliError::Start {
-        cause: std::io::Error::other(cause),
-    })??;
-    Ok(copies)
-}
-
-/// Reads what the manifest's recipes and sources name.
-async fn read_inputs(loaded: &Loaded, ssh_key: SshKey) -> miette::Result<desired::Inputs> {
-    let reads = desired::reads(&loaded.manifest);
-    let copies = copies(loaded.base.clone(), reads.copies);
-    let commits = try_join_all(reads.git.into_iter().map(async |read| {
-        let commit = guest::resolve_git(&read.url, read.reference.as_deref(), &loaded.base).await?;
-        Ok::<_, guest::GuestError>((read, commit))
-    }));
-    let (copies, commits) = tokio::join!(copies, commits);
-    Ok(desired::Inputs {
-        ssh_key,
-        copies: copies?,
-        commits: commits?
-            .into_iter()
-            .map(|(read, commit)| {
-                let commit = desired::GitCommit {
-                    reference: commit.reference,
-                    commit: commit.commit,
-                };
-                (read, commit)
-            })
-            .collect(),
-    })
 }

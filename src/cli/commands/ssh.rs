@@ -12,7 +12,7 @@ use crate::cli::context::{Context, Loaded};
 use crate::cli::endpoint;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::planning;
+use crate::cli::key;
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
 use crate::cloud::{Query, droplets_of};
@@ -124,7 +124,7 @@ pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
         }
         .into());
     }
-    let identity = planning::present_key(&loaded).await?;
+    let identity = key::present_key(&loaded).await?;
     let manifest = &loaded.manifest;
     let query = Query {
         project: manifest.project.clone(),
@@ -177,7 +177,7 @@ async fn known_hosts(
 
 /// The file that tells OpenSSH which key logs in.
 fn identity_file(loaded: &Loaded, identity: &Identity) -> Result<Utf8PathBuf, CliError> {
-    if let Some(path) = planning::key_file(loaded) {
+    if let Some(path) = key::key_file(loaded) {
         return absolute(&path);
     }
     let manifest = &loaded.manifest;

@@ -15,7 +15,9 @@ use super::args::{Apply, Global};
 use super::context::{Context, Loaded};
 use super::endpoint;
 use super::error::CliError;
-use super::planning::{self, Planned};
+use super::inputs;
+use super::key;
+use super::planning::Planned;
 use super::waiting::waiting;
 use crate::cloud::{self, Query};
 use crate::desired;
@@ -374,7 +376,7 @@ pub async fn reopen(context: &Context, loaded: Loaded, saved: Saved) -> miette::
     }
     let destroys = matches!(saved.plan.goal, Goal::Destroy | Goal::DestroyProject);
     let identity = if destroys {
-        planning::find_key(&loaded).await
+        key::find_key(&loaded).await
     } else {
         Some(same_key(&loaded, &saved).await?)
     };
@@ -412,7 +414,7 @@ pub async fn reopen(context: &Context, loaded: Loaded, saved: Saved) -> miette::
         .into());
     }
     let desired = match (&identity, destroys) {
-        (Some(identity), false) => planning::desired_but_for_commits(&loaded, identity).await,
+        (Some(identity), false) => inputs::desired_but_for_commits(&loaded, identity).await,
         _ => None,
     };
     Ok(Planned {
@@ -431,11 +433,11 @@ async fn same_key(loaded: &Loaded, saved: &Saved) -> miette::Result<Identity> {
         planned: saved.ssh_key.clone().unwrap_or_default(),
         here,
     };
-    let generated = planning::generated_key(loaded);
-    if planning::is_generated(&loaded.manifest) && !generated.exists() {
+    let generated = key::generated_key(loaded);
+    if key::is_generated(&loaded.manifest) && !generated.exists() {
         return Err(other(format!("there is no {generated}")).into());
     }
-    let identity = planning::open_key(loaded).await?;
+    let identity = key::open_key(loaded).await?;
     let here = identity.md5_fingerprint();
     if saved.ssh_key.as_ref() != Some(&here) {
         return Err(other(format!("the one here is {here}")).into());
