@@ -241,8 +241,8 @@ pub enum SchemaOf {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub format: OutputFormat,
 }
 
 /// Options of `explain`.
@@ -644,8 +644,8 @@ pub struct Sweep {
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
     /// How what is found is written.
-    #[arg(long, value_enum, default_value_t = SweepFormat::Text, value_name = "FORMAT")]
-    pub format: SweepFormat,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub format: OutputFormat,
     /// Also snapshots, older than a day, of the projects whose manifests are given, that none of these
     /// manifests names.
     #[arg(long)]
@@ -655,9 +655,9 @@ pub struct Sweep {
     pub manifests: Vec<Utf8PathBuf>,
 }
 
-/// How what a sweep finds is written.
+/// How a result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SweepFormat {
+pub enum OutputFormat {
     /// For people.
     Text,
     /// One JSON document.
@@ -688,8 +688,8 @@ pub struct Adopt {
 #[derive(Debug, Args)]
 pub struct Status {
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub format: OutputFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub storing: Storing,
@@ -705,8 +705,8 @@ pub struct History {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// How they are written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub format: OutputFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub storing: Storing,
@@ -731,8 +731,8 @@ pub struct Logs {
     #[arg(long, conflicts_with = "format", short = 'F')]
     pub follow: bool,
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub format: OutputFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub storing: Storing,
@@ -816,7 +816,11 @@ pub enum LocalCommand {
     /// Stop it; its droplets power off, its state stays.
     Down,
     /// Show whether it runs, what its droplets are and what it holds.
-    Status,
+    Status {
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+        format: OutputFormat,
+    },
     /// Stop it and delete everything it holds.
     Reset {
         /// Do not ask.

@@ -70,6 +70,8 @@ impl Default for UpOptions {
 pub struct Status {
     /// Where it runs, if it does.
     pub running: Option<Endpoint>,
+    /// The file that holds its address and token while it runs, as JSON (`url`, `token`).
+    pub endpoint_file: Utf8PathBuf,
     /// What users of its snapshots should know.
     pub warnings: Vec<String>,
     /// How many droplets it has.
@@ -239,6 +241,7 @@ pub fn status(dir: &Utf8Path) -> Result<Status, LocalError> {
     let (droplets, volumes, snapshots) = account.map_or((0, 0, 0), |account| account.census());
     Ok(Status {
         running,
+        endpoint_file: folder.endpoint(),
         warnings,
         droplets,
         volumes,

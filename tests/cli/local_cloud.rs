@@ -335,3 +335,31 @@ fn a_write_is_never_late_only_what_is_read() {
     workspace.call("DELETE", "/_local/faults", None);
     assert_eq!(workspace.call("GET", "/v2/tags/made", None).0, 200);
 }
+
+#[test]
+fn its_status_tells_programs_where_it_is_and_keeps_the_token_to_itself() {
+    let workspace = Workspace::new();
+    let status = || {
+        let ran = workspace.run(&["local", "status", "--format", "json"]);
+        let ran = ran.expect(0);
+        serde_json::from_str::<Value>(&ran.out).expect("JSON")
+    };
+    assert_eq!(status()["running"], Value::Null);
+
+    workspace.up(&["--without-guests"]);
+    let (url, token) = workspace.endpoint();
+    let found = status();
+    assert_eq!(found["running"]["url"], url);
+    assert_eq!(found["running"]["guests"], "api");
+    assert_eq!(found["holds"]["droplets"], 0);
+    assert!(!found.to_string().contains(&token), "{found}");
+    // What may be read by its owner alone has it.
+    let file = found["running"]["token_file"].as_str().expect("a path");
+    let held: Value =
+        serde_json::from_str(&std::fs::read_to_string(file).expect("it is there")).expect("JSON");
+    assert_eq!(held["token"], token);
+    workspace
+        .run(&["local", "status"])
+        .expect(0)
+        .says(&format!("token     in {file}"));
+}

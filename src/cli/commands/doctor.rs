@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::cli::args::{Doctor, PlanFormat};
+use crate::cli::args::{Doctor, OutputFormat};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::endpoint::{self, blocking, local_folder};
 use crate::cli::error::CliError;
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
     findings.push(local(context).await);
     findings.extend(machines(context));
     findings.extend(cloud(context).await);
-    if options.format == PlanFormat::Json {
+    if options.format == OutputFormat::Json {
         let document = json!({ "findings": findings });
         let mut text = serde_json::to_string_pretty(&document).expect("plain data");
         text.push('\n');

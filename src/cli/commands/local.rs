@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
+use serde_json::json;
 
-use crate::cli::args::{LocalCommand, Up};
+use crate::cli::args::{LocalCommand, OutputFormat, Up};
 use crate::cli::commands::validate::count;
 use crate::cli::context::Context;
 use crate::cli::endpoint::{blocking, local_folder};
@@ -48,7 +49,7 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
             } else if was_running && !context.global.quiet {
                 tell("the local cloud was running already");
             }
-            show(&folder).await?;
+            show(&folder, OutputFormat::Text).await?;
         }
         LocalCommand::Down => {
             let stopping = blocking(move || service::down(&folder));
@@ -58,7 +59,7 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
                 tell("the local cloud was not running");
             }
         }
-        LocalCommand::Status => show(&folder).await?,
+        LocalCommand::Status { format } => show(&folder, *format).await?,
         LocalCommand::Reset { yes } => {
             if !yes {
                 if !context.terminal.can_ask {
@@ -97,10 +98,41 @@ fn options(up: &Up) -> UpOptions {
     options
 }
 
-async fn show(folder: &Utf8Path) -> miette::Result<()> {
+async fn show(folder: &Utf8Path, format: OutputFormat) -> miette::Result<()> {
     let at = folder.to_owned();
     let status = blocking(move || service::status(&at)).await?;
-    Ok(print(&render(folder, &status))?)
+    Ok(print(&match format {
+        OutputFormat::Text => render(folder, &status),
+        OutputFormat::Json => json(folder, &status),
+    })?)
+}
+
+/// The same for programs. The token is left out, and where it stands is told.
+fn json(folder: &Utf8Path, status: &Status) -> String {
+    let running = status.running.as_ref().map(|endpoint| {
+        json!({
+            "url": endpoint.url,
+            "token_file": status.endpoint_file,
+            "pid": endpoint.pid,
+            "version": endpoint.version,
+            "guests": endpoint.tier,
+            "reasons": endpoint.reasons,
+            "images": endpoint.base,
+        })
+    });
+    let document = json!({
+        "running": running,
+        "warnings": status.warnings,
+        "state": folder,
+        "holds": {
+            "droplets": status.droplets,
+            "volumes": status.volumes,
+            "snapshots": status.snapshots,
+        },
+    });
+    let mut text = serde_json::to_string_pretty(&document).expect("plain data");
+    text.push('\n');
+    text
 }
 
 fn render(folder: &Utf8Path, status: &Status) -> String {
@@ -127,6 +159,9 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
     }
     for warning in &status.warnings {
         let _ = writeln!(out, "  warning   {warning}");
+    }
+    if status.running.is_some() {
+        let _ = writeln!(out, "  token     in {}", status.endpoint_file);
     }
     let _ = writeln!(out, "  state     {folder}");
     let _ = writeln!(

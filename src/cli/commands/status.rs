@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::applied::Record;
-use crate::cli::args::{PlanFormat, Status as Options};
+use crate::cli::args::{OutputFormat, Status as Options};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::exit::Exit;
 use crate::cli::planning;
@@ -66,7 +66,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         // It tells a change by hand from an edit of the manifest.
         found.drift = status::drift(&plan::drift::drift(&applied, &seen.live, now));
     }
-    if options.format == PlanFormat::Json {
+    if options.format == OutputFormat::Json {
         let mut value = serde_json::to_value(&found).expect("a status is plain data");
         value["runs"] = runs.iter().map(history::value).collect();
         let mut text = serde_json::to_string_pretty(&value).expect("plain data");
