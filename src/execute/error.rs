@@ -140,7 +140,9 @@ pub enum StepError {
     #[error("droplet {name} is still on after every way to power it off")]
     #[diagnostic(
         code(dewpoint::execute::still_on),
-        help("look at its console; apply again to build the snapshot anew")
+        help(
+            "look at its console; then run the same command again: a snapshot is built anew, and a volume that may still be in use was not taken from it"
+        )
     )]
     StillOn {
         /// Its name.

@@ -7,6 +7,7 @@ mod after_run;
 #[path = "../support/api_call.rs"]
 mod api_call;
 mod apply;
+mod busy_volume;
 mod client_server;
 mod clone;
 mod cp;

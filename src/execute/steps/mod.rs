@@ -11,6 +11,7 @@ mod run;
 mod snapshot;
 mod ssh_key;
 mod tags;
+mod unmount;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,12 @@ pub(super) struct Steps {
     /// Steps that make throw-away copies of volumes.
     clones: BTreeSet<StepId>,
     niceties: BTreeSet<StepId>,
+    /// Names of droplets that the plan destroys.
+    doomed: BTreeSet<String>,
+    /// Names of those that were shut down because a volume could not be unmounted.
+    off: Mutex<BTreeSet<String>>,
+    /// Names of those that are still on all the same.
+    stuck: Mutex<BTreeSet<String>>,
     /// Whether what the project owns is to go, too.
     empties_project: bool,
     /// Whether a droplet could not be destroyed: then the key that opens it is kept.
@@ -116,6 +123,9 @@ impl Steps {
                 .map(|step| step.id)
                 .collect(),
             niceties: niceties(plan),
+            doomed: doomed(plan).into_iter().map(str::to_owned).collect(),
+            off: Mutex::default(),
+            stuck: Mutex::default(),
             empties_project: plan.goal == Goal::DestroyProject,
             droplet_left: AtomicBool::new(false),
             gone: Mutex::default(),
@@ -231,6 +241,14 @@ impl Steps {
             }
             Err(_) => Ok(()),
         }
+    }
+
+    fn off(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.off.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gone(&self) -> MutexGuard<'_, BTreeSet<u64>> {
@@ -376,13 +394,15 @@ impl Steps {
                 self.mount(droplet, volume_name, what, path, reporter).await
             }
             StepKind::Unmount { droplet, path } if step.cleanup && reporter.is_hurried() => {
-                let unmount = self.unmount(droplet, path, reporter);
+                let unmount = self.unmount(step.id, droplet, path, reporter);
                 match timeout(TO_UNMOUNT_IN_A_HURRY, unmount).await {
                     Ok(done) => done,
                     Err(_elapsed) => Ok("not waited for: its droplet goes".to_owned()),
                 }
             }
-            StepKind::Unmount { droplet, path } => self.unmount(droplet, path, reporter).await,
+            StepKind::Unmount { droplet, path } => {
+                self.unmount(step.id, droplet, path, reporter).await
+            }
             // The droplet is destroyed next, which detaches its volumes too.
             StepKind::Detach { .. } if step.cleanup && reporter.is_hurried() => {
                 Ok("goes with its droplet".to_owned())
@@ -467,18 +487,22 @@ impl Steps {
     }
 }
 
-/// Steps that only leave tidily what the plan destroys anyway: stopping and unmounting, and logging
-/// in for it.
-/// Their failure is told, and is no failure of the whole.
-fn niceties(plan: &Plan) -> BTreeSet<StepId> {
-    let destroyed: BTreeSet<&str> = plan
-        .steps
-        .iter()
+/// Names of droplets that the plan destroys.
+fn doomed(plan: &Plan) -> BTreeSet<&str> {
+    let steps = plan.steps.iter();
+    steps
         .filter_map(|step| match &step.kind {
             StepKind::DestroyDroplet { droplet, .. } => Some(droplet.name()),
             _ => None,
         })
-        .collect();
+        .collect()
+}
+
+/// Steps that only leave tidily what the plan destroys anyway: stopping and unmounting, and logging
+/// in for it.
+/// Their failure is told, and is no failure of the whole.
+fn niceties(plan: &Plan) -> BTreeSet<StepId> {
+    let destroyed = doomed(plan);
     // That a volume is filled is noted only if all that was written is there.
     let mut counts: BTreeSet<StepId> = BTreeSet::new();
     for edge in &plan.edges {

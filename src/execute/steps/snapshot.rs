@@ -34,18 +34,31 @@ impl Steps {
             return Ok(String::new());
         }
         reporter.progress("still on; asking the API to shut it down");
+        match self.off_by_the_api(id, reporter).await? {
+            Some(true) => Ok("shut down by the API".to_owned()),
+            Some(false) => Ok("powered off by the API".to_owned()),
+            None => Err(StepError::StillOn {
+                name: droplet.name().to_owned(),
+            }),
+        }
+    }
+
+    /// Has the API shut a droplet down, else cut its power: whether the first was enough; none when it is
+    /// still on after both.
+    pub(super) async fn off_by_the_api(
+        &self,
+        id: u64,
+        reporter: &Reporter,
+    ) -> Result<Option<bool>, StepError> {
+        let client = &self.settings.client;
         client.shutdown_droplet(id).await?;
         if client.wait_droplet_off(id, OFF_WHEN_ASKED).await? {
-            return Ok("shut down by the API".to_owned());
+            return Ok(Some(true));
         }
         reporter.progress("still on; cutting the power");
         client.power_off_droplet(id).await?;
-        if client.wait_droplet_off(id, OFF_BY_FORCE).await? {
-            return Ok("powered off by the API".to_owned());
-        }
-        Err(StepError::StillOn {
-            name: droplet.name().to_owned(),
-        })
+        let is_off = client.wait_droplet_off(id, OFF_BY_FORCE).await?;
+        Ok(is_off.then_some(false))
     }
 
     /// Takes a snapshot of a builder.

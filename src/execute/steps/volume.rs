@@ -155,23 +155,6 @@ impl Steps {
         right.is_some_and(|right| right.awaited.contains(&step))
     }
 
-    /// Detaches a volume. One that was never made, or whose droplet was not, is detached.
-    pub(super) async fn detach(
-        &self,
-        volume: &VolumeRef,
-        droplet: &DropletRef,
-        region: &str,
-    ) -> Result<String, StepError> {
-        let (Ok(volume), Ok(droplet)) = (self.volume(volume), self.droplet(droplet)) else {
-            return Ok("was never attached".to_owned());
-        };
-        self.settings
-            .client
-            .detach(&volume, droplet.id, region)
-            .await?;
-        Ok(String::new())
-    }
-
     pub(super) fn volume(&self, volume: &VolumeRef) -> Result<String, StepError> {
         match volume {
             VolumeRef::Known { id } => Ok(id.clone()),
@@ -213,23 +196,5 @@ impl Steps {
             did.push("was mounted");
         }
         Ok(did.join(", "))
-    }
-
-    /// Unmounts what is mounted at a path. Where no step got through to the droplet, none has
-    /// mounted anything, and trying to get through once more would only keep clean-up waiting.
-    pub(super) async fn unmount(
-        &self,
-        droplet: &DropletRef,
-        path: &str,
-        reporter: &Reporter,
-    ) -> Result<String, StepError> {
-        if !self.sessions.was_made(droplet.name()).await {
-            return Ok("was never connected".to_owned());
-        }
-        self.on_droplet(droplet, reporter, |session| {
-            Box::pin(async move { guest::unmount(&session, path).await })
-        })
-        .await?;
-        Ok(String::new())
     }
 }
