@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use dewpoint::digest::Digest;
 use flate2::read::GzDecoder;
+use serde_json::Value;
 use tar::{Archive, EntryType};
 
 const NAME: &str = "dewpoint-v1.2.3-some-target";
@@ -134,4 +135,49 @@ fn the_same_files_make_the_same_archive_and_all_is_in_it() {
     }
     files.retain(|name, _| !(name.starts_with("man/dewpoint") && name.ends_with(".1")));
     assert_eq!(files.keys().collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// A workflow that is no YAML is noticed by nobody until it is needed.
+#[test]
+fn a_release_is_built_for_each_system_and_without_guests_where_there_are_none() {
+    let workflow = |name: &str| -> Value {
+        let path = repository().join(".github/workflows").join(name);
+        let text = std::fs::read_to_string(path).expect("there");
+        serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    assert!(workflow("ci.yml")["jobs"]["macos"]["steps"].is_array());
+    let release = workflow("release.yml");
+    let build = &release["jobs"]["build"];
+    let built: Vec<_> = build["strategy"]["matrix"]["include"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| {
+            (
+                one["target"].as_str().expect("one"),
+                one["features"].as_str(),
+            )
+        })
+        .collect();
+    let without = Some("--no-default-features");
+    assert_eq!(
+        built,
+        [
+            ("x86_64-unknown-linux-gnu", None),
+            ("aarch64-unknown-linux-gnu", None),
+            ("aarch64-apple-darwin", without),
+            ("x86_64-apple-darwin", without),
+        ]
+    );
+    let steps = build["steps"].as_array().expect("a list");
+    let runs: Vec<_> = steps
+        .iter()
+        .filter_map(|step| step["run"].as_str())
+        .collect();
+    for run in [
+        "cargo build --release --locked ${FEATURES:+\"$FEATURES\"}",
+        ".ci/pack \"$VERSION\" \"$TARGET\"",
+    ] {
+        assert!(runs.contains(&run), "{runs:?}");
+    }
 }
