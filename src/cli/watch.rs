@@ -107,10 +107,16 @@ impl Watch {
         for folder in &self.folders {
             wanted.extend(folders_in(folder));
         }
-        for folder in wanted.difference(&self.watched) {
-            self.watcher
-                .watch(folder, RecursiveMode::NonRecursive)
-                .map_err(unwatched)?;
+        let mut new = wanted.difference(&self.watched).peekable();
+        if new.peek().is_some() {
+            // In one go: macOS begins anew with each, and sees nothing until it has.
+            let mut watched = self.watcher.paths_mut();
+            for folder in new {
+                watched
+                    .add(folder, RecursiveMode::NonRecursive)
+                    .map_err(unwatched)?;
+            }
+            watched.commit().map_err(unwatched)?;
         }
         // Those that are gone are not watched any more by themselves.
         self.watched = wanted;

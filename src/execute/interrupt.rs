@@ -106,13 +106,12 @@ impl Interrupts {
 
 /// Whether this process was started to outlive its terminal. Where nothing tells, it was not.
 fn ignores_hangups() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // Signal 1 is the lowest bit.
-    mask.is_some_and(|mask| mask & 1 == 1)
+    // SAFETY: all zeroes is an action, and with no new one nothing is changed: the old one is written there.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Whether a step may be given up in its midst: work on a droplet, which ends with the connection,

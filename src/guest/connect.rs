@@ -45,12 +45,21 @@ static AT_ONCE: AtOnce = AtOnce {
 };
 
 /// Lets this process have as many file descriptors as the system allows it: a connection takes one,
-/// and the usual 1,024 would be reached by as many droplets. Where it cannot be raised those must do.
+/// and the usual 1,024 (256 on macOS) would be reached by as many droplets. Where it cannot be raised those
+/// must do.
 pub fn allow_many_connections() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // `OPEN_MAX` of macOS, which grants no more and says "unlimited" nevertheless.
+    const MOST_ON_MACOS: u64 = 10_240;
     let limit = getrlimit(Resource::Nofile);
+    let most = if cfg!(target_os = "macos") {
+        let most = limit.maximum.unwrap_or(u64::MAX).min(MOST_ON_MACOS);
+        Some(most.max(limit.current.unwrap_or(0)))
+    } else {
+        limit.maximum
+    };
     let raised = Rlimit {
-        current: limit.maximum,
+        current: most,
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {

@@ -154,6 +154,20 @@ fn close_inherited() {
     unsafe {
         libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
     }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let open: Vec<i32> = std::fs::read_dir("/dev/fd")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|fd| *fd > 2)
+            .collect();
+        for fd in open {
+            // SAFETY: as above; the one that the list was read by is closed already, which is an error
+            // and no more.
+            unsafe { libc::close(fd) };
+        }
+    }
 }
 
 async fn run(folder: &Folder, options: &ServeOptions) -> Result<(), LocalError> {

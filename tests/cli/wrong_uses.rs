@@ -5,7 +5,6 @@
 //! ready (`services`), secrets that are too short (`words`), recipes that fail (`failures`).
 
 use std::fs;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
@@ -519,6 +518,7 @@ fn how_a_command_ended_is_told_apart() {
     }
 }
 
+#[cfg(target_os = "linux")] // Nowhere else can a socket of another process be taken.
 #[test]
 fn a_connection_that_is_cut_in_the_middle_is_told_and_can_be_tried_again() {
     if !guests() {
@@ -618,7 +618,10 @@ impl Drop for Mount {
 
 /// Cuts every SSH connection that a process has, as a network that goes away does: its sockets are
 /// taken hold of from outside and shut.
+#[cfg(target_os = "linux")]
 fn cut(workspace: &Workspace, pid: i32) {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
     let text = workspace.read("cloud/endpoint.json");
     let endpoint: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let port = u16::try_from(endpoint["ssh_port"].as_u64().expect("a port")).expect("a port");

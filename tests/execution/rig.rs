@@ -14,7 +14,7 @@ use dewpoint::execute::journal::make_run_folder;
 use dewpoint::execute::{Event, EventKind, Interrupts, Listener, Outcome, Settings, execute};
 use dewpoint::guest::{HostKey, Identity, UserKey, derive_host_key, generate_key_file, open_key};
 use dewpoint::live::Live;
-use dewpoint::local::guests::Tier;
+use dewpoint::local::seam::Tier;
 use dewpoint::local::service::{self, Endpoint, UpOptions};
 use dewpoint::manifest::schema::HostKeyPolicy;
 use dewpoint::plan::step::{DropletRef, DropletSpec, ImageRef, NewDroplet, RunSpec};

@@ -7,6 +7,9 @@
 mod api_call;
 mod crash;
 mod faults;
+#[cfg(target_os = "linux")] // As `killed_at`.
+mod killed;
+#[cfg(target_os = "linux")] // It looks into a program by ptrace.
 #[path = "../support/killed_at.rs"]
 mod killed_at;
 mod lab;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use camino::Utf8Path;
 use dewpoint::local::guests::{GuestHost, Options, Tier};
 
-use crate::login::{Login, base, connect, free_port, run, spec};
+use super::login::{Login, base, connect, free_port, run, spec};
 
 pub async fn commands(folder: &Utf8Path, options: Options) {
     let port = free_port();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use camino::Utf8Path;
 use dewpoint::local::guests::{GuestHost, Known, Limits, Options, Tier};
 
-use crate::login::{Login, base, connect, free_port, ok, spec};
-use crate::{CLOUD, nothing_left};
+use super::login::{Login, base, connect, free_port, ok, spec};
+use super::{CLOUD, nothing_left};
 
 /// How long the kernel may take to end everything.
 const BOUND: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use camino::Utf8Path;
 use dewpoint::local::guests::{GuestHost, GuestImage, Options, Tier};
 
-use crate::login::{Login, base, connect, free_port, ok, run, spec};
+use super::login::{Login, base, connect, free_port, ok, run, spec};
 
 /// Boot, log in, snapshot, boot from it, a volume whose data outlives droplets, power off.
 pub async fn of_guests(folder: &Utf8Path, options: Options) {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use camino::Utf8Path;
 use dewpoint::local::guests::{GuestHost, Limits, Options, Tier};
 
-use crate::login::{Login, base, connect, free_port, ok, run, spec};
+use super::login::{Login, base, connect, free_port, ok, run, spec};
 
 /// Two guests listen on every address at the ports of the host's own services, at once; a server
 /// of the host on all of its addresses is in nobody's way.

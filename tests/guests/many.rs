@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use dewpoint::local::guests::{BootSpec, GuestHost, Options, Tier};
 
-use crate::login::{Login, base, connect, free_port, ok, spec};
+use super::login::{Login, base, connect, free_port, ok, spec};
 
 pub async fn at_once(folder: &Utf8Path, count: u8) {
     let systemd = std::env::var_os("DEWPOINT_TEST_MANY_SYSTEMD").is_some();

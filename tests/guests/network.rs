@@ -3,8 +3,8 @@
 use camino::Utf8Path;
 use dewpoint::local::guests::{GuestHost, Tier};
 
-use crate::WITHOUT;
-use crate::login::{Login, base, connect, free_port, ok, private, run, spec};
+use super::WITHOUT;
+use super::login::{Login, base, connect, free_port, ok, private, run, spec};
 
 pub async fn between_guests(folder: &Utf8Path) {
     let port = free_port();

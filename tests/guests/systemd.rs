@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use camino::Utf8Path;
 use dewpoint::local::guests::{GuestHost, Options, Tier};
 
-use crate::login::{Login, base, connect, free_port, ok, run, spec};
+use super::login::{Login, base, connect, free_port, ok, run, spec};
 
 pub async fn services(folder: &Utf8Path) {
     let port = free_port();

@@ -38,6 +38,7 @@ const SIGNALS: [&[Signal]; 5] = [
 ];
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "it looks for leaks in /proc")]
 fn nothing_leaks_in_many_cycles_of_faults_and_kills() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>());
     let number = |name: &str| number(name).map(|number| number.expect("a number"));
@@ -120,8 +121,8 @@ fn nothing_leaks_in_many_cycles_of_faults_and_kills() {
 fn has_guests() -> bool {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let folder = camino::Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
-    let probe = dewpoint::local::guests::probe(folder);
-    let can = probe.tier == dewpoint::local::guests::Tier::Namespaces;
+    let probe = dewpoint::local::tiers::probe(folder);
+    let can = probe.tier == dewpoint::local::seam::Tier::Namespaces;
     if !can {
         println!("NOT RUN with guests: {}", probe.reasons.join("; "));
         assert!(

@@ -53,7 +53,7 @@ impl Cloud {
             url: String::new(),
             token: dewpoint::secret::Secret::new(String::new()),
             ssh_port: 0,
-            tier: dewpoint::local::guests::Tier::Api,
+            tier: dewpoint::local::seam::Tier::Api,
             reasons: Vec::new(),
             base: None,
             pid: 0,

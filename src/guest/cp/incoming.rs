@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, linkat,
-    mkdirat, openat, symlinkat, utimensat,
+    AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, futimens, linkat, mkdirat,
+    openat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use tar::{Archive, EntryType};
@@ -165,9 +165,11 @@ impl Unpacker<'_> {
         }
         for (path, mode, times) in std::mem::take(&mut self.folders).into_iter().rev() {
             let set = |errno: Errno| write_error_at(&self.at(&path), errno.into());
-            let folder = self.open_folder(&path, false).map_err(set)?;
+            let folder = File::from(self.open_folder(&path, false).map_err(set)?);
             futimens(&folder, &times).map_err(set)?;
-            fchmod(&folder, Mode::from_raw_mode(mode)).map_err(set)?;
+            folder
+                .set_permissions(Permissions::from_mode(mode))
+                .map_err(|cause| write_error_at(&self.at(&path), cause))?;
         }
         Ok(())
     }
@@ -201,9 +203,10 @@ impl Unpacker<'_> {
                 .map_err(failed)?;
                 let mut file = File::from(file);
                 self.fill(&mut file, entry, path)?;
-                let failed = |errno: Errno| write_error_at(&self.at(path), errno.into());
-                futimens(&file, &times).map_err(failed)?;
-                fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed)?;
+                let failed = |cause: io::Error| write_error_at(&self.at(path), cause);
+                futimens(&file, &times).map_err(|errno| failed(errno.into()))?;
+                file.set_permissions(Permissions::from_mode(mode))
+                    .map_err(failed)?;
                 self.carried.files += 1;
             }
             EntryType::Symlink => {
@@ -341,7 +344,7 @@ fn refuse_conflicts(from: &Path, into: &Path) -> Result<(), CopyError> {
 
 fn merge(from: &Path, into: &Path) -> Result<(), CopyError> {
     // It goes away, and what is in it could not leave a folder that nobody may write.
-    std::fs::set_permissions(from, std::fs::Permissions::from_mode(0o700))
+    std::fs::set_permissions(from, Permissions::from_mode(0o700))
         .map_err(|cause| write_error_at(from, cause))?;
     for entry in listed(from)? {
         let there = into.join(entry.file_name());

@@ -14,7 +14,7 @@ use dewpoint::guest::{
 use dewpoint::local::guests::{BootSpec, GuestHost, GuestImage, Tier, probe};
 use dewpoint::manifest::schema::Filesystem;
 
-fn main() {
+pub fn main() {
     if std::env::args_os()
         .nth(1)
         .is_some_and(|word| word == dewpoint::local::SUPERVISOR)
