@@ -133,17 +133,6 @@ pub enum CliError {
         problem: String,
     },
 
-    /// A variable without a value, where the whole manifest is needed.
-    #[error("the variable `{name}` has no value; `--var {name}=VALUE` gives one")]
-    #[diagnostic(
-        code(dewpoint::manifest::no_variable_value),
-        help("give one with `--var {name}=VALUE`, or give the variable a `default`")
-    )]
-    NoValue {
-        /// Which variable.
-        name: String,
-    },
-
     /// A path that recipes or sources name is no valid text.
     #[error("{path} has a name that is not UTF-8")]
     #[diagnostic(

@@ -416,7 +416,9 @@ pub async fn look(context: &Context, loaded: &Loaded) -> miette::Result<Seen> {
     let reading = async {
         match loaded.unset.first() {
             None => read_inputs(loaded, key).await,
-            Some(name) => Err(CliError::NoValue { name: name.clone() }.into()),
+            Some(name) => Err(miette::miette!(
+                "the variable `{name}` has no value; `--var {name}=VALUE` gives one"
+            )),
         }
     };
     let (inputs, live) = tokio::join!(reading, cloud::observe(&cloud.client, &query));

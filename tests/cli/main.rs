@@ -21,6 +21,7 @@ mod first_steps;
 mod fleet;
 mod full_disk;
 mod held_volume;
+mod hints;
 mod interrupt;
 mod keys;
 mod killed;
