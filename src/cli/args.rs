@@ -8,6 +8,7 @@ use super::complete;
 use crate::cloud::Budget;
 use crate::local::latency::Latency;
 use crate::local::seam::Tier;
+use crate::report::hints::Flags;
 use crate::units::{Money, Seconds};
 
 /// Declare a snapshot, volumes and single-use droplets; preview, realise, run, destroy.
@@ -120,6 +121,62 @@ impl Global {
             }),
         }
     }
+}
+
+impl Global {
+    /// What a further command has to be given to mean the same; what the environment says, it says to
+    /// that one, too.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let is_ambient =
+            |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set == value);
+        let mut flags = Flags::default();
+        if self.local {
+            flags = flags.switch("--local");
+        }
+        if let Some(folder) = &self.local_dir
+            && !is_ambient("DEWPOINT_LOCAL_DIR", folder.as_str())
+        {
+            flags = flags.option("--local-dir", folder.as_str());
+        }
+        if self.file != "dewpoint.yaml" {
+            flags = flags.option("-f", self.file.as_str());
+        }
+        if let Some(environment) = &self.environment {
+            flags = flags.option("--env", environment);
+        }
+        for file in &self.variable_files {
+            flags = flags.option("--var-file", file.as_str());
+        }
+        for (at, (name, value)) in self.variables.iter().enumerate() {
+            // Of several values the last one counts.
+            if !self.variables[at + 1..]
+                .iter()
+                .any(|(later, _)| later == name)
+            {
+                flags = flags.variable(name, value);
+            }
+        }
+        flags
+    }
+}
+
+/// What a command that changes things is given again: where it locks and stores.
+#[must_use]
+pub fn shared_flags(locking: &Locking, storing: &Storing) -> Flags {
+    let is_ambient = |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set == value);
+    let mut flags = Flags::default();
+    if let Some(place) = locking.place()
+        && !is_ambient("DEWPOINT_LOCK", place)
+    {
+        flags = flags.option("--lock", place);
+    }
+    if let Some(place) = storing.address()
+        && !is_ambient("DEWPOINT_STORE", place)
+    {
+        flags = flags.option("--store", place);
+    }
+    flags
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

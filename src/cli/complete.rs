@@ -10,7 +10,7 @@ use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter a
 use super::context;
 use crate::desired;
 use crate::execute::history;
-use crate::manifest::{self, Inputs, Manifest};
+use crate::manifest::{self, Inputs, Manifest, Unset};
 use crate::report::codes;
 
 /// How many runs are offered: those of late.
@@ -117,7 +117,7 @@ fn load() -> Option<Manifest> {
     let (name, _, bytes) = context::read(&file()).ok()?;
     let inputs = Inputs {
         environment: option(&["--env"]),
-        keeps_unset: true,
+        unset: Unset::Kept,
         ..Inputs::default()
     };
     manifest::load(&name, &bytes, &inputs).ok()

@@ -9,7 +9,8 @@ use super::args::Global;
 use super::error::CliError;
 use super::terminal::Terminal;
 use super::variables::{self, Origin};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Unset};
+use crate::report::hints::Flags;
 
 /// Name of the folder beside the manifest that holds keys, history, caches and locks.
 const FOLDER: &str = ".dewpoint";
@@ -36,6 +37,9 @@ pub struct Loaded {
     pub text: Vec<u8>,
     /// The values that were given to its variables.
     pub variables: BTreeMap<String, String>,
+    /// Names of variables without a value, of which something in the manifest consists: nothing can be
+    /// made of it. See [`Context::load_to_look`].
+    pub unset: Vec<String>,
 }
 
 impl Loaded {
@@ -111,22 +115,10 @@ pub(super) fn private_folder(path: &std::path::Path) -> std::io::Result<()> {
 }
 
 impl Context {
-    /// What a further command has to be given to work on the same: empty, or with a blank before it.
+    /// What a further command has to be given to mean the same.
     #[must_use]
-    pub fn flags(&self) -> String {
-        let mut flags = String::new();
-        if self.global.local {
-            flags.push_str(" --local");
-        }
-        if self.global.file != "dewpoint.yaml" {
-            flags.push_str(" -f ");
-            flags.push_str(&crate::guest::quote(self.global.file.as_str()));
-        }
-        if let Some(environment) = &self.global.environment {
-            flags.push_str(" --env ");
-            flags.push_str(&crate::guest::quote(environment));
-        }
-        flags
+    pub fn flags(&self) -> Flags {
+        self.global.flags()
     }
 
     /// Reads and checks the manifest.
@@ -134,6 +126,31 @@ impl Context {
     /// # Errors
     /// When it is not there, cannot be read, or has problems: all of them at once.
     pub fn load(&self) -> miette::Result<Loaded> {
+        let (text, inputs) = self.read()?;
+        Ok(text.load(&inputs)?)
+    }
+
+    /// The same for a command that only looks at what there is, or empties it: a variable without a value
+    /// stands in nobody's way where such a command does not need it.
+    ///
+    /// # Errors
+    /// As [`Self::load`], also when a value is missing that it needs.
+    pub fn load_to_look(&self) -> miette::Result<Loaded> {
+        let (text, inputs) = self.read()?;
+        if let Ok(whole) = text.load(&inputs) {
+            return Ok(whole);
+        }
+        let inputs = manifest::Inputs {
+            unset: Unset::Spared,
+            ..inputs
+        };
+        let mut loaded = text.load(&inputs)?;
+        loaded.unset = manifest::unset(&loaded.manifest, &inputs);
+        Ok(loaded)
+    }
+
+    /// The manifest's text, and what it is read with.
+    fn read(&self) -> miette::Result<(Text, manifest::Inputs)> {
         let (name, base, bytes) = read(&self.global.file)?;
         let values = variables::collect(&self.global)?;
         let (environment, given): (Vec<_>, Vec<_>) = values
@@ -149,16 +166,30 @@ impl Context {
             ambient: plain(environment),
             variables: plain(given),
             environment: self.global.environment.clone(),
-            keeps_unset: false,
+            unset: Unset::Refused,
         };
-        let manifest = manifest::load(&name, &bytes, &inputs)?;
-        let variables = manifest::given(&manifest, &inputs);
+        Ok((Text { name, base, bytes }, inputs))
+    }
+}
+
+/// A manifest as it was read.
+struct Text {
+    name: String,
+    base: Utf8PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Text {
+    fn load(&self, inputs: &manifest::Inputs) -> Result<Loaded, manifest::ManifestErrors> {
+        let manifest = manifest::load(&self.name, &self.bytes, inputs)?;
+        let variables = manifest::given(&manifest, inputs);
         Ok(Loaded {
             manifest,
-            name,
-            base,
-            text: bytes,
+            name: self.name.clone(),
+            base: self.base.clone(),
+            text: self.bytes.clone(),
             variables,
+            unset: Vec::new(),
         })
     }
 }

@@ -257,9 +257,22 @@ pub enum CliError {
     #[error("the plan needs approval, and there is no terminal to ask on; nothing was changed")]
     #[diagnostic(
         code(dewpoint::cli::no_terminal),
-        help("read the plan with `dewpoint plan`, then add `--yes`")
+        help("read the plan with `dewpoint {plan}`, then add `--yes`")
     )]
-    NoTerminal,
+    NoTerminal {
+        /// The command that shows it, such as `plan --destroy`.
+        plan: String,
+    },
+
+    /// Nobody to ask whether something is to be adopted.
+    #[error("adopting needs approval, and there is no terminal to ask on; nothing was changed")]
+    #[diagnostic(
+        code(dewpoint::cli::no_terminal),
+        help(
+            "look at what it means on a terminal, where it asks, or add `--yes`: only tags are given, and what does not fit the manifest is refused"
+        )
+    )]
+    NoTerminalForAdopting,
 
     /// `sweep --snapshots` without a manifest.
     #[error("`--snapshots` needs the manifests whose snapshots are to stay; nothing was changed")]
@@ -453,15 +466,13 @@ pub enum CliError {
     #[error("{address} (`{name}`) is not up: it is being made, or is powered off")]
     #[diagnostic(
         code(dewpoint::cli::droplet_not_up),
-        help("`dewpoint plan{flags}` shows what becomes of it")
+        help("`dewpoint plan` shows what becomes of it")
     )]
     DropletNotUp {
         /// Which one.
         address: Address,
         /// Its name on DigitalOcean.
         name: String,
-        /// What a further command is given.
-        flags: String,
     },
 
     /// There is no run to look back at.

@@ -19,11 +19,12 @@ use super::plan_file::{self, FromFile};
 use super::planning::Planned;
 use crate::address::Address;
 use crate::desired;
-use crate::execute::{self, Ending, Interrupts, Listener, Settings, Signal};
+use crate::execute::{self, Ending, Interrupts, Listener, Redactor, Settings, Signal};
 use crate::guest;
 use crate::manifest::Manifest;
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::Goal;
+use crate::report::hints::Next;
 use crate::report::json_lines::JsonLines;
 use crate::report::junit::{self, JUnit};
 use crate::report::lines::Lines;
@@ -111,7 +112,7 @@ pub fn secrets(
 }
 
 /// Executes an approved plan. A volume that another environment has got hold of since it was made is
-/// waited for as long as `hold_patience`.
+/// waited for as long as `hold_patience`. Commands that are proposed in the end are given what `next` says.
 ///
 /// # Errors
 /// When it cannot be started. What fails later is part of how it ended.
@@ -121,8 +122,9 @@ pub async fn execute(
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
     locks: &Locks,
+    next: &Next,
 ) -> miette::Result<Ended> {
-    execute_from(context, planned, secrets, hold_patience, locks, None).await
+    execute_from(context, planned, secrets, hold_patience, locks, next, None).await
 }
 
 /// Executes an approved plan that may come out of a file: then the history says so.
@@ -135,6 +137,7 @@ pub async fn execute_from(
     secrets: BTreeMap<String, Secret<String>>,
     hold_patience: Duration,
     locks: &Locks,
+    next: &Next,
     from: Option<FromFile>,
 ) -> miette::Result<Ended> {
     let lease = locks.lease();
@@ -150,6 +153,9 @@ pub async fn execute_from(
         desired,
         plan,
     } = planned;
+    // The value of a variable may have been taken from where a secret's is.
+    let hides = Redactor::new(secrets.values());
+    let next = next.hidden(|text| hides.redact(text));
     let record = Record::of(&loaded, &cloud);
     let account = live.account.id.clone();
     let now = Timestamp::now();
@@ -242,7 +248,7 @@ pub async fn execute_from(
         outcome::View {
             palette: context.terminal.out,
             run_folder: loaded.relative(&run_folder),
-            flags: &context.flags(),
+            next: &next,
             width: context.terminal.out_folds.then_some(context.terminal.width),
         },
     );

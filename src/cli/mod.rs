@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::detect(&cli.global);
-    terminal.set_error_style();
+    terminal.set_error_style(cli.global.flags());
     start_log(&cli.global, terminal);
     let context = Context {
         global: cli.global,

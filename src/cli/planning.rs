@@ -376,7 +376,7 @@ pub struct Seen {
     pub cloud: Cloud,
     /// The user's key; absent when it is one that dewpoint makes and that is not there yet.
     pub identity: Option<Identity>,
-    /// What the manifest asks for; an error when what it names cannot be read.
+    /// What the manifest asks for; an error when what it names cannot be read, or a variable has no value.
     pub desired: miette::Result<desired::Desired>,
     /// What was found on the cloud.
     pub live: Live,
@@ -413,10 +413,15 @@ pub async fn look(context: &Context, loaded: &Loaded) -> miette::Result<Seen> {
         for_destroy: false,
         volume_snapshots: false,
     };
-    let (inputs, live) = tokio::join!(
-        read_inputs(loaded, key),
-        cloud::observe(&cloud.client, &query)
-    );
+    let reading = async {
+        match loaded.unset.first() {
+            None => read_inputs(loaded, key).await,
+            Some(name) => Err(miette::miette!(
+                "the variable `{name}` has no value; `--var {name}=VALUE` gives one"
+            )),
+        }
+    };
+    let (inputs, live) = tokio::join!(reading, cloud::observe(&cloud.client, &query));
     let live = live?;
     prices::store(context, &live.catalog, jiff::Timestamp::now());
     let desired =

@@ -6,6 +6,7 @@ use std::fmt;
 use miette::{Diagnostic, MietteHandler, ReportHandler};
 
 use crate::report::fold::fold;
+use crate::report::hints::{self, Flags};
 use crate::report::style::Palette;
 
 /// Draws errors.
@@ -14,6 +15,8 @@ pub(super) struct Problem {
     pub(super) pointing: MietteHandler,
     /// Colours of standard error.
     pub(super) palette: Palette,
+    /// What a command has to be given that an error proposes.
+    pub(super) flags: Flags,
     /// Width of the screen; `None` off a terminal, where a sentence stays one line.
     pub(super) width: Option<usize>,
 }
@@ -23,7 +26,7 @@ impl ReportHandler for Problem {
         if points(error) {
             return self.pointing.debug(error, f);
         }
-        let text = render(error, self.palette);
+        let text = render(error, self.palette, &self.flags);
         f.write_str(
             match self.width {
                 Some(width) => fold(&text, width),
@@ -45,13 +48,21 @@ fn points(error: &dyn Diagnostic) -> bool {
             .is_some_and(|mut related| related.any(points))
 }
 
-fn render(error: &dyn Diagnostic, palette: Palette) -> String {
+fn render(error: &dyn Diagnostic, palette: Palette, flags: &Flags) -> String {
     let mut out = String::new();
-    write(&mut out, error, &palette.bad("error: "), "", palette);
+    let (before, indent) = (&palette.bad("error: "), "");
+    write(&mut out, error, before, indent, (palette, flags));
     out
 }
 
-fn write(out: &mut String, error: &dyn Diagnostic, before: &str, indent: &str, palette: Palette) {
+fn write(
+    out: &mut String,
+    error: &dyn Diagnostic,
+    before: &str,
+    indent: &str,
+    view: (Palette, &Flags),
+) {
+    let (palette, flags) = view;
     let message = error.to_string();
     let code = match error.code() {
         Some(code) => palette.faint(&format!(" [{code}]")),
@@ -69,10 +80,11 @@ fn write(out: &mut String, error: &dyn Diagnostic, before: &str, indent: &str, p
         cause = inner.source();
     }
     for part in error.related().into_iter().flatten() {
-        write(out, part, "", &format!("{indent}  "), palette);
+        write(out, part, "", &format!("{indent}  "), view);
     }
     if let Some(help) = error.help() {
         let word = palette.running("help:");
+        let help = hints::complete(&help.to_string(), flags);
         out.push_str(&format!("{indent}  {word} {help}\n"));
     }
 }
@@ -89,7 +101,7 @@ mod tests {
             path: "standard output".to_owned(),
             cause: std::io::Error::other("no space left"),
         };
-        insta::assert_snapshot!(render(&error, Palette::PLAIN), @r"
+        insta::assert_snapshot!(render(&error, Palette::PLAIN, &Flags::default()), @r"
         error: cannot write standard output [dewpoint::cli::write]
           caused by: no space left
         ");
@@ -119,7 +131,7 @@ mod tests {
                 ),
             ],
         };
-        insta::assert_snapshot!(render(&refusals, Palette::PLAIN), @r"
+        insta::assert_snapshot!(render(&refusals, Palette::PLAIN, &Flags::default()), @r"
         error: the plan is refused [dewpoint::plan::refused]
           droplet.t: there is no such size [dewpoint::plan::size]
             help: choose another
@@ -144,6 +156,7 @@ mod tests {
         let problem = Problem {
             pointing,
             palette: Palette::PLAIN,
+            flags: Flags::default(),
             width: Some(width),
         };
         Shown(error, problem).to_string()

@@ -290,14 +290,14 @@ fn manifests(
         ambient: pairs(&|_| true),
         variables: Vec::new(),
         environment: global.environment.clone(),
-        keeps_unset: true,
+        unset: manifest::Unset::Kept,
     };
     let load = |text: &Text, side: &str| {
         let name = format!("{} ({side})", text.name);
         manifest::load(&name, &text.bytes, &inputs).or_else(|_| {
             // Where a placeholder does not do, it is the missing value that is to be told.
             let inputs = manifest::Inputs {
-                keeps_unset: false,
+                unset: manifest::Unset::Refused,
                 ..inputs.clone()
             };
             manifest::load(&name, &text.bytes, &inputs)

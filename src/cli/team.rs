@@ -21,6 +21,7 @@ use crate::execute::Interrupts;
 use crate::execute::history::{self, By, How, PastRun};
 use crate::execute::team::{self, Team};
 use crate::plan::Plan;
+use crate::report::hints;
 use crate::store::Store;
 
 /// How long a run may take to be sent; its folder stays, and is sent later.
@@ -163,14 +164,14 @@ impl Recorder {
         let what = format!("the run to be stored in {address}");
         let ended = ended_by(&stop, patience, waiting(context, &what, sending)).await;
         if let Err((id, why)) = ended {
-            let file = match context.global.file.as_str() {
-                "dewpoint.yaml" => String::new(),
-                file => format!(" -f {}", crate::guest::quote(file)),
-            };
-            tell(&format!(
-                "warning: run {id} is not stored in {address}: {why}\n  it stays in {}; the next run with this store sends it, and so does `dewpoint history{file} --store {} --push`",
-                loaded.relative(&runs.join(id)),
+            let again = format!(
+                "`dewpoint history --store {} --push`",
                 crate::guest::quote(address)
+            );
+            tell(&format!(
+                "warning: run {id} is not stored in {address}: {why}\n  it stays in {}; the next run with this store sends it, and so does {}",
+                loaded.relative(&runs.join(id)),
+                hints::complete(&again, &context.flags())
             ));
         }
     }

@@ -7,6 +7,7 @@ use super::env_vars;
 use super::error::CliError;
 use super::problem::Problem;
 use crate::report::fold::fold;
+use crate::report::hints::Flags;
 use crate::report::style::Palette;
 use crate::seemly;
 
@@ -90,8 +91,8 @@ impl Terminal {
     }
 
     /// Decides how errors are drawn: colours and width as everywhere else, box characters only
-    /// where the locale has them.
-    pub fn set_error_style(self) {
+    /// where the locale has them; commands that they propose are given the `flags`.
+    pub fn set_error_style(self, flags: Flags) {
         let unicode = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
             .filter_map(|name| std::env::var(name).ok())
@@ -112,6 +113,7 @@ impl Terminal {
                     .context_lines(1)
                     .build(),
                 palette: self.err,
+                flags: flags.clone(),
                 width: self.err_folds.then_some(self.width),
             })
         }));

@@ -61,9 +61,23 @@ pub struct Inputs {
     pub ambient: Vec<(String, String)>,
     /// The environment to use in place of the manifest's own.
     pub environment: Option<String>,
-    /// Whether a variable without a value stays as it is written, `${var.NAME}`: for reading a
-    /// manifest, never for realising it.
-    pub keeps_unset: bool,
+    /// What becomes of a reference to a variable without a value.
+    pub unset: Unset,
+}
+
+/// What becomes of a reference to a variable without a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unset {
+    /// It is a problem: what is realised is whole.
+    #[default]
+    Refused,
+    /// It stays as it is written, `${var.NAME}`, and is judged as such: for comparing manifests.
+    Kept,
+    /// It stays as it is written, and nothing is said of the value it stands in; where only a number
+    /// or one of some words can be, that is left out. A problem it is where a reader of what is there
+    /// needs it: names, region, login, what is protected, what volumes are called. For commands that
+    /// make nothing of the manifest.
+    Spared,
 }
 
 /// Reads a manifest: variables are put in, everything is checked that needs no I/O.
@@ -119,6 +133,9 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
     blanks::settle_blanks(&mut root, &mut report);
     Variables::collect(&root, inputs, &mut report).substitute(&mut root, &mut report);
     let manifest = read::read(&mut root, &mut report).map(|mut manifest| {
+        if inputs.unset == Unset::Spared {
+            variables::spare_mounts(&mut manifest);
+        }
         if let Some(environment) = &inputs.environment {
             manifest.environment.clone_from(environment);
         }
@@ -140,6 +157,17 @@ pub fn load(name: &str, bytes: &[u8], inputs: &Inputs) -> Result<Manifest, Manif
 #[must_use]
 pub fn given(manifest: &Manifest, inputs: &Inputs) -> BTreeMap<String, String> {
     variables::given(manifest, inputs)
+}
+
+/// Names of the variables of a manifest that have no value.
+#[must_use]
+pub fn unset(manifest: &Manifest, inputs: &Inputs) -> Vec<String> {
+    let given = variables::given(manifest, inputs);
+    let variables = manifest.variables.iter();
+    variables
+        .filter(|(name, variable)| variable.default.is_none() && !given.contains_key(*name))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// The text without the mark that some editors begin UTF-8 with.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_yaml::Value;
 
-use super::Inputs;
 use super::error::{Kind, MOST_PROBLEMS, Problem};
 use super::path::Path;
 use super::report::Report;
 use super::schema::Manifest;
 use super::suggest::{all_of, nearest};
+use super::{Inputs, Unset};
 
 /// What begins a reference.
 const OPENING: &str = "${var.";
@@ -30,6 +30,38 @@ pub(super) const NOT_TEXT: [&str; 9] = [
     "snapshots.*.keep",
     "version",
 ];
+
+/// Where a variable needs a value even for those who only look at what is there, or empty it: what these
+/// places begin with. Whose things they are, how one logs in, what must not be destroyed, and what
+/// volumes are called, by which some of these are known.
+const NEEDED: [&str; 9] = [
+    "project",
+    "region",
+    "protect",
+    "ssh.user",
+    "ssh.key",
+    "ssh.host_key",
+    "volumes.*.scope",
+    "volumes.*.was",
+    "volumes.*.existing",
+];
+
+/// Whether a manifest protects what may be a droplet.
+fn protects_droplets(root: &Value) -> bool {
+    let patterns = root.get("protect").and_then(Value::as_sequence);
+    let patterns = patterns.into_iter().flatten().filter_map(Value::as_str);
+    let mut patterns = patterns.map(|pattern| pattern.split('.').next().unwrap_or_default());
+    patterns.any(|kind| !matches!(kind, "volume" | "snapshot"))
+}
+
+/// Leaves out mounts whose path has a variable without a value: the volume's device is known by its name.
+pub(super) fn spare_mounts(manifest: &mut Manifest) {
+    for droplet in manifest.droplets.values_mut() {
+        droplet
+            .volumes
+            .retain(|mount| !mount.mount.contains(OPENING));
+    }
+}
 
 /// Whether a name can be a variable's: a letter or `_`, then also digits and `-`.
 pub(super) fn is_variable_name(name: &str) -> bool {
@@ -73,7 +105,11 @@ pub(super) fn given(manifest: &Manifest, inputs: &Inputs) -> BTreeMap<String, St
 /// The variables a manifest declares, with their values as far as they have one.
 pub(super) struct Variables {
     values: BTreeMap<String, Option<String>>,
-    keeps_unset: bool,
+    unset: Unset,
+    /// Whether the environment is named elsewhere.
+    has_environment: bool,
+    /// Whether instances of droplets may be protected.
+    protects_droplets: bool,
 }
 
 impl Variables {
@@ -120,7 +156,9 @@ impl Variables {
         }
         Self {
             values,
-            keeps_unset: inputs.keeps_unset,
+            unset: inputs.unset,
+            has_environment: inputs.environment.is_some(),
+            protects_droplets: protects_droplets(root),
         }
     }
 
@@ -157,7 +195,11 @@ impl Variables {
                 }
                 let outcome = self.expand(text, *budget);
                 for problem in outcome.problems {
-                    report.variable(path, problem.needle, problem.problem);
+                    if problem.is_unset && self.spares(path) {
+                        report.settle(path);
+                    } else {
+                        report.variable(path, problem.needle, problem.problem);
+                    }
                 }
                 if outcome.is_spent {
                     report.value(
@@ -176,7 +218,7 @@ impl Variables {
                 if let Some(name) = outcome.whole {
                     report.whole_variable(path, &name);
                     if NOT_TEXT.contains(&path.shape().as_str()) {
-                        *value = as_scalar(outcome.text);
+                        *value = self.scalar(outcome.text, path, report);
                         return true;
                     }
                 }
@@ -206,6 +248,32 @@ impl Variables {
         true
     }
 
+    /// Whether nothing is said of a variable without a value that stands there.
+    fn spares(&self, path: &Path) -> bool {
+        let shape = path.shape();
+        self.unset == Unset::Spared
+            && !match shape.as_str() {
+                "environment" => !self.has_environment,
+                // Which instances there are decides which of them a protected address means.
+                "droplets.*.count" => self.protects_droplets,
+                shape if shape.starts_with("droplets.*.matrix") => self.protects_droplets,
+                shape => NEEDED.iter().any(|needed| shape.starts_with(needed)),
+            }
+    }
+
+    /// The value of a variable where a number or a truth value belongs.
+    fn scalar(&self, text: String, path: &Path, report: &mut Report) -> Value {
+        let is_background = path.shape() == "droplets.*.run.*.background";
+        if is_background && text.starts_with(OPENING) && self.spares(path) {
+            // It may run: whoever takes a volume away stops it first.
+            if let Some((step, _)) = path.split_last() {
+                report.settle(&step);
+            }
+            return Value::Bool(true);
+        }
+        as_scalar(text)
+    }
+
     fn expand(&self, text: &str, budget: usize) -> Expanded {
         let mut expanded = Expanded::default();
         let mut rest = text;
@@ -224,6 +292,7 @@ impl Variables {
                 let is_closed = after[end..].starts_with('}');
                 let whole = &from[..OPENING.len() + end + usize::from(is_closed)];
                 rest = &from[whole.len()..];
+                let mut is_unset = false;
                 let problem = if !is_closed || !is_variable_name(name) {
                     Some(
                         Problem::new(
@@ -238,19 +307,28 @@ impl Variables {
                             expanded.text.push_str(value);
                             None
                         }
-                        Some(None) if self.keeps_unset => {
+                        Some(None) if self.unset == Unset::Kept => {
                             expanded.text.push_str(whole);
                             None
                         }
-                        Some(None) => Some(
-                            Problem::new(
-                                Kind::NoVariableValue,
-                                format!("the variable `{name}` has no value"),
+                        Some(None) => {
+                            is_unset = true;
+                            if self.unset == Unset::Spared {
+                                expanded.text.push_str(whole);
+                                if whole.len() == text.len() {
+                                    expanded.whole = Some(name.to_owned());
+                                }
+                            }
+                            Some(
+                                Problem::new(
+                                    Kind::NoVariableValue,
+                                    format!("the variable `{name}` has no value"),
+                                )
+                                .help(format!(
+                                    "give one with `--var {name}=VALUE`, or give the variable a `default`"
+                                )),
                             )
-                            .help(format!(
-                                "give one with `--var {name}=VALUE`, or give the variable a `default`"
-                            )),
-                        ),
+                        }
                         None => Some(
                             Problem::new(
                                 Kind::UnknownVariable,
@@ -270,6 +348,7 @@ impl Variables {
                         expanded.problems.push(Misused {
                             needle: whole.to_owned(),
                             problem,
+                            is_unset,
                         })
                     }
                     Some(_) => {}
@@ -304,6 +383,8 @@ struct Misused {
     /// As it is written.
     needle: String,
     problem: Problem,
+    /// Whether the variable is there and only its value is not.
+    is_unset: bool,
 }
 
 fn hint(values: &BTreeMap<String, Option<String>>, name: &str) -> String {

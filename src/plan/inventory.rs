@@ -6,7 +6,7 @@ use super::compare::firewall;
 use super::compare::volume::is_ours;
 use super::renames::Renames;
 use super::teardown::{is_untagged, volume_address};
-use crate::address::Address;
+use crate::address::{Address, Instance};
 use crate::desired::{Scope, names};
 use crate::live::ownership::{self, Owner, Whose};
 use crate::live::{Live, LiveDroplet, LiveFirewall, LiveImage, LiveVolume};
@@ -99,4 +99,30 @@ pub fn droplets<'a>(scope: &Scope, found: &'a [LiveDroplet]) -> Vec<(Address, &'
         .collect();
     droplets.sort_by(|(a, x), (b, y)| (a, &x.name, x.id).cmp(&(b, &y.name, y.id)));
     droplets
+}
+
+/// The address by which somebody who logs in knows an instance that the manifest's `count` does not make,
+/// or does not make any more, as when another value of a variable was given: `droplet.runner[3]` of what
+/// a plan, for which it is no longer in the manifest, calls `droplet.runner-3`.
+#[must_use]
+pub fn beyond_count(scope: &Scope, stray: &Address) -> Option<Address> {
+    let Address::Droplet {
+        name,
+        instance: None,
+    } = stray
+    else {
+        return None;
+    };
+    let (name, index) = name.rsplit_once('-')?;
+    let index: u32 = index.parse().ok()?;
+    let is_counted = scope.droplets.values().any(|droplet| {
+        matches!(
+            &droplet.address,
+            Address::Droplet { name: known, instance: None | Some(Instance::Index(_)) } if known == name
+        )
+    });
+    (is_counted && index > 1).then(|| Address::Droplet {
+        name: name.to_owned(),
+        instance: Some(Instance::Index(index)),
+    })
 }

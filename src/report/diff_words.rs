@@ -179,7 +179,7 @@ pub(super) fn prices(cost: &CostChange) -> String {
     }
     text.push_str(&match &cost.prices_at {
         Some(at) => format!("prices of droplets as of {at}"),
-        None => "prices of droplets are unknown: run `dewpoint plan` once to keep them".to_owned(),
+        None => "prices of droplets are unknown: a `dewpoint plan` keeps those of its cloud, so run it once on the one you ask about; with `--local`, both it and `dewpoint diff` go by the local cloud's".to_owned(),
     });
     if !cost.unpriced.is_empty() {
         text.push_str(&format!("; no price known of {}", cost.unpriced.join(", ")));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::hints::Flags;
 use super::markdown::{Part, Rank, cell_code, code, document, marker, text};
 use super::style::Palette;
 use crate::plan::{Drift, DriftKind};
@@ -87,11 +88,11 @@ pub fn json_schema() -> serde_json::Value {
 
 /// As text. `place` is where it was looked, `flags` what a further command has to be given.
 #[must_use]
-pub fn render(found: &Document, palette: Palette, place: &str, flags: &str) -> String {
+pub fn render(found: &Document, palette: Palette, place: &str, flags: &Flags) -> String {
     palette.screen(render_of(found, palette, place, flags))
 }
 
-fn render_of(found: &Document, palette: Palette, place: &str, flags: &str) -> String {
+fn render_of(found: &Document, palette: Palette, place: &str, flags: &Flags) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(

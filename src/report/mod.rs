@@ -19,6 +19,7 @@ pub mod explain;
 pub mod fold;
 pub mod graph;
 mod groups;
+pub mod hints;
 pub mod history;
 pub mod html;
 pub mod json_lines;

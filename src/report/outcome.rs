@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::fold::fold;
 use super::groups::{names_of, title_of};
+use super::hints::{self, Next};
 use super::labels::step_title;
 use super::plan_text::{cut, duration, monthly_stored, unpriced};
 use super::style::Palette;
@@ -101,9 +102,8 @@ pub struct View<'a> {
     pub palette: Palette,
     /// Where logs, artifacts and the journal are.
     pub run_folder: &'a str,
-    /// What a command that goes on from here has to be given, such as ` --local -f other.yaml`:
-    /// empty or with a blank before it.
-    pub flags: &'a str,
+    /// What a command that goes on from here has to be given.
+    pub next: &'a Next,
     /// Width of the terminal in characters. There the last output of what failed stands just
     /// above, so only its end is told again, and long lines go on in the next. `None` off one.
     pub width: Option<usize>,
@@ -328,35 +328,18 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         let text = listed(&unsure);
         let _ = writeln!(out, "{} {text}", palette.bad("May be left:"));
     }
-    let flags = view.flags;
-    let ended_well = matches!(
-        events.last().map(|event| &event.kind),
-        Some(EventKind::RunFinished {
-            failed: 0,
-            skipped: 0,
-            interrupted: false,
-            ..
-        })
-    );
     let mut help = Vec::new();
-    if !ended_well {
-        let verb = match plan.goal {
-            Goal::Test => "does the whole test again",
-            Goal::Apply if only_runs_failed(events) => {
-                "runs all run steps again, but for `when: once` that has succeeded"
-            }
-            _ => "goes on from here",
-        };
-        help.push(format!("`dewpoint {}{flags}` {verb}", command(plan)));
+    if !hints::ended_well(events) {
+        help.push(view.next.again(plan, only_runs_failed(events)));
     }
     if plan.goal == Goal::Sweep {
         // Whose things these are, no one manifest says: only another sweep finds them.
     } else if !unsure.is_empty() {
-        help.push(format!(
-            "`dewpoint destroy{flags}` finds and removes what is left"
-        ));
+        let destroy = view.next.destroy();
+        help.push(format!("{destroy} finds and removes what is left"));
     } else if !up.is_empty() {
-        help.push(format!("`dewpoint destroy{flags}` removes what is up"));
+        let destroy = view.next.destroy();
+        help.push(format!("{destroy} removes what is up"));
     }
     if !help.is_empty() {
         let _ = writeln!(out, "{} {}", palette.running("help:"), help.join(", "));
@@ -405,33 +388,6 @@ fn only_runs_failed(events: &[Event]) -> bool {
         EventKind::Interrupted { .. } => false,
         _ => true,
     })
-}
-
-/// The command that makes such a plan.
-fn command(plan: &Plan) -> String {
-    let word = match plan.goal {
-        Goal::Apply => "apply",
-        Goal::Test => "test",
-        Goal::Run => {
-            let mut addresses = plan.changes.iter().map(|change| &change.address);
-            let first = addresses
-                .next()
-                .map_or_else(String::new, ToString::to_string);
-            let name = first.split('[').next().unwrap_or_default();
-            let pattern = if plan.changes.len() <= 1 {
-                first.as_str()
-            } else if addresses.all(|address| address.matches(name)) {
-                name
-            } else {
-                "droplet.*"
-            };
-            return format!("run {}", crate::guest::quote(pattern));
-        }
-        Goal::Destroy => "destroy",
-        Goal::DestroyProject => "destroy --project",
-        Goal::Sweep => "sweep --yes",
-    };
-    word.to_owned()
 }
 
 /// Addresses with names, those of one kind of droplet as one.
@@ -510,6 +466,7 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
             }
         }
         if let Some(help) = &failure.help {
+            let help = hints::complete(help, &view.next.flags);
             let _ = writeln!(out, "  {} {help}", palette.running("help:"));
         }
         let skipped = events
@@ -526,10 +483,8 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
         }
     }
     if let more @ 1.. = told.saturating_sub(FAILURES_SHOWN) {
-        let _ = writeln!(
-            out,
-            "\n{} {more} more failed: `dewpoint report` shows each",
-            palette.bad("error:")
-        );
+        let told = format!("{more} more failed: `dewpoint report` shows each");
+        let told = hints::complete(&told, &view.next.flags);
+        let _ = writeln!(out, "\n{} {told}", palette.bad("error:"));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use super::hints::Flags;
 use super::plan_text::cut;
 use super::style::Palette;
 use crate::desired::Scope;
@@ -243,8 +244,8 @@ pub struct View<'a> {
     pub place: &'a str,
     /// Width of the screen in characters.
     pub width: usize,
-    /// What a further command has to be given: empty, or with a blank before it.
-    pub flags: &'a str,
+    /// What a further command has to be given.
+    pub flags: &'a Flags,
 }
 
 /// Renders it.
@@ -446,7 +447,7 @@ mod tests {
             palette: Palette::PLAIN,
             place: "DigitalOcean",
             width,
-            flags: " --env x",
+            flags: &Flags::default().option("--env", "x"),
         };
         super::super::fold::fold(&render(status, view), width)
     }
@@ -464,7 +465,7 @@ mod tests {
                 palette: Palette::new(coloured),
                 place: "DigitalOcean",
                 width: 80,
-                flags: "",
+                flags: &Flags::default(),
             };
             assert_seemly(&render(&status, view), coloured);
         }

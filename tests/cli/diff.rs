@@ -266,7 +266,8 @@ fn costs_before_and_after_go_by_the_prices_a_plan_has_seen() {
             .local(&["diff", "dewpoint.yaml", "new.yaml"])
             .expect(0)
     };
-    let unknown = diff().says("prices of droplets are unknown: run `dewpoint plan` once");
+    let unknown =
+        diff().says("prices of droplets are unknown: a `dewpoint plan` keeps those of its cloud");
     assert!(!unknown.out.contains("/h"), "{}", unknown.all());
     workspace.local(&["plan"]).expect(0);
     diff()
@@ -277,5 +278,6 @@ fn costs_before_and_after_go_by_the_prices_a_plan_has_seen() {
     workspace
         .run(&["diff", "dewpoint.yaml", "new.yaml"])
         .expect(0)
-        .says("prices of droplets are unknown");
+        .says("prices of droplets are unknown")
+        .says("with `--local`, both it and `dewpoint diff` go by the local cloud's");
 }

@@ -31,7 +31,7 @@ fn the_holder_is_told_by_name_and_what_was_made_in_vain_is_removed() {
         .local(&["plan", "--env", "b"])
         .expect(1)
         .says("it is attached to droplet vol-a-box of environment a")
-        .says("dewpoint destroy --env a")
+        .says("`dewpoint destroy --env a --local`")
         .says("with `scope:");
     workspace
         .local(&["test", "--env", "b", "--no-wait"])

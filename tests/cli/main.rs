@@ -23,6 +23,7 @@ mod fleet;
 #[cfg(target_os = "linux")] // It mounts a small disk for one thread alone.
 mod full_disk;
 mod held_volume;
+mod hints;
 mod interrupt;
 mod keys;
 #[cfg(target_os = "linux")] // As `killed_at`.

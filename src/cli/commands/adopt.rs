@@ -20,7 +20,7 @@ use crate::manifest::Manifest;
 use crate::manifest::schema::Scope;
 use crate::plan::adopt::{self, Adoption, Wanted};
 use crate::plan::step::TaggedResource;
-use crate::report::{adoption, fold};
+use crate::report::{adoption, fold, hints};
 
 /// Shows what adopting means, asks, and gives the tags.
 ///
@@ -30,7 +30,7 @@ use crate::report::{adoption, fold};
 pub async fn run(context: &Context, options: &Adopt) -> miette::Result<Exit> {
     if !options.yes && !context.terminal.can_ask {
         // Nobody could approve: say so before the first call.
-        return Err(CliError::NoTerminal.into());
+        return Err(CliError::NoTerminalForAdopting.into());
     }
     let address: Address = options.address.parse().map_err(|_| CliError::Address {
         given: options.address.clone(),
@@ -66,6 +66,7 @@ async fn run_locked(
     if adopted.is_done() || !options.yes || !context.global.quiet {
         let (project, environment) = (&loaded.manifest.project, &loaded.manifest.environment);
         let text = adoption::render(&adopted, project, environment, context.terminal.out);
+        let text = hints::complete(&text, &context.flags());
         print(&if context.terminal.out_folds {
             fold::fold(&text, context.terminal.width)
         } else {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::address::Address;
 use crate::cli::applied;
 use crate::cli::approval;
-use crate::cli::args::{Apply, Destroy, Locking, Storing, Test};
+use crate::cli::args::{Apply, Destroy, Locking, Narrowing, Storing, Test, shared_flags};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::execution;
@@ -16,6 +16,7 @@ use crate::cli::planning::{self, Planned};
 use crate::cli::terminal::{print, tell};
 use crate::live::Live;
 use crate::plan::{Goal, Plan, StepKind, check};
+use crate::report::hints::{Flags, Given, Next};
 use crate::secret::Secret;
 use crate::units::Money;
 
@@ -52,7 +53,13 @@ pub async fn apply(context: &Context, options: &Apply) -> miette::Result<Exit> {
         *max_cost,
         &approval.locking,
         storing,
-        (!approval.yes).then_some("Carry out this plan?"),
+        Asked {
+            options: options_of(narrowing, &approval.unprotect, *only_destroy),
+            until_made: addresses("--replace", &narrowing.replace),
+            again: again(*keep_builder, *max_cost),
+            is_part: *only_destroy || !narrowing.targets.is_empty(),
+            question: (!approval.yes).then_some("Carry out this plan?"),
+        },
     )
     .await
 }
@@ -79,7 +86,13 @@ pub async fn test(context: &Context, options: &Test) -> miette::Result<Exit> {
         options.max_cost,
         &options.locking,
         &options.storing,
-        None,
+        Asked {
+            options: options_of(&options.narrowing, &options.unprotect, false),
+            until_made: addresses("--replace", &options.narrowing.replace),
+            again: again(options.keep_builder, options.max_cost),
+            is_part: !options.narrowing.targets.is_empty(),
+            question: None,
+        },
     )
     .await
 }
@@ -112,9 +125,63 @@ pub async fn destroy(context: &Context, options: &Destroy) -> miette::Result<Exi
         None,
         &approval.locking,
         storing,
-        (!approval.yes).then_some(question),
+        Asked {
+            options: options_of(&Narrowing::default(), &approval.unprotect, false),
+            question: (!approval.yes).then_some(question),
+            ..Asked::default()
+        },
     )
     .await
+}
+
+/// What was asked for, as it was typed.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Options that say what a plan is about, for `plan` too.
+    options: Flags,
+    /// Those of them that are done with once all is made.
+    until_made: Flags,
+    /// Others that are to be given again.
+    again: Flags,
+    /// Whether a part of the plan was asked for.
+    is_part: bool,
+    /// What is asked before the plan is carried out.
+    question: Option<&'static str>,
+}
+
+fn options_of(narrowing: &Narrowing, unprotect: &[String], only_destroy: bool) -> Flags {
+    let flags = addresses("--target", &narrowing.targets);
+    let flags = flags.and(addresses("--unprotect", unprotect));
+    match only_destroy {
+        true => flags.switch("--only-destroy"),
+        false => flags,
+    }
+}
+
+fn addresses(option: &'static str, given: &[String]) -> Flags {
+    given.iter().fold(Flags::default(), |flags, address| {
+        flags.option(option, address)
+    })
+}
+
+fn again(keep_builder: bool, max_cost: Option<Money>) -> Flags {
+    let mut flags = Flags::default();
+    if keep_builder {
+        flags = flags.switch("--keep-builder");
+    }
+    match max_cost {
+        Some(most) => flags.option("--max-cost", &most.0.to_string()),
+        None => flags,
+    }
+}
+
+/// The command that shows the plan for a goal.
+const fn plan_of(goal: Goal) -> &'static str {
+    match goal {
+        Goal::Apply | Goal::Test | Goal::Run | Goal::Sweep => "plan",
+        Goal::Destroy => "plan --destroy",
+        Goal::DestroyProject => "plan --destroy --project",
+    }
 }
 
 async fn carry_out(
@@ -124,16 +191,22 @@ async fn carry_out(
     max_cost: Option<Money>,
     locking: &Locking,
     storing: &Storing,
-    question: Option<&str>,
+    asked: Asked,
 ) -> miette::Result<Exit> {
-    if question.is_some() && !context.terminal.can_ask {
+    if asked.question.is_some() && !context.terminal.can_ask {
         // Nobody could approve: say so before the first call.
-        return Err(CliError::NoTerminal.into());
+        let plan = format!("{}{}", plan_of(goal), asked.options.and(asked.until_made));
+        return Err(CliError::NoTerminal { plan }.into());
     }
-    let loaded = context.load()?;
-    let secrets = match goal {
-        Goal::Destroy | Goal::DestroyProject | Goal::Sweep => BTreeMap::new(),
-        Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
+    let (loaded, secrets) = match goal {
+        Goal::Destroy | Goal::DestroyProject | Goal::Sweep => {
+            (context.load_to_look()?, BTreeMap::new())
+        }
+        Goal::Apply | Goal::Test | Goal::Run => {
+            let loaded = context.load()?;
+            let secrets = execution::secrets(&loaded.manifest, None)?;
+            (loaded, secrets)
+        }
     };
     // From before the look at the cloud until the end: nobody else changes what was planned on.
     let locks = locks::take(
@@ -144,15 +217,25 @@ async fn carry_out(
         Some(storing),
     )
     .await?;
+    let next = Next {
+        flags: context.flags(),
+        shared: shared_flags(locking, storing),
+        given: Given::Command {
+            text: format!("{}{}{}", locks::name_of(goal), asked.options, asked.again),
+            until_made: asked.until_made,
+            is_part: asked.is_part,
+        },
+    };
     let done = carry_out_locked(
         context,
         loaded.clone(),
         goal,
         wishes,
         max_cost,
-        question,
+        asked.question,
         secrets,
         &locks,
+        &next,
     );
     let done = done.await;
     locks.release(context, &loaded, &done).await;
@@ -169,6 +252,7 @@ async fn carry_out_locked(
     question: Option<&str>,
     secrets: BTreeMap<String, Secret<String>>,
     locks: &Locks,
+    next: &Next,
 ) -> miette::Result<Exit> {
     let patience = locks.patience.max(wishes.hold_patience);
     let under = (locks.making(), patience);
@@ -195,7 +279,8 @@ async fn carry_out_locked(
         approval::ask(context, &planned, question, locks, patience).await?;
     }
     let may_leave = goal == Goal::DestroyProject && destroys_a_builder(&planned.plan);
-    let ended = execution::execute(context, planned, secrets, wishes.hold_patience, locks).await?;
+    let ended =
+        execution::execute(context, planned, secrets, wishes.hold_patience, locks, next).await?;
     print(&ended.text)?;
     if !may_leave || ended.exit != Exit::Success {
         return Ok(ended.exit);
@@ -212,8 +297,15 @@ async fn carry_out_locked(
     }
     refuse_unsafe(&planned.plan, &planned.live)?;
     let no_secrets = BTreeMap::new();
-    let ended =
-        execution::execute(context, planned, no_secrets, wishes.hold_patience, locks).await?;
+    let ended = execution::execute(
+        context,
+        planned,
+        no_secrets,
+        wishes.hold_patience,
+        locks,
+        next,
+    )
+    .await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

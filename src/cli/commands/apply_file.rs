@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8Path;
 
 use crate::cli::applied;
-use crate::cli::args::Apply;
+use crate::cli::args::{Apply, shared_flags};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::execution;
 use crate::cli::exit::Exit;
@@ -14,6 +14,7 @@ use crate::cli::plan_file;
 use crate::cli::terminal::print;
 use crate::plan::Goal;
 use crate::plan::saved::Saved;
+use crate::report::hints::{Given, Next};
 use crate::secret::Secret;
 
 /// Carries out a saved plan. It was approved by being given: nobody is asked.
@@ -24,8 +25,11 @@ use crate::secret::Secret;
 pub async fn run(context: &Context, options: &Apply, file: &Utf8Path) -> miette::Result<Exit> {
     let saved = plan_file::read(file)?;
     let context = &plan_file::context(context, options, &saved)?;
-    let loaded = context.load()?;
     let goal = saved.plan.goal;
+    let loaded = match goal {
+        Goal::Destroy | Goal::DestroyProject | Goal::Sweep => context.load_to_look()?,
+        Goal::Apply | Goal::Test | Goal::Run => context.load()?,
+    };
     let secrets = match goal {
         Goal::Destroy | Goal::DestroyProject | Goal::Sweep => BTreeMap::new(),
         Goal::Apply | Goal::Test | Goal::Run => execution::secrets(&loaded.manifest, None)?,
@@ -69,12 +73,18 @@ async fn run_locked(
         applied::note_as_is(&planned);
         return Ok(Exit::Success);
     }
+    let next = Next {
+        flags: context.flags(),
+        shared: shared_flags(&options.approval.locking, &options.storing),
+        given: Given::Saved,
+    };
     let ended = execution::execute_from(
         context,
         planned,
         secrets,
         options.holding.patience(),
         locks,
+        &next,
         Some(from),
     )
     .await?;

@@ -24,7 +24,7 @@ use crate::report::markdown::MOST_BYTES;
 /// # Errors
 /// When the account cannot be read, or, where nothing tells what was applied, no plan can be made.
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
-    let loaded = context.load()?;
+    let loaded = context.load_to_look()?;
     let now = jiff::Timestamp::now().as_second();
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
@@ -49,7 +49,12 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         None => {
             let wishes = planning::Wishes::default();
             let goal = plan::Goal::Apply;
-            let planned = planning::make(context, loaded.clone(), goal, wishes).await?;
+            // What the manifest asks for is no more than it says.
+            let whole = match loaded.unset.is_empty() {
+                true => loaded.clone(),
+                false => context.load()?,
+            };
+            let planned = planning::make(context, whole, goal, wishes).await?;
             let ours = record.filter(|applied| applied.account == planned.live.account.id);
             let why = match ours.map(|applied| applied.outcome) {
                 None => Unknown::Never,

@@ -18,7 +18,10 @@ use crate::report::graph::{self, Graph};
 /// # Errors
 /// When it cannot be made, or the picture not be written.
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
-    let loaded = context.load()?;
+    let loaded = match options.destroy {
+        true => context.load_to_look()?,
+        false => context.load()?,
+    };
     let goal = match (options.destroy, options.project, options.test) {
         (true, true, _) => Goal::DestroyProject,
         (true, false, _) => Goal::Destroy,

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// # Errors
 /// When the folder or the store cannot be read.
 pub async fn list(context: &Context, options: &History) -> miette::Result<Exit> {
-    let loaded = context.load()?;
+    let loaded = context.load_to_look()?;
     let runs = match team::open(&options.storing, &loaded)? {
         Some(team) if options.push => return team::push(context, &loaded, &team).await,
         Some(team) => {
@@ -106,7 +106,7 @@ fn is_newest(loaded: &Loaded, run: &PastRun) -> bool {
 /// # Errors
 /// When there is no such run, nothing was said by what is asked for, or a log cannot be read.
 pub async fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
-    let loaded = context.load()?;
+    let loaded = context.load_to_look()?;
     let source = Source::of(&options.storing, &loaded)?;
     let run = source.find(&loaded, options.run.as_ref()).await?;
     if let Some(problem) = &run.problem {

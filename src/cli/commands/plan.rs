@@ -24,7 +24,10 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         // Said before anything is looked at.
         plan_file::may_write(file)?;
     }
-    let loaded = context.load()?;
+    let loaded = match options.destroy {
+        true => context.load_to_look()?,
+        false => context.load()?,
+    };
     let goal = match (options.destroy, options.project) {
         (true, true) => Goal::DestroyProject,
         (true, false) => Goal::Destroy,
@@ -65,7 +68,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     max_cost::check(options.max_cost, &planned.plan)?;
     if let Some(file) = &options.out {
         plan_file::save(context, &planned, file)?;
-        let local = if context.global.local { " --local" } else { "" };
+        let local = context.flags().of_cloud();
         let file = crate::guest::quote(file.as_str());
         tell(&format!(
             "saved; carry it out with `dewpoint apply {file}{local}`"

@@ -20,7 +20,7 @@ const FILE: &str = "report.html";
 /// # Errors
 /// When there is no such run, or the page cannot be written.
 pub async fn run(context: &Context, options: &Report) -> miette::Result<Exit> {
-    let loaded = context.load()?;
+    let loaded = context.load_to_look()?;
     let source = Source::of(&options.storing, &loaded)?;
     let run = source.find(&loaded, options.run.as_ref()).await?;
     let files = past_files::read(&run);

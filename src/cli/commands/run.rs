@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::args::{Locking, Run, Storing};
+use crate::cli::args::{Locking, Run, Storing, shared_flags};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::execution;
@@ -16,7 +16,9 @@ use crate::cli::planning;
 use crate::cli::terminal::{print, tell};
 use crate::cli::watch::Watch;
 use crate::desired;
+use crate::guest::quote;
 use crate::plan::{Goal, Selection};
+use crate::report::hints::{Flags, Given, Next};
 use crate::secret::Secret;
 
 /// Brings the source to the chosen droplets and runs their steps; once, or on every save.
@@ -154,7 +156,20 @@ async fn run_locked(
         tell("nothing to run: the droplet has no source and no run steps");
         return Ok(Exit::Success);
     }
-    let ended = execution::execute(context, planned, secrets, Duration::ZERO, locks).await?;
+    let mut again = format!("run {}", quote(&options.address));
+    if let Some(step) = &options.step {
+        again.push_str(&format!(" {}", quote(step)));
+    }
+    let next = Next {
+        flags: context.flags(),
+        shared: shared_flags(&options.locking, &options.storing),
+        given: Given::Command {
+            text: again,
+            until_made: Flags::default(),
+            is_part: false,
+        },
+    };
+    let ended = execution::execute(context, planned, secrets, Duration::ZERO, locks, &next).await?;
     print(&ended.text)?;
     Ok(ended.exit)
 }

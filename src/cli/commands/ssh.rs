@@ -16,7 +16,7 @@ use crate::cli::key;
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
 use crate::cloud::{Query, droplets_of};
-use crate::desired;
+use crate::desired::{self, Scope};
 use crate::guest::openssh::{HostCheck, Login, known_host, write_private};
 use crate::guest::{HostKeyPin, Identity, Session, Target, derive_host_key};
 use crate::live::{DropletStatus, LiveDroplet};
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Droplets that are up, and how one logs in to each.
 pub(super) struct Reachable {
+    scope: Scope,
     droplets: Vec<(Address, LiveDroplet)>,
     port: u16,
     user: String,
@@ -45,7 +46,7 @@ pub(super) struct Reachable {
 /// When there is no such droplet, it is not up, this machine has no key for it, or there is no `ssh`.
 pub async fn ssh(context: &Context, options: &Ssh) -> miette::Result<Exit> {
     let reachable = reachable(context).await?;
-    let login = reachable.login(context, &options.address)?;
+    let login = reachable.login(&options.address)?;
     let mut command = Command::new("ssh");
     command.args(login.arguments());
     command.arg("--").arg(login.address.to_string());
@@ -60,7 +61,7 @@ pub async fn ssh(context: &Context, options: &Ssh) -> miette::Result<Exit> {
 pub async fn forward(context: &Context, options: &Forward) -> miette::Result<Exit> {
     let (local, host, port) = &options.ports;
     let reachable = reachable(context).await?;
-    let login = reachable.login(context, &options.address)?;
+    let login = reachable.login(&options.address)?;
     if !context.global.quiet {
         tell(&format!(
             "127.0.0.1:{local} is {host}:{port} as {} sees it, until you press Ctrl-C",
@@ -83,7 +84,7 @@ pub async fn config(context: &Context) -> miette::Result<Exit> {
     let reachable = reachable(context).await?;
     let mut text = String::new();
     for (address, droplet) in &reachable.droplets {
-        let Ok(login) = reachable.login_to(context, address, droplet) else {
+        let Ok(login) = reachable.login_to(address, droplet) else {
             text.push_str(&format!("# {address} ({}) is not up\n", droplet.name));
             continue;
         };
@@ -114,7 +115,7 @@ fn become_it(mut command: Command) -> CliError {
 }
 
 pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
-    let loaded = context.load()?;
+    let loaded = context.load_to_look()?;
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
     if !cloud.no_guests.is_empty() {
@@ -136,9 +137,11 @@ pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
     let found = droplets_of(&cloud.client, &query);
     let what = format!("an answer from {}", cloud.endpoint);
     let found = waiting(context, &what, found).await?;
-    let droplets = inventory::droplets(&desired::scope(manifest), &found);
+    let scope = desired::scope(manifest);
+    let droplets = inventory::droplets(&scope, &found);
     let (known_hosts, alias, pin) = known_hosts(&loaded, &identity).await?;
     Ok(Reachable {
+        scope: scope.clone(),
         droplets: droplets
             .into_iter()
             .map(|(address, droplet)| (address, droplet.clone()))
@@ -208,8 +211,8 @@ impl Reachable {
         context: &Context,
         address: &str,
     ) -> miette::Result<Session> {
-        let (address, droplet) = self.one(context, address)?;
-        let login = self.login_to(context, address, droplet)?;
+        let (address, droplet) = self.one(address)?;
+        let login = self.login_to(address, droplet)?;
         let target = Target {
             address: login.address,
             port: login.port,
@@ -222,22 +225,36 @@ impl Reachable {
     }
 
     /// How to log in to the one droplet of that address.
-    fn login(&self, context: &Context, address: &str) -> Result<Login, CliError> {
-        let (address, droplet) = self.one(context, address)?;
-        self.login_to(context, address, droplet)
+    fn login(&self, address: &str) -> Result<Login, CliError> {
+        let (address, droplet) = self.one(address)?;
+        self.login_to(address, droplet)
     }
 
-    fn one(&self, context: &Context, address: &str) -> Result<(&Address, &LiveDroplet), CliError> {
-        let chosen: Vec<_> = self
-            .droplets
-            .iter()
-            .filter(|(known, droplet)| known.matches(address) || droplet.name == address)
-            .collect();
-        match chosen.as_slice() {
+    fn one(&self, address: &str) -> Result<(&Address, &LiveDroplet), CliError> {
+        let named = |known: &Address, droplet: &LiveDroplet| {
+            known.to_string() == address
+                || droplet.name == address
+                || inventory::beyond_count(&self.scope, known)
+                    .is_some_and(|instance| instance.to_string() == address)
+                // The first of several is called like an only one, which it was or will be.
+                || matches!(known, Address::Droplet { instance: None, .. })
+                    && format!("{known}[1]") == address
+        };
+        let those = |is_meant: &dyn Fn(&Address, &LiveDroplet) -> bool| -> Vec<_> {
+            let droplets = self.droplets.iter();
+            droplets
+                .filter(|(known, droplet)| is_meant(known, droplet))
+                .collect()
+        };
+        let mut found = those(&named);
+        if found.is_empty() {
+            found = those(&|known, _| known.matches(address));
+        }
+        match found.as_slice() {
             [(address, droplet)] => Ok((address, droplet)),
             [] => Err(CliError::NoDroplet {
                 given: address.to_owned(),
-                hint: self.hint(context),
+                hint: self.hint(),
             }),
             several => {
                 let addresses: Vec<String> =
@@ -250,28 +267,23 @@ impl Reachable {
         }
     }
 
-    fn hint(&self, context: &Context) -> String {
+    fn hint(&self) -> String {
         let addresses: Vec<String> = self
             .droplets
             .iter()
-            .map(|(address, _)| address.to_string())
+            .map(|(known, _)| {
+                let instance = inventory::beyond_count(&self.scope, known);
+                instance.as_ref().unwrap_or(known).to_string()
+            })
             .collect();
         if addresses.is_empty() {
-            format!(
-                "the environment has no droplets; `dewpoint apply{}` makes them",
-                context.flags()
-            )
+            "the environment has no droplets; `dewpoint apply` makes them".to_owned()
         } else {
             format!("droplets that are up: {}", addresses.join(", "))
         }
     }
 
-    fn login_to(
-        &self,
-        context: &Context,
-        address: &Address,
-        droplet: &LiveDroplet,
-    ) -> Result<Login, CliError> {
+    fn login_to(&self, address: &Address, droplet: &LiveDroplet) -> Result<Login, CliError> {
         let public = droplet
             .public_ipv4
             .filter(|_| droplet.status == DropletStatus::Active);
@@ -279,7 +291,6 @@ impl Reachable {
             return Err(CliError::DropletNotUp {
                 address: address.clone(),
                 name: droplet.name.clone(),
-                flags: context.flags(),
             });
         };
         let check = match self.policy {

@@ -40,7 +40,7 @@ const RUNS: usize = 3;
 /// # Errors
 /// When the account cannot be read.
 pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
-    let loaded = context.load()?;
+    let loaded = context.load_to_look()?;
     let now = jiff::Timestamp::now().as_second();
     let runs = latest(options, &loaded).await?;
     let seen = planning::look(context, &loaded).await?;

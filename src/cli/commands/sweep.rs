@@ -21,6 +21,7 @@ use crate::local::service;
 use crate::manifest::schema::ImageSource;
 use crate::plan::Durations;
 use crate::plan::sweep::{self, Declared, Found, LeftAlone, Sweep};
+use crate::report::hints::{self, Next};
 use crate::report::{outcome, sweep_text};
 
 /// What is printed with `--format json`.
@@ -50,7 +51,11 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     let what = format!("an answer from {}", cloud.endpoint);
     let account = waiting(context, &what, observing).await?;
     let now = jiff::Timestamp::now().as_second();
-    let swept = sweep::sweep(&account, declared.as_ref(), now)?;
+    let mut swept = sweep::sweep(&account, declared.as_ref(), now)?;
+    let flags = context.flags().of_cloud();
+    for left in &mut swept.left {
+        left.why = hints::complete(&left.why, &flags);
+    }
     refuse_unsafe(&swept.plan, &account.live)?;
     tracing::info!("{} calls to the API", cloud.client.calls());
 
@@ -101,9 +106,7 @@ fn text(context: &Context, options: &Options, swept: &Sweep, cloud: &Cloud, now:
             next.push_str(&crate::guest::quote(manifest.as_str()));
         }
     }
-    if context.global.local {
-        next.push_str(" --local");
-    }
+    next.push_str(&context.flags().of_cloud().to_string());
     let view = sweep_text::View {
         palette: context.terminal.out,
         place: &cloud.endpoint,
@@ -191,14 +194,17 @@ async fn delete(
     };
     let interrupts = Interrupts::listen().map_err(|cause| CliError::Start { cause })?;
     let outcome = execute::execute(&swept.plan, settings, listeners(context), interrupts).await?;
-    let flags = if context.global.local { " --local" } else { "" };
+    let next = Next {
+        flags: context.flags().of_cloud(),
+        ..Next::default()
+    };
     let told = outcome::render(
         &swept.plan,
         &outcome.events,
         outcome::View {
             palette: context.terminal.out,
             run_folder: Utf8Path::as_str(&run_folder),
-            flags,
+            next: &next,
             width: context.terminal.out_folds.then_some(context.terminal.width),
         },
     );

@@ -12,13 +12,13 @@ use crate::desired;
 use crate::digest::Digest;
 use crate::guest::{self, Copied};
 use crate::live::{Catalog, SizeOffer};
-use crate::manifest::{self, Inputs};
+use crate::manifest::{self, Inputs, Unset};
 use crate::units::Money;
 
 /// A side; what its recipes copy lies below a folder.
 fn side(name: &str, yaml: &str, folder: &Utf8Path) -> Side {
     let inputs = Inputs {
-        keeps_unset: true,
+        unset: Unset::Kept,
         ..Inputs::default()
     };
     let manifest = manifest::load(name, yaml.as_bytes(), &inputs)

@@ -317,6 +317,14 @@ fn protected(path: &Path, text: &str, manifest: &Manifest, report: &mut Report) 
             let (Some(droplet), Some(instance)) = (manifest.droplets.get(name), instance) else {
                 return;
             };
+            let place = Path::of("droplets").then(name.as_str());
+            if ["count", "matrix"]
+                .iter()
+                .any(|key| report.is_touched(&place.then(*key)))
+            {
+                // Which instances there are is not known.
+                return;
+            }
             let exists = match instance {
                 Instance::Index(index) => droplet
                     .count

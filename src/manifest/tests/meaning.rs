@@ -231,3 +231,128 @@ fn a_variable_may_be_given_in_capitals() {
         is("nyc3", "./a/x")
     );
 }
+
+/// Every place of a manifest that holds no other, and the manifest with a variable without a value there.
+fn with_each_unset(value: &serde_yaml::Value) -> Vec<(String, serde_yaml::Value)> {
+    use serde_yaml::Value;
+    let unset = || Value::String("${var.nothing}".to_owned());
+    match value {
+        Value::Mapping(map) => map
+            .iter()
+            .filter(|(key, _)| key.as_str() != Some("variables"))
+            .flat_map(|(key, inner)| {
+                with_each_unset(inner)
+                    .into_iter()
+                    .map(move |(path, inner)| {
+                        let mut map = map.clone();
+                        map.insert(key.clone(), inner);
+                        let key = key.as_str().expect("a key is text");
+                        (format!("{key}.{path}"), Value::Mapping(map))
+                    })
+            })
+            .collect(),
+        Value::Sequence(items) => (0..items.len())
+            .flat_map(|index| {
+                let inner = with_each_unset(&items[index]).into_iter();
+                inner.map(move |(path, inner)| {
+                    let mut items = items.clone();
+                    items[index] = inner;
+                    (format!("{index}.{path}"), Value::Sequence(items))
+                })
+            })
+            .collect(),
+        _ => vec![(String::new(), unset())],
+    }
+}
+
+#[test]
+fn who_looks_needs_a_value_only_where_it_decides_what_is_looked_at() {
+    let full = FULL.replace("  unused:\n", "  nothing:\n");
+    let root: serde_yaml::Value = serde_yaml::from_str(&full).expect("YAML");
+    let inputs = Inputs {
+        unset: Unset::Spared,
+        ..Inputs::default()
+    };
+    let mut needed = Vec::new();
+    let mut count = 0;
+    let whole = loaded(FULL);
+    let things = |manifest: &Manifest| {
+        let Manifest {
+            snapshots,
+            volumes,
+            droplets,
+            ..
+        } = manifest;
+        (snapshots.len(), volumes.len(), droplets.len())
+    };
+    for (path, root) in with_each_unset(&root) {
+        let text = serde_yaml::to_string(&root).expect("YAML");
+        count += 1;
+        match try_load(&text, &inputs) {
+            Ok(manifest) => {
+                assert_eq!(unset(&manifest, &inputs), ["nothing"], "{path}");
+                // Nothing that has an address is left out.
+                assert_eq!(things(&manifest), things(&whole), "{path}");
+            }
+            Err(errors) => {
+                for problem in errors.problems() {
+                    let code = problem.kind().code();
+                    assert!(
+                        code.ends_with("no_variable_value"),
+                        "{path}: {}",
+                        render(&errors)
+                    );
+                }
+                needed.push(path.trim_end_matches('.').to_owned());
+            }
+        }
+    }
+    assert!(count > 80, "{count} places");
+    insta::assert_snapshot!(needed.join("\n"), @r"
+    project
+    environment
+    region
+    protect.0
+    protect.1
+    protect.2
+    protect.3
+    protect.4
+    protect.5
+    ssh.user
+    ssh.key
+    ssh.host_key
+    volumes.models.scope
+    volumes.scratch.scope
+    droplets.many.count
+    droplets.grid.matrix.python.0
+    droplets.grid.matrix.python.1
+    droplets.grid.matrix.os.0
+    droplets.grid.matrix.os.1
+    ");
+}
+
+#[test]
+fn what_looks_takes_a_volume_away_with_care_when_values_are_missing() {
+    let text = format!(
+        "{HEAD}variables: {{ x: }}\nvolumes: {{ data: {{ size: 1GiB }} }}\ndroplets:\n  box:\n    image: ubuntu-24-04-x64\n    size: s-1vcpu-1gb\n    count: ${{var.x}}\n    volumes: [{{ volume: data, mount: \"/mnt/${{var.x}}\" }}]\n    run: [{{ name: a, command: b, background: \"${{var.x}}\", artifacts: [c] }}]\n"
+    );
+    let inputs = Inputs {
+        unset: Unset::Spared,
+        ..Inputs::default()
+    };
+    let manifest = loaded_with(&text, &inputs);
+    let scope = crate::desired::scope(&manifest);
+    let (name, droplet) = scope.droplets.first_key_value().expect("one");
+    assert_eq!(name, "app-main-box");
+    // By its device, and after what may be running has ended.
+    assert!(droplet.mounts.is_empty() && droplet.has_background);
+
+    // An environment that is given needs none of the manifest's.
+    let text = format!("{HEAD}environment: \"${{var.x}}\"\nvariables: {{ x: }}\n");
+    assert!(try_load(&text, &inputs).is_err());
+    let given = Inputs {
+        environment: Some("b".to_owned()),
+        ..inputs
+    };
+    assert_eq!(loaded_with(&text, &given).environment, "b");
+}

@@ -21,6 +21,7 @@ use crate::address::Address;
 use crate::plan::saved::{Place, Saved, SavedManifest, meaning};
 use crate::plan::seen::Seen;
 use crate::plan::{Action, Selection};
+use crate::report::hints::Flags;
 use crate::report::markdown::MOST_BYTES;
 use crate::report::plan_markdown;
 use crate::report::tests::markdown::assert_reads_well;
@@ -201,7 +202,7 @@ impl Case {
         assert!(validator.is_valid(&value), "{json}");
         let markdown = drift::markdown(&found, "DigitalOcean", MOST_BYTES);
         assert_reads_well(&markdown);
-        let text = drift::render(&found, Palette::PLAIN, "DigitalOcean", "");
+        let text = drift::render(&found, Palette::PLAIN, "DigitalOcean", &Flags::default());
         let text = crate::report::fold::fold(&text, 80);
         [
             ("drift.json", json),

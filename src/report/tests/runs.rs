@@ -3,6 +3,7 @@
 use super::{money, plan, runner};
 use crate::execute::{Event, EventKind, Failure, FailureClass, OutputStream};
 use crate::plan::{Goal, Plan, StepId};
+use crate::report::hints::{Flags, Next};
 use crate::report::lines::line_of;
 use crate::report::outcome;
 use crate::report::style::Palette;
@@ -106,10 +107,14 @@ impl Story {
 
     /// The same on a terminal.
     fn end_at(&self, plan: &Plan, width: Option<usize>) -> String {
+        let next = Next {
+            flags: Flags::default().switch("--local"),
+            ..Next::default()
+        };
         let view = outcome::View {
             palette: Palette::PLAIN,
             run_folder: ".dewpoint/runs/01M0",
-            flags: " --local",
+            next: &next,
             width,
         };
         outcome::render(plan, &self.0, view)

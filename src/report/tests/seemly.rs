@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::plan::Plan;
 use crate::report::style::Palette;
-use crate::report::{diff_text, explain, outcome, plan_text};
+use crate::report::{diff_text, explain, hints, outcome, plan_text};
 
 /// Clears the screen, goes up, hides, turns the direction of writing, sets a title.
 pub(crate) const HOSTILE: &str = "\u{1b}[2J\u{1b}[1A\u{1b}[8m\u{202e}\u{9b}1m\u{1b}]0;mine\u{7}\r";
@@ -82,7 +82,7 @@ fn plans_explanations_and_ends_are_seemly() {
         let view = outcome::View {
             palette,
             run_folder: "runs/x",
-            flags: "",
+            next: &hints::Next::default(),
             width: Some(80),
         };
         assert_seemly(&outcome::render(&plan, &[], view), coloured);
