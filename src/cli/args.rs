@@ -65,7 +65,7 @@ pub struct Global {
     /// Work on the local cloud; it is started when it is not running [env: DEWPOINT_CLOUD=local].
     #[arg(long, global = true)]
     pub local: bool,
-    /// Folder of the local cloud's state [default: under the XDG state folder].
+    /// Folder of the local cloud's state [default: dewpoint/local in ~/.local/state, or in XDG_STATE_HOME].
     #[arg(
         long,
         global = true,
