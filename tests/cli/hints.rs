@@ -79,14 +79,14 @@ fn what_is_proposed_destroys_nothing_and_a_destroy_needs_no_values() {
     workspace
         .run(&arguments(&plan))
         .expect(0)
-        .says("3 unchanged");
+        .says("No changes.");
 
     // Who only looks needs no value of what only runs.
     let f = ["-f", "n.yaml", "--local"];
     let look = |words: &[&str]| workspace.run(&[words, &f[..]].concat());
     look(&["status"])
         .expect(0)
-        .says("hint-main-a-3")
+        .says("droplet.a-3")
         .says("how it differs from the manifest is not known: the variable `cmd` has no value");
     look(&["history"]).expect(0).says("apply");
     look(&["logs", "--step", "tests"]).expect(0).says("well");
@@ -122,7 +122,7 @@ fn what_is_proposed_destroys_nothing_and_a_destroy_needs_no_values() {
         .says("read the plan with `dewpoint plan --destroy --local -f n.yaml`, then add `--yes`");
     look(&["plan", "--destroy", "--out", "gone.json"])
         .expect(0)
-        .says("3 to destroy");
+        .says("to destroy");
     look(&["graph", "--destroy"]).expect(0);
     look(&["destroy", "--yes"]).expect(0);
     workspace.assert_empty();
@@ -200,8 +200,14 @@ fn a_secret_that_is_also_a_value_is_not_proposed() {
     ];
     let mut command = workspace.command(&arguments);
     command.env("HINT_TOKEN", "hush-hush-hush");
-    let failed = workspace.finish(command).expect(3).says("[redacted]");
-    assert!(!failed.out.contains("hush-hush-hush"), "{}", failed.all());
+    let failed = workspace.finish(command).expect(3);
+    let help = failed.out.lines().find(|line| line.starts_with("help: "));
+    let help = help.unwrap_or_else(|| panic!("{}", failed.all()));
+    assert!(
+        help.contains("--var cmd='echo [redacted]; false'"),
+        "{help}"
+    );
+    assert!(!help.contains("hush-hush-hush"), "{help}");
     workspace.local(&["destroy", "--yes"]).expect(0);
 }
 
@@ -231,15 +237,12 @@ fn refusals_propose_commands_with_what_was_given() {
     workspace.write(
         "n.yaml",
         &SEVERAL
-            .replace(
-                "region: nyc3",
-                "region: nyc3\nprotect: [\"volume.${var.kept}\"]",
-            )
+            .replace("region: nyc3", "region: nyc3\nprotect: [\"${var.kept}\"]")
             .replace("variables:", "variables:\n  kept: {}"),
     );
     let refused = run(&["destroy", "--yes"])
         .expect(1)
         .says("the variable `kept` has no value");
     assert!(!refused.err.contains("`cmd`"), "{}", refused.all());
-    run(&["destroy", "--yes", "--var", "kept=a"]).expect(0);
+    run(&["destroy", "--yes", "--var", "kept=droplet.a"]).expect(0);
 }
