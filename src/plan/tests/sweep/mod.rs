@@ -35,6 +35,7 @@ fn text_on(swept: &Sweep, width: Option<usize>) -> String {
         place: "DigitalOcean",
         now: NOW,
         next: Some("dewpoint sweep --yes"),
+        flags: "",
         width,
     };
     sweep_text::render(swept, view)
@@ -259,6 +260,21 @@ fn an_apply_that_begins_keeps_its_tags() {
         why.iter().all(|why| why.contains("seems to be beginning")),
         "{why:?}"
     );
+}
+
+#[test]
+fn a_builder_that_was_kept_is_named_in_place_of_an_apply_that_begins() {
+    let mut made = Making::new();
+    let lease = format!("dewpoint-expires:{AHEAD}");
+    let tags = [owned("shop", Some("main")), vec![lease]].concat();
+    made.droplet("shop-main-builder.base", tags, NOW - 7_200);
+    // What the failed run made for droplets that it did not come to.
+    made.tags(&[
+        format!("dewpoint-expires:{}", AHEAD + 5),
+        "dewpoint-spec:0123456789ab".to_owned(),
+    ]);
+    let swept = swept(&made.account(), None, NOW);
+    insta::assert_snapshot!(text(&swept), @r"");
 }
 
 #[test]
