@@ -263,8 +263,8 @@ pub fn note_as_is(planned: &Planned) {
 /// What a run of that plan leaves when it has succeeded.
 #[must_use]
 pub fn after(plan: &Plan, realised: Option<Desired>) -> Option<Outcome> {
-    let keeps = plan.cost.monthly_kept.0 > rust_decimal::Decimal::ZERO
-        || !plan.cost.unpriced.is_empty();
+    let keeps =
+        plan.cost.monthly_kept.0 > rust_decimal::Decimal::ZERO || !plan.cost.unpriced.is_empty();
     match (plan.goal, realised) {
         (Goal::Apply, Some(desired)) => Some(Outcome::Realised(Box::new(desired))),
         (Goal::Apply, None) => Some(Outcome::Unfinished),

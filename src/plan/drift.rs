@@ -129,8 +129,11 @@ fn grown(applied: &Desired, live: &Live, address: &Address) -> Option<(String, D
     let volume = volumes.find(|volume| volume.address == *address)?;
     let found = live.volumes.iter().find(|live| {
         live.region == applied.scope.region
-            && [live.name.as_str(), ownership::called(&live.name, &live.tags)]
-                .contains(&volume.name.as_str())
+            && [
+                live.name.as_str(),
+                ownership::called(&live.name, &live.tags),
+            ]
+            .contains(&volume.name.as_str())
     })?;
     let field = DriftField {
         field: "size".to_owned(),

@@ -85,10 +85,9 @@ fn render_of(sweep: &Sweep, view: View<'_>) -> String {
     if let Some(standing) = sweep.standing.first() {
         let _ = writeln!(
             out,
-            "{} what stands ends with the command beside it, in the folder of its manifest; where there is none, a manifest of these lines will do: `version: 1`, `project: {}`, `region: {}`",
+            "{} `dewpoint destroy` wants the project's manifest; where that is lost, one with nothing but `version`, `project` and `region` will do, such as {}",
             palette.running("help:"),
-            standing.project,
-            standing.regions.first().map_or("REGION", String::as_str),
+            sample(standing),
         );
     }
     match view.width {
@@ -151,6 +150,15 @@ fn write_found(out: &mut String, found: &Found, view: View<'_>) {
     let _ = writeln!(out, ": {}", parts.join("; "));
 }
 
+/// A manifest that is enough to end what stands.
+fn sample(standing: &Standing) -> String {
+    let region = standing.regions.first().map_or("REGION", String::as_str);
+    format!(
+        "`{{version: 1, project: {}, region: {region}}}`",
+        standing.project
+    )
+}
+
 /// What no sweep touches: whose it is, what of it there is, until when, for how much, and how it ends.
 fn write_standing(out: &mut String, sweep: &Sweep, view: View<'_>) {
     let palette = view.palette;
@@ -167,6 +175,11 @@ fn write_standing(out: &mut String, sweep: &Sweep, view: View<'_>) {
     );
     for standing in sweep.standing.iter().take(STANDING_SHOWN) {
         let _ = writeln!(out, "  {}", stands(standing, view));
+        let _ = writeln!(
+            out,
+            "      ends with `{}{}`",
+            standing.ends_with, view.flags
+        );
     }
     if let more @ 1.. = sweep.standing.len().saturating_sub(STANDING_SHOWN) {
         let _ = writeln!(out, "  and {more} more: `--format json` has all");
@@ -204,23 +217,28 @@ fn stands(standing: &Standing, view: View<'_>) -> String {
         &standing.volume_snapshots,
     ));
     if things.is_empty() {
-        things.extend(standing.firewall.iter().map(|wall| format!("firewall {wall}")));
+        things.extend(
+            standing
+                .firewall
+                .iter()
+                .map(|wall| format!("firewall {wall}")),
+        );
     }
     let mut parts = vec![things.join(", ")];
     parts.extend(standing.expires_at.map(|at| match at - view.now {
         left @ 1.. => format!("expires in {}", age(left)),
         over => format!("expired {} ago", age(-over)),
     }));
-    if standing.expires_at.is_none() && !(standing.droplets.is_empty() && standing.builders.is_empty()) {
-        parts.push("never expires".to_owned());
+    if standing.expires_at.is_none()
+        && !(standing.droplets.is_empty() && standing.builders.is_empty())
+    {
+        parts.push("not all of it expires".to_owned());
     }
     parts.extend(priced(standing.hourly, standing.monthly));
-    let ends = format!("`{}{}`", standing.ends_with, view.flags);
     format!(
-        "{}{place}: {}; {}",
+        "{}{place}: {}",
         view.palette.strong(&whose),
-        parts.join("; "),
-        ends
+        parts.join("; ")
     )
 }
 

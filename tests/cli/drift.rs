@@ -233,9 +233,10 @@ fn what_was_powered_off_or_grown_by_hand_is_drift_in_its_own_words() {
         .says("drifted: volume.data: size 1GiB -> 3GiB");
 
     // A droplet that is off, on which something is to run: the command that is named makes it anew.
-    let runs = MANIFEST
-        .replace("size: 1GiB", "size: 3GiB")
-        .replace("box: { image", "box: { run: [{ name: go, command: \"true\" }], image");
+    let runs = MANIFEST.replace("size: 1GiB", "size: 3GiB").replace(
+        "box: { image",
+        "box: { run: [{ name: go, command: \"true\" }], image",
+    );
     workspace.write("dewpoint.yaml", &runs);
     workspace
         .local(&["plan"])

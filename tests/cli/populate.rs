@@ -34,8 +34,7 @@ fn assert_no_tag_is_left(workspace: &Workspace) {
     let borne = filled_with(workspace);
     for tag in workspace.list("tags") {
         let name = tag["name"].as_str().expect("a name");
-        let is_left =
-            name.starts_with("dewpoint-populat") && !borne.iter().any(|tag| tag == name);
+        let is_left = name.starts_with("dewpoint-populat") && !borne.iter().any(|tag| tag == name);
         assert!(!is_left, "{name} is left; the volume bears {borne:?}");
     }
 }

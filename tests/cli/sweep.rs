@@ -189,7 +189,7 @@ fn what_the_dry_run_lists_is_what_goes_and_look_alikes_stay() {
         assert!(!stands.contains(other), "{other}\n{}", dry.all());
     }
     dry.says("one / main in nyc3: 1 droplet, volume one-main-scratch 1GiB; expires in ")
-        .says("shop in nyc3: volume shop-models 1GiB; $0.10/month; `dewpoint destroy --project --local`");
+        .says("shop in nyc3: volume shop-models 1GiB; $0.10/month\n      ends with `dewpoint destroy --project --local`");
     let json = sweep(&workspace, &["--format", "json"]).expect(2);
     let document: Value = serde_json::from_str(&json.out).expect("JSON");
     assert_eq!(sent(&workspace), sent_before, "a dry run changes nothing");
@@ -331,21 +331,23 @@ fn what_stands_is_told_also_of_a_project_without_a_manifest_and_how_it_ends() {
         "dewpoint.yaml",
         &manifest.replace("project: one", "project: wordle"),
     );
-    let before = workspace.requests().len();
-    let told = sweep(&workspace, &[])
+    // The next plan tells of it too, without a call for it; and the history, on demand.
+    let other = "one / main was applied from this folder too; what it left is not part of this plan: `dewpoint sweep --local` shows it";
+    workspace.local(&["plan"]).expect(0).says(other);
+    workspace.local(&["status"]).expect(0).says(other);
+    workspace
+        .run(&["history", "--all"])
+        .expect(0)
+        .says("apply one / main: succeeded");
+    workspace.run(&["history"]).expect(0).says("No runs yet.");
+    sweep(&workspace, &[])
         .expect(0)
         .says("one / main in nyc3: 1 droplet, volume one-main-scratch 1GiB; expires in 11h")
-        .says("$0.0089/h and $0.10/month; `dewpoint destroy --env main --local`")
-        .says("one in nyc3: volume one-data 2GiB; $0.20/month; `dewpoint destroy --project --local`")
+        .says("$0.0089/h and $0.10/month\n      ends with `dewpoint destroy --env main --local`")
+        .says("one in nyc3: volume one-data 2GiB; $0.20/month\n      ends with `dewpoint destroy --project --local`")
         .says("Standing, and left as it is: $0.0089/h and $0.30/month")
         .says("Nothing to sweep.")
-        .says("`version: 1`, `project: one`, `region: nyc3`");
-    let asked = workspace.requests().split_off(before);
-    let mut paths: Vec<String> = asked.iter().map(|r| r["path"].to_string()).collect();
-    paths.sort();
-    let calls = paths.len();
-    paths.dedup();
-    assert_eq!(paths.len(), calls, "nothing is asked twice: {}", told.all());
+        .says("such as `{version: 1, project: one, region: nyc3}`");
     let json = sweep(&workspace, &["--format", "json"]).expect(0);
     let document: Value = serde_json::from_str(&json.out).expect("JSON");
     let standing = &document["standing"];
@@ -363,14 +365,32 @@ fn what_stands_is_told_also_of_a_project_without_a_manifest_and_how_it_ends() {
     assert_eq!(workspace.names("droplets"), ["one-main-box"]);
 
     // The lines that are named are enough of a manifest.
-    workspace.write("dewpoint.yaml", "version: 1\nproject: one\nregion: nyc3\n");
+    workspace.write(
+        "dewpoint.yaml",
+        "{version: 1, project: one, region: nyc3}\n",
+    );
     workspace
         .local(&["destroy", "--env", "main", "--yes"])
         .expect(0);
+    // An environment that was emptied leaves what is the project's.
+    let wordle = manifest.replace("project: one", "project: wordle");
+    workspace.write("dewpoint.yaml", &wordle);
+    workspace.local(&["plan"]).expect(0).says(other);
+    workspace.write(
+        "dewpoint.yaml",
+        "{version: 1, project: one, region: nyc3}\n",
+    );
     workspace
         .local(&["destroy", "--project", "--yes"])
         .expect(0);
     workspace.assert_empty();
+    workspace.write("dewpoint.yaml", &wordle);
+    let plan = workspace.local(&["plan"]).expect(0);
+    assert!(
+        !plan.all().contains("from this folder too"),
+        "{}",
+        plan.all()
+    );
     let none = sweep(&workspace, &[]).expect(0).says("Nothing to sweep.");
     assert!(!none.out.contains("Standing"), "{}", none.all());
 }

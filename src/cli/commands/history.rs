@@ -42,9 +42,11 @@ pub async fn list(context: &Context, options: &History) -> miette::Result<Exit> 
     };
     print(&match options.format {
         OutputFormat::Json => report::json(&runs),
-        OutputFormat::Text => context
-            .terminal
-            .fit(report::list(&runs, &loaded.manifest.project, context.terminal.out)),
+        OutputFormat::Text => context.terminal.fit(report::list(
+            &runs,
+            &loaded.manifest.project,
+            context.terminal.out,
+        )),
     })?;
     Ok(Exit::Success)
 }

@@ -89,8 +89,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         },
     );
     let account = &seen.live.account.id;
-    let others =
-        applied::note_of_others(&loaded, &seen.cloud, account, context.global.local);
+    let others = applied::note_of_others(&loaded, &seen.cloud, account, context.global.local);
     if let Some(others) = others {
         let _ = writeln!(text, "{} {others}", palette.changed("note:"));
     }

@@ -8,7 +8,7 @@ mod firewall;
 mod inventory;
 pub mod keep;
 mod run;
-mod snapshot;
+pub(super) mod snapshot;
 mod ssh_key;
 mod tags;
 mod volume;

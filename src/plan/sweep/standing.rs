@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::verdicts::{Verdicts, is_builder};
 use super::words;
+use crate::desired::names;
 use crate::live::AccountWide;
 use crate::live::claims::{Claim, Lease, claim, environment_of, lease};
-use crate::desired::names;
 use crate::plan::cost::{image_monthly, volume_monthly};
 use crate::units::{Gib, Money};
 
@@ -75,7 +75,12 @@ pub(super) fn of(account: &AccountWide, verdicts: &Verdicts<'_>) -> Vec<Standing
         let piece = Piece {
             hourly: price.map(|size| size.price_hourly),
             monthly: price.map(|size| size.price_monthly),
-            ..piece(&droplet.name, droplet.id, droplet.size.clone(), droplet.created_at)
+            ..piece(
+                &droplet.name,
+                droplet.id,
+                droplet.size.clone(),
+                droplet.created_at,
+            )
         };
         standing.regions.insert(droplet.region.clone());
         standing.hourly = standing.hourly + piece.hourly.unwrap_or_default();
@@ -101,9 +106,16 @@ pub(super) fn of(account: &AccountWide, verdicts: &Verdicts<'_>) -> Vec<Standing
             continue;
         };
         let size = Gib(volume.size_gib);
-        let piece = piece(&volume.name, &volume.id, size.to_string(), volume.created_at);
+        let piece = piece(
+            &volume.name,
+            &volume.id,
+            size.to_string(),
+            volume.created_at,
+        );
         standing.regions.insert(volume.region.clone());
-        standing.volumes.push(stored(piece, volume_monthly(size), &mut standing.monthly));
+        standing
+            .volumes
+            .push(stored(piece, volume_monthly(size), &mut standing.monthly));
         // One without a lease goes with the droplets of its environment.
         if let Lease::Until(at) = lease(&volume.tags) {
             all.expires(&volume.tags, at);
@@ -114,9 +126,18 @@ pub(super) fn of(account: &AccountWide, verdicts: &Verdicts<'_>) -> Vec<Standing
         let Some((_, _, standing)) = all.whose(&image.tags) else {
             continue;
         };
-        let piece = piece(&image.name, image.id, words::gb(image.size_mb), image.created_at);
+        let piece = piece(
+            &image.name,
+            image.id,
+            words::gb(image.size_mb),
+            image.created_at,
+        );
         standing.regions.extend(image.regions.iter().cloned());
-        standing.snapshots.push(stored(piece, image_monthly(image.size_mb), &mut standing.monthly));
+        standing.snapshots.push(stored(
+            piece,
+            image_monthly(image.size_mb),
+            &mut standing.monthly,
+        ));
     }
     let swept: BTreeSet<&str> = (verdicts.volume_snapshots.iter())
         .map(|gone| gone.what.id.as_str())
@@ -132,12 +153,18 @@ pub(super) fn of(account: &AccountWide, verdicts: &Verdicts<'_>) -> Vec<Standing
         let size = words::gb(snapshot.size_mb);
         let piece = piece(&snapshot.name, &snapshot.id, size, snapshot.created_at);
         standing.regions.extend(snapshot.regions.iter().cloned());
-        standing.volume_snapshots.push(stored(piece, monthly, &mut standing.monthly));
+        standing
+            .volume_snapshots
+            .push(stored(piece, monthly, &mut standing.monthly));
     }
     let gone: BTreeSet<&str> = (verdicts.firewalls.iter())
         .map(|gone| gone.what.id.as_str())
         .collect();
-    for wall in live.firewalls.iter().filter(|wall| !gone.contains(wall.id.as_str())) {
+    for wall in live
+        .firewalls
+        .iter()
+        .filter(|wall| !gone.contains(wall.id.as_str()))
+    {
         let mut named = wall.tags.iter().filter_map(|tag| environment_of(tag));
         let named = named.find(|(project, env)| wall.name == names::environment(project, env));
         if let Some((project, environment)) = named {

@@ -157,7 +157,10 @@ fn borne_by_nothing(live: &Live) -> Vec<&String> {
 
 #[test]
 fn filling_leaves_no_tag_that_nothing_bears() {
-    let own = YAML.replace("    size: 10GiB\n", "    size: 10GiB\n    scope: environment\n");
+    let own = YAML.replace(
+        "    size: 10GiB\n",
+        "    size: 10GiB\n    scope: environment\n",
+    );
     for yaml in [YAML, own.as_str()] {
         let mut live = nothing();
         for (goal, command) in [
