@@ -51,6 +51,28 @@ pub enum Outcome {
     Unfinished,
     /// The environment was emptied.
     Emptied,
+    /// Likewise; volumes or snapshots of the project stayed.
+    Kept,
+}
+
+/// Of a record what it takes to know whether something of it may be left.
+#[derive(Deserialize)]
+struct Header {
+    version: u32,
+    cloud: String,
+    project: String,
+    environment: String,
+    account: String,
+    outcome: OutcomeOf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeOf {
+    Realised(serde::de::IgnoredAny),
+    Unfinished,
+    Emptied,
+    Kept,
 }
 
 /// The record of one environment on one cloud.
@@ -103,7 +125,7 @@ impl Record {
             .outcome
         {
             Outcome::Realised(desired) => Some(*desired),
-            Outcome::Unfinished | Outcome::Emptied => None,
+            Outcome::Unfinished | Outcome::Emptied | Outcome::Kept => None,
         }
     }
 
@@ -124,6 +146,56 @@ impl Record {
         self.try_write(&applied).inspect_err(|_| {
             // An older one would tell of what is no more.
             let _ = std::fs::remove_file(&self.path);
+        })
+    }
+
+    /// Environments of other projects that were applied from this folder to that account, and of which
+    /// nothing says that nothing is left: no look at the cloud, for what they left is no part of any plan
+    /// of this project. Sorted by project and environment.
+    #[must_use]
+    pub fn others(&self, account: &str) -> Vec<(String, String)> {
+        let mut others: Vec<_> = self
+            .headers(account)
+            .filter(|(_, header)| header.project != self.project)
+            .filter(|(_, header)| !matches!(header.outcome, OutcomeOf::Emptied))
+            .map(|(_, header)| (header.project, header.environment))
+            .collect();
+        others.sort();
+        others
+    }
+
+    /// Takes note that nothing is left of the project, in whichever environment. What cannot be written
+    /// only has a later plan tell of what is no more.
+    pub fn note_project_is_gone(&self, account: &str, at: Timestamp) {
+        let siblings: Vec<_> = self
+            .headers(account)
+            .filter(|(_, header)| header.project == self.project)
+            .collect();
+        for (path, header) in siblings {
+            let record = Self {
+                path,
+                environment: header.environment,
+                ..self.clone()
+            };
+            if let Err(error) = record.write(Outcome::Emptied, account, at) {
+                tracing::info!(%error, "that an environment is gone is not kept");
+            }
+        }
+    }
+
+    /// The records of that account in this folder, where they lie.
+    fn headers(&self, account: &str) -> impl Iterator<Item = (Utf8PathBuf, Header)> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let files = folder.read_dir_utf8().into_iter().flatten().flatten();
+        files.filter_map(move |file| {
+            let path = file.path().to_owned();
+            let file = std::fs::File::open(&path).ok()?;
+            let header: Header =
+                serde_json::from_reader(std::io::BufReader::new(file.take(MOST_BYTES))).ok()?;
+            let is_there = header.version == VERSION
+                && header.cloud == self.cloud
+                && header.account == account;
+            is_there.then_some((path, header))
         })
     }
 
@@ -173,25 +245,64 @@ pub fn note_as_is(planned: &Planned) {
         .clone()
         .and_then(|desired| whole(&planned.plan, desired, &planned.live, now.as_second()));
     // A part of a plan that finds nothing to do changes nothing.
-    let Some(outcome @ (Outcome::Realised(_) | Outcome::Emptied)) =
-        after(planned.plan.goal, realised)
+    let Some(outcome @ (Outcome::Realised(_) | Outcome::Emptied | Outcome::Kept)) =
+        after(&planned.plan, realised)
     else {
         return;
     };
     let record = Record::of(&planned.loaded, &planned.cloud);
-    if let Err(error) = record.write(outcome, &planned.live.account.id, now) {
+    let account = &planned.live.account.id;
+    if planned.plan.goal == Goal::DestroyProject {
+        record.note_project_is_gone(account, now);
+    }
+    if let Err(error) = record.write(outcome, account, now) {
         tracing::info!(%error, "what is as it should be is not kept: drift cannot be told from it");
     }
 }
 
-/// What a run of that goal leaves when it has succeeded.
+/// What a run of that plan leaves when it has succeeded.
 #[must_use]
-pub fn after(goal: Goal, realised: Option<Desired>) -> Option<Outcome> {
-    match (goal, realised) {
+pub fn after(plan: &Plan, realised: Option<Desired>) -> Option<Outcome> {
+    let keeps =
+        plan.cost.monthly_kept.0 > rust_decimal::Decimal::ZERO || !plan.cost.unpriced.is_empty();
+    match (plan.goal, realised) {
         (Goal::Apply, Some(desired)) => Some(Outcome::Realised(Box::new(desired))),
         (Goal::Apply, None) => Some(Outcome::Unfinished),
+        (Goal::Test | Goal::Destroy, _) if keeps => Some(Outcome::Kept),
         (Goal::Test | Goal::Destroy | Goal::DestroyProject, _) => Some(Outcome::Emptied),
         // They change nothing that is declared.
         (Goal::Run | Goal::Sweep, _) => None,
     }
+}
+
+/// What is told of other projects that were applied from this folder; none where nothing is to tell.
+#[must_use]
+pub fn note_of_others(
+    loaded: &Loaded,
+    cloud: &Cloud,
+    account: &str,
+    is_local: bool,
+) -> Option<String> {
+    const SHOWN: usize = 3;
+    let others = Record::of(loaded, cloud).others(account);
+    let (first, more) = (others.get(..SHOWN).unwrap_or(&others), others.len());
+    let names: Vec<String> = first
+        .iter()
+        .map(|(project, environment)| format!("{project} / {environment}"))
+        .collect();
+    let more = match more.saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let local = if is_local { " --local" } else { "" };
+    let (was, it) = match others.len() {
+        1 => ("was", "it"),
+        _ => ("were", "they"),
+    };
+    (!others.is_empty()).then(|| {
+        format!(
+            "{}{more} {was} applied from this folder too; what {it} left is not part of this plan: `dewpoint sweep{local}` shows it",
+            names.join(", ")
+        )
+    })
 }

@@ -755,7 +755,7 @@ pub struct Status {
 /// Options of `history`.
 #[derive(Debug, Args)]
 pub struct History {
-    /// Runs of every environment of the project.
+    /// Runs of every environment; without a store also of other projects that were run from this folder.
     #[arg(long)]
     pub all: bool,
     /// How many runs, the newest first.

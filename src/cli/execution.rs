@@ -217,7 +217,7 @@ pub async fn execute_from(
     let no_junit = junit.unwritten();
     listeners.push(Box::new(junit));
     let mut unwritten = Vec::new();
-    let after = applied::after(plan.goal, realised);
+    let after = applied::after(&plan, realised);
     if after.is_some() {
         // From here on what there is lies between two states.
         let kept = record.write(Outcome::Unfinished, &account, now);
@@ -230,7 +230,11 @@ pub async fn execute_from(
     until.end().await;
     let outcome = outcome?;
     if let (Some(after), Ending::Succeeded | Ending::RunFailed) = (after, outcome.ending) {
-        let kept = record.write(after, &account, Timestamp::now());
+        let now = Timestamp::now();
+        if plan.goal == Goal::DestroyProject {
+            record.note_project_is_gone(&account, now);
+        }
+        let kept = record.write(after, &account, now);
         unwritten.extend(kept.err().map(|cause| (record.path().to_owned(), cause)));
     }
     let waited = client.waited();

@@ -411,7 +411,7 @@ pub async fn look(context: &Context, loaded: &Loaded) -> miette::Result<Seen> {
         environment: loaded.manifest.environment.clone(),
         ssh_key: identity.as_ref().map(Identity::md5_fingerprint),
         for_destroy: false,
-        volume_snapshots: false,
+        volume_snapshots: desired::has_clones(&loaded.manifest),
     };
     let reading = async {
         match loaded.unset.first() {

@@ -51,3 +51,4 @@ pub use run_state::{IllegalEvent, RunState, StepState};
 pub use settings::Settings;
 pub use start::execute;
 pub use steps::keep::NOT_KEPT;
+pub use steps::snapshot::NOT_PRUNED;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
+use super::NOT_PRUNED;
 use super::event::{Event, EventKind, Failure};
 use crate::address::Address;
 use crate::desired::names;
@@ -135,6 +136,18 @@ impl Standing {
                     .insert((sort, change.name.clone()), resource);
             }
         }
+        for step in &plan.steps {
+            if let StepKind::Prune { id, name } = &step.kind {
+                let resource = Resource {
+                    address: step.address.clone(),
+                    presence: Presence::Exists,
+                    hourly: Money::default(),
+                    since_ms: None,
+                };
+                let key = (Sort::Snapshot, old_image(plan, *id, name));
+                standing.resources.insert(key, resource);
+            }
+        }
         standing
     }
 
@@ -201,8 +214,9 @@ impl Standing {
             StepKind::DeleteSshKey { name, .. } if !begins => {
                 self.remove((Sort::SshKey, name), succeeded, at);
             }
-            StepKind::Prune { name, .. } if !begins => {
-                self.remove((Sort::Snapshot, name), succeeded, at);
+            StepKind::Prune { id, name } if !begins && !is_left(event) => {
+                let key = old_image(plan, *id, name);
+                self.remove((Sort::Snapshot, &key), succeeded, at);
             }
             StepKind::DestroyDroplet { .. }
             | StepKind::KeepDroplet { .. }
@@ -324,6 +338,31 @@ fn made_nothing(failure: &Failure) -> bool {
         "execute" => matches!(name, "no_identity" | "not_made"),
         _ => false,
     }
+}
+
+/// What an old snapshot is called here: by its id too when the plan takes one of the same name.
+fn old_image(plan: &Plan, id: u64, name: &str) -> String {
+    let is_taken_again = plan.steps.iter().any(
+        |step| matches!(&step.kind, StepKind::TakeSnapshot { name: taken, .. } if taken == name),
+    );
+    if is_taken_again {
+        format!("{name}, {id}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// What the old snapshots that a plan deletes are called here.
+pub fn old_images(plan: &Plan) -> impl Iterator<Item = String> {
+    plan.steps.iter().filter_map(|step| match &step.kind {
+        StepKind::Prune { id, name } => Some(old_image(plan, *id, name)),
+        _ => None,
+    })
+}
+
+/// Whether a step has ended well by leaving an old snapshot to a later apply.
+fn is_left(event: &Event) -> bool {
+    matches!(&event.kind, EventKind::Done { note, .. } if note.starts_with(NOT_PRUNED))
 }
 
 /// Not billed by the hour.

@@ -13,7 +13,8 @@ use super::error::{Refusal, RefusalKind};
 use super::{Options, Plan, planner, renames};
 use crate::address::Address;
 use crate::desired::Desired;
-use crate::live::Live;
+use crate::live::{DropletStatus, Live, LiveDroplet, ownership};
+use crate::units::Gib;
 
 /// One resource that is no longer as it was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,24 +66,101 @@ pub fn drift(applied: &Desired, live: &Live, now: i64) -> Vec<Drift> {
     for refusal in refusals {
         // What no plan can mend has drifted all the same.
         if let (true, Some(address)) = (tells_drift(refusal.kind), refusal.address) {
-            let known = found.iter_mut().find(|drift| drift.address == address);
-            match known {
-                Some(drift) => drift.reasons.push(refusal.reason),
-                None => found.push(Drift {
-                    name: name_of(applied, &address),
-                    id: None,
-                    kind: DriftKind::Changed,
-                    reasons: vec![refusal.reason],
-                    fields: Vec::new(),
-                    address,
-                }),
+            let grown = (refusal.kind == RefusalKind::Shrink)
+                .then(|| grown(applied, live, &address))
+                .flatten();
+            let drift = about(&mut found, &address, || Drift {
+                name: name_of(applied, &address),
+                id: grown.as_ref().map(|(id, _)| id.clone()),
+                ..changed(&address)
+            });
+            match grown {
+                Some((_, field)) => drift.fields.push(field),
+                None => drift.reasons.push(refusal.reason),
             }
         }
+    }
+    for change in &changes {
+        let Some((live, field)) = power(change, live) else {
+            continue;
+        };
+        let drift = about(&mut found, &change.address, || Drift {
+            name: live.name.clone(),
+            id: change.id.clone(),
+            ..changed(&change.address)
+        });
+        drift.fields.push(field);
     }
     found.sort_by(|a, b| {
         (&a.address, a.kind, &a.name, &a.id).cmp(&(&b.address, b.kind, &b.name, &b.id))
     });
     found
+}
+
+/// What is told of a resource; made by `otherwise` when nothing is yet.
+fn about<'f>(
+    found: &'f mut Vec<Drift>,
+    address: &Address,
+    otherwise: impl FnOnce() -> Drift,
+) -> &'f mut Drift {
+    let known = found.iter().position(|drift| drift.address == *address);
+    let position = known.unwrap_or_else(|| {
+        found.push(otherwise());
+        found.len() - 1
+    });
+    &mut found[position]
+}
+
+/// A resource that is another than it was, of which nothing is known yet.
+fn changed(address: &Address) -> Drift {
+    Drift {
+        address: address.clone(),
+        name: String::new(),
+        id: None,
+        kind: DriftKind::Changed,
+        reasons: Vec::new(),
+        fields: Vec::new(),
+    }
+}
+
+/// The id and the size of a volume that is larger than it was applied: no plan makes it smaller.
+fn grown(applied: &Desired, live: &Live, address: &Address) -> Option<(String, DriftField)> {
+    let mut volumes = applied.volumes.iter();
+    let volume = volumes.find(|volume| volume.address == *address)?;
+    let found = live.volumes.iter().find(|live| {
+        live.region == applied.scope.region
+            && [
+                live.name.as_str(),
+                ownership::called(&live.name, &live.tags),
+            ]
+            .contains(&volume.name.as_str())
+    })?;
+    let field = DriftField {
+        field: "size".to_owned(),
+        applied: volume.size.map(|size| size.to_string()),
+        found: Some(Gib(found.size_gib).to_string()),
+    };
+    Some((found.id.clone(), field))
+}
+
+/// That a droplet which was applied, and would stay, does not run: no plan powers it on.
+fn power<'l>(change: &Change, live: &'l Live) -> Option<(&'l LiveDroplet, DriftField)> {
+    if !matches!(change.address, Address::Droplet { .. }) || change.action == Action::Delete {
+        return None;
+    }
+    let id: u64 = change.id.as_ref()?.parse().ok()?;
+    let droplet = live.droplets.iter().find(|droplet| droplet.id == id)?;
+    let word = match &droplet.status {
+        DropletStatus::New | DropletStatus::Active => return None,
+        DropletStatus::Off => "off",
+        DropletStatus::Other(word) => word,
+    };
+    let field = DriftField {
+        field: "power".to_owned(),
+        applied: Some("on".to_owned()),
+        found: Some(word.to_owned()),
+    };
+    Some((droplet, field))
 }
 
 /// What a plan puts down to somebody else's doing when nothing tells what was applied: only what no
@@ -203,7 +281,7 @@ fn blame(reason: &mut Reason) {
 /// Why something differs that the manifest did not change.
 const OUTSIDE: &str = "changed outside of dewpoint";
 /// Why something is made that was applied already.
-const GONE: &str = "it was applied before, and somebody deleted it";
+const GONE: &str = "it was applied before, and was deleted since, by hand or by a sweep";
 /// Why something goes that was never applied.
 const UNASKED: &str = "it is not in the manifest, and was not applied from here";
 

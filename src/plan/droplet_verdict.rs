@@ -9,6 +9,7 @@ use super::compare::{self, droplet, snapshot};
 use super::error::{Refusal, RefusalKind};
 use super::narrow::Narrow;
 use super::{Goal, planner::TEST};
+use crate::address::Address;
 use crate::desired::{Desired, Droplet, Image};
 use crate::live::{DropletStatus, Live, LiveDroplet};
 use crate::manifest::schema::{AfterRun, AfterRunWord, KeepOnFailure};
@@ -303,9 +304,14 @@ impl<'a> DropletVerdict<'a> {
             } else {
                 format!("droplet {} is {word}, so nothing can run on it", live.id)
             },
-            help: "power it on, or delete it so that it is made anew".to_owned(),
+            help: not_running_help(address),
         });
     }
+}
+
+/// What to do about a droplet that does not run.
+pub(super) fn not_running_help(address: &Address) -> String {
+    format!("power it on, or make it anew: `dewpoint apply --replace {address}`")
 }
 
 /// Volumes that several droplets of the manifest mount themselves, by their names there; also when

@@ -9,7 +9,7 @@ use super::teardown::{is_untagged, volume_address};
 use crate::address::{Address, Instance};
 use crate::desired::{Scope, names};
 use crate::live::ownership::{self, Owner, Whose};
-use crate::live::{Live, LiveDroplet, LiveFirewall, LiveImage, LiveVolume};
+use crate::live::{Live, LiveDroplet, LiveFirewall, LiveImage, LiveVolume, LiveVolumeSnapshot};
 
 /// What there is. Lists are sorted by address, then by name and id.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct Inventory<'a> {
     pub volumes: Vec<(Address, &'a LiveVolume)>,
     /// The project's snapshots; those too that were taken and not tagged any more.
     pub snapshots: Vec<(Address, &'a LiveImage)>,
+    /// Snapshots of these volumes, each by the address of its volume; only where somebody asked for them.
+    pub volume_snapshots: Vec<(Address, &'a LiveVolumeSnapshot)>,
     /// The environment's firewall.
     pub firewall: Option<&'a LiveFirewall>,
 }
@@ -48,6 +50,7 @@ impl<'a> Inventory<'a> {
                     (Address::Snapshot(name.to_owned()), image)
                 })
                 .collect(),
+            volume_snapshots: Vec::new(),
             firewall: firewall::find(&scope.environment_name(), &owner.environment_tag, live)
                 .filter(|(_, ours)| *ours)
                 .map(|(wall, _)| wall),
@@ -55,6 +58,15 @@ impl<'a> Inventory<'a> {
         inventory
             .volumes
             .sort_by(|(a, x), (b, y)| (a, &x.name, &x.id).cmp(&(b, &y.name, &y.id)));
+        for (address, volume) in &inventory.volumes {
+            let snapshots = live.volume_snapshots.iter();
+            let snapshots = snapshots.filter(|snapshot| {
+                snapshot.volume_id == volume.id && owner.in_project(&snapshot.tags)
+            });
+            inventory
+                .volume_snapshots
+                .extend(snapshots.map(|snapshot| (address.clone(), snapshot)));
+        }
         inventory
             .snapshots
             .sort_by(|(a, x), (b, y)| (a, y.created_at, x.id).cmp(&(b, x.created_at, y.id)));

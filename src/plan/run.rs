@@ -4,6 +4,7 @@ use super::build::{Draft, End, PlannedDroplet, streamed};
 use super::census::Census;
 use super::change::Action;
 use super::cost::{Kept, Up};
+use super::droplet_verdict::not_running_help;
 use super::error::{Refusal, RefusalKind, Refusals};
 use super::{Goal, Plan};
 use crate::address::Address;
@@ -148,25 +149,28 @@ fn not_up(droplet: &Droplet, found: Option<&LiveDroplet>) -> Refusal {
     let (reason, help) = match found.map(|found| (found.id, &found.status)) {
         None => (
             "it is not up, so nothing can run on it".to_owned(),
-            "make it with `dewpoint apply`, which also runs its steps",
+            "make it with `dewpoint apply`, which also runs its steps".to_owned(),
         ),
         Some((id, DropletStatus::Off)) => (
             format!("droplet {id} is off, so nothing can run on it"),
-            "power it on, or delete it so that `dewpoint apply` makes it anew",
+            not_running_help(&droplet.address),
         ),
         Some((id, DropletStatus::Other(word))) => (
             format!("droplet {id} is {word}, so nothing can run on it"),
-            "wait until it is active, or delete it so that `dewpoint apply` makes it anew",
+            format!(
+                "wait until it is active, or make it anew: `dewpoint apply --replace {}`",
+                droplet.address
+            ),
         ),
         Some((id, DropletStatus::New | DropletStatus::Active)) => (
             format!("droplet {id} is still being made, so nothing can run on it"),
-            "try again in half a minute",
+            "try again in half a minute".to_owned(),
         ),
     };
     Refusal {
         address: Some(droplet.address.clone()),
         kind: RefusalKind::NotRunning,
         reason,
-        help: help.to_owned(),
+        help,
     }
 }

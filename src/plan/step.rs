@@ -267,7 +267,7 @@ pub enum StepKind {
         /// What the copy shall be.
         spec: VolumeSpec,
     },
-    /// Takes note, in its tags, of what a volume holds.
+    /// Takes note, in its tags, of what a volume holds. It makes the tags that it gives.
     TagVolume {
         /// Which volume.
         volume: VolumeRef,

@@ -208,7 +208,10 @@ fn rows(drift: &Drift) -> Vec<Vec<String>> {
 pub fn sentence(drift: &Drift) -> String {
     let mut parts: Vec<String> = drift.reasons.clone();
     match drift.kind {
-        DriftKind::Gone => parts.insert(0, "it was applied, and somebody deleted it".to_owned()),
+        DriftKind::Gone => parts.insert(
+            0,
+            "it was applied, and was deleted since, by hand or by a sweep".to_owned(),
+        ),
         DriftKind::Unasked => parts.insert(0, "it is there, and was not applied".to_owned()),
         DriftKind::Changed => {}
     }

@@ -28,10 +28,11 @@ pub const fn command(goal: Option<Goal>) -> &'static str {
 /// One line: id, when, what, how it ended.
 #[must_use]
 pub fn line(run: &PastRun, palette: Palette) -> String {
-    palette.screen(line_of(run, palette))
+    palette.screen(line_of(run, &run.project, palette))
 }
 
-fn line_of(run: &PastRun, palette: Palette) -> String {
+/// `project` is the one whose name goes without saying.
+fn line_of(run: &PastRun, project: &str, palette: Palette) -> String {
     let when = run.began.map_or_else(
         || "unknown time       ".to_owned(),
         |began| began.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
@@ -62,27 +63,32 @@ fn line_of(run: &PastRun, palette: Palette) -> String {
             .map_or_else(String::new, |cost| format!(", {cost}"));
         format!("{cost}, by {} on {}", stored.by.who, stored.by.machine)
     });
+    let whose = if run.project == project {
+        run.environment.clone()
+    } else {
+        format!("{} / {}", run.project, run.environment)
+    };
     format!(
-        "{}  {when}  {} {}: {how}{took}{exit}{more}",
+        "{}  {when}  {} {whose}: {how}{took}{exit}{more}",
         run.id,
         command(run.goal),
-        run.environment,
     )
 }
 
-/// A list of runs.
+/// A list of runs; those of another project than this one bear its name.
 #[must_use]
-pub fn list(runs: &[PastRun], palette: Palette) -> String {
-    palette.screen(list_of(runs, palette))
+pub fn list(runs: &[PastRun], project: &str, palette: Palette) -> String {
+    palette.screen(list_of(runs, project, palette))
 }
 
-fn list_of(runs: &[PastRun], palette: Palette) -> String {
+fn list_of(runs: &[PastRun], project: &str, palette: Palette) -> String {
     let mut out = String::new();
     if runs.is_empty() {
         out.push_str("No runs yet.\n");
     }
     for run in runs {
-        let _ = writeln!(out, "{}", line(run, palette));
+        let line = palette.screen(line_of(run, project, palette));
+        let _ = writeln!(out, "{line}");
         for step in run.failed() {
             let code = exit_status(step);
             let word = match is_stopped(step) {
@@ -246,7 +252,7 @@ mod tests {
         for coloured in [false, true] {
             let palette = Palette::new(coloured);
             assert_seemly(&heading(&run.steps[0], palette), coloured);
-            assert_seemly(&list(std::slice::from_ref(&run), palette), coloured);
+            assert_seemly(&list(std::slice::from_ref(&run), "app", palette), coloured);
         }
     }
 
@@ -258,7 +264,7 @@ mod tests {
         failure.exit_status = None;
         let heading = heading(&stopped.steps[0], Palette::PLAIN);
         assert_eq!(heading, "==> droplet.runner run step-0: stopped");
-        let shown = list(&[stopped], Palette::PLAIN);
+        let shown = list(&[stopped], "app", Palette::PLAIN);
         insta::assert_snapshot!(crate::report::fold::fold(&shown, 80), @r"
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after
             72 s, exit 130
@@ -287,7 +293,7 @@ mod tests {
             run(How::CutOff, None, &[StepState::Done, StepState::Running]),
             broken,
         ];
-        insta::assert_snapshot!(list(&runs, Palette::PLAIN), @r"
+        insta::assert_snapshot!(list(&runs, "app", Palette::PLAIN), @r"
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: running after 72 s
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: succeeded after 72 s
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: a run step failed after 72 s, exit 3
@@ -298,7 +304,9 @@ mod tests {
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  unreadable
             cannot read it
         ");
-        assert_eq!(list(&[], Palette::PLAIN), "No runs yet.\n");
+        assert_eq!(list(&[], "app", Palette::PLAIN), "No runs yet.\n");
+        let other = list(&runs[1..2], "wordle", Palette::PLAIN);
+        assert!(other.contains("  test app / main: succeeded"), "{other}");
         let one: Value = serde_json::from_str(&json(&runs[2..3])).expect("JSON");
         assert_eq!(one["runs"][0]["steps"][1]["exit_status"], 4);
         assert_eq!(one["runs"][0]["result"], "run_failed");

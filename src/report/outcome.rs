@@ -1,5 +1,6 @@
 //! The end of a run: what failed, what was skipped for it, what each run step came to.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use camino::Utf8PathBuf;
@@ -15,7 +16,7 @@ use crate::execute::NOT_KEPT;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::event::DONE_BEFORE;
 use crate::execute::journal::log_path;
-use crate::execute::standing::{Presence, Sort, Standing, Tariff};
+use crate::execute::standing::{self, Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
 use crate::seemly;
@@ -301,6 +302,7 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
     }
     write_kept(out, plan, events, palette);
+    let snapshots = volume_snapshots(plan, events, &kept);
     if !kept.is_empty() {
         let stored = monthly_stored(plan);
         let mut price = if stored.0 > rust_decimal::Decimal::ZERO {
@@ -313,7 +315,16 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
             let mut there = kept.iter();
             there.any(|(_, address, _)| address.to_string() == **what)
         };
-        let new: Vec<&str> = new.into_iter().filter(is_there).collect();
+        let new = new.into_iter().filter(is_there).map(ToOwned::to_owned);
+        // The plan has no price of what it was to delete, and did not.
+        let old = kept.iter().filter(|(sort, _, name)| {
+            *sort == Sort::Snapshot && standing::old_images(plan).any(|old| old == *name)
+        });
+        let old = old.map(|(_, address, _)| address.to_string());
+        let taken = snapshots.iter().filter(|snapshot| snapshot.is_new);
+        let taken = taken.map(VolumeSnapshot::title);
+        let new: BTreeSet<String> = new.chain(old).chain(taken).collect();
+        let new: Vec<String> = new.into_iter().collect();
         if !new.is_empty() {
             let and = if price.is_empty() { "," } else { " and" };
             let _ = write!(
@@ -322,7 +333,9 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
                 new.join(", ")
             );
         }
-        let _ = writeln!(out, "{} {}{price}", palette.strong("Kept:"), listed(&kept));
+        let snapshots = snapshots.iter().map(VolumeSnapshot::title);
+        let all: Vec<String> = std::iter::once(listed(&kept)).chain(snapshots).collect();
+        let _ = writeln!(out, "{} {}{price}", palette.strong("Kept:"), all.join(", "));
     }
     if !unsure.is_empty() {
         let text = listed(&unsure);
@@ -344,6 +357,45 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
     if !help.is_empty() {
         let _ = writeln!(out, "{} {}", palette.running("help:"), help.join(", "));
     }
+}
+
+/// The snapshot of a volume that throw-away copies are made from.
+struct VolumeSnapshot<'a> {
+    volume: &'a Address,
+    /// Whether this run took it: then the plan has no price of it.
+    is_new: bool,
+}
+
+impl VolumeSnapshot<'_> {
+    fn title(&self) -> String {
+        format!("the snapshot of {}", self.volume)
+    }
+}
+
+/// Snapshots of volumes that stay, each with its volume.
+fn volume_snapshots<'a>(
+    plan: &'a Plan,
+    events: &[Event],
+    kept: &[(Sort, &Address, &str)],
+) -> Vec<VolumeSnapshot<'a>> {
+    let is_done = |wanted| {
+        let mut events = events.iter();
+        events.any(|event| matches!(&event.kind, EventKind::Done { step, .. } if *step == wanted))
+    };
+    let steps = plan.steps.iter().filter_map(|step| match &step.kind {
+        StepKind::SnapshotVolume {
+            volume_name, found, ..
+        } => {
+            let is_kept = kept.iter().any(|(_, _, name)| name == volume_name);
+            let is_there = found.is_some() || is_done(step.id);
+            (is_kept && is_there).then_some(VolumeSnapshot {
+                volume: &step.address,
+                is_new: found.is_none(),
+            })
+        }
+        _ => None,
+    });
+    steps.collect()
 }
 
 /// Droplets that a failure kept from being destroyed: until when, and how they are reached.

@@ -34,6 +34,9 @@ pub struct Status {
     pub volumes: Vec<Stored>,
     /// The project's snapshots.
     pub snapshots: Vec<Stored>,
+    /// Snapshots of the volumes, from which throw-away copies are made: each bears the address of its
+    /// volume.
+    pub volume_snapshots: Vec<Stored>,
     /// The environment's firewall, by its name.
     pub firewall: Option<String>,
     /// What the droplets cost by the hour while they are up.
@@ -168,18 +171,32 @@ impl Status {
                 address: address.to_string(),
                 name: image.name.clone(),
                 id: image.id.to_string(),
-                size: format!(
-                    "{}.{} GB",
-                    image.size_mb / 1_000,
-                    image.size_mb % 1_000 / 100
-                ),
+                size: gb(image.size_mb),
                 scope: "project",
                 attached_to: None,
                 age_seconds: age(image.created_at),
                 monthly: image_monthly(image.size_mb),
             })
             .collect();
-        let stored = volumes.iter().chain(&snapshots);
+        let volume_snapshots: Vec<Stored> = found
+            .volume_snapshots
+            .iter()
+            .map(|(address, snapshot)| Stored {
+                address: address.to_string(),
+                name: snapshot.name.clone(),
+                id: snapshot.id.clone(),
+                size: gb(snapshot.size_mb),
+                scope: if owner.in_environment(&snapshot.tags) {
+                    "environment"
+                } else {
+                    "project"
+                },
+                attached_to: None,
+                age_seconds: age(snapshot.created_at),
+                monthly: image_monthly(snapshot.size_mb),
+            })
+            .collect();
+        let stored = volumes.iter().chain(&snapshots).chain(&volume_snapshots);
         Self {
             project: scope.project.clone(),
             environment: scope.environment.clone(),
@@ -207,6 +224,7 @@ impl Status {
             droplets,
             volumes,
             snapshots,
+            volume_snapshots,
         }
     }
 }
@@ -275,11 +293,12 @@ fn render_of(status: &Status, view: View<'_>) -> String {
         table(&mut out, &droplet_rows(status), view);
     }
     let stored: Vec<&Stored> = status.volumes.iter().chain(&status.snapshots).collect();
-    if !stored.is_empty() {
+    if !(stored.is_empty() && status.volume_snapshots.is_empty()) {
         out.push('\n');
-        table(&mut out, &stored_rows(&stored), view);
+        let rows = stored_rows(&stored, &status.volume_snapshots);
+        table(&mut out, &rows, view);
     }
-    if !(status.droplets.is_empty() && stored.is_empty()) {
+    if !(status.droplets.is_empty() && stored.is_empty() && status.volume_snapshots.is_empty()) {
         let _ = writeln!(
             out,
             "\nCost: {}/h while droplets are up, about {} so far; {}/month kept.",
@@ -352,7 +371,13 @@ fn droplet_rows(status: &Status) -> Vec<Vec<String>> {
     rows
 }
 
-fn stored_rows(stored: &[&Stored]) -> Vec<Vec<String>> {
+/// A size in GB, of which the API tells thousandths.
+fn gb(size_mb: u64) -> String {
+    format!("{}.{} GB", size_mb / 1_000, size_mb % 1_000 / 100)
+}
+
+/// Each of the first, and how many there are of the second by volume.
+fn stored_rows(stored: &[&Stored], of_volumes: &[Stored]) -> Vec<Vec<String>> {
     let mut rows = vec![
         ["kept", "size", "whose", "age", "cost", "attached to"]
             .map(ToOwned::to_owned)
@@ -367,6 +392,25 @@ fn stored_rows(stored: &[&Stored]) -> Vec<Vec<String>> {
             format!("{}/month", Money(stored.monthly.0.round_dp(2))),
             stored.attached_to.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
+    }
+    let mut rest = of_volumes;
+    while let Some(first) = rest.first() {
+        let (same, more) = rest.split_at(
+            rest.iter()
+                .take_while(|other| other.address == first.address)
+                .count(),
+        );
+        let monthly: Money = same.iter().map(|snapshot| snapshot.monthly).sum();
+        let youngest = same.iter().map(|snapshot| snapshot.age_seconds).min();
+        rows.push(vec![
+            format!("snapshots of {}", first.address),
+            same.len().to_string(),
+            first.scope.to_owned(),
+            about(youngest.unwrap_or_default()),
+            format!("{}/month", Money(monthly.0.round_dp(2))),
+            "-".to_owned(),
+        ]);
+        rest = more;
     }
     rows
 }
@@ -512,6 +556,28 @@ mod tests {
         let value = serde_json::to_value(&status).expect("JSON");
         assert_eq!(value["droplets"][1]["expires_in_seconds"], 3600);
         assert_eq!(value["volumes"][0]["attached_to"], "droplet.runner");
+    }
+
+    #[test]
+    fn snapshots_of_volumes_are_counted_by_volume_and_priced() {
+        let mut live = live();
+        for number in 1..=3 {
+            live.volume_snapshots.push(crate::live::LiveVolumeSnapshot {
+                id: format!("snap-{number}"),
+                name: format!("app-models-snap-{number}"),
+                volume_id: if number < 3 { "vol-1" } else { "vol-2" }.to_owned(),
+                regions: vec!["nyc3".to_owned()],
+                min_disk_gib: 50,
+                size_mb: 5_000,
+                tags: vec!["dewpoint".to_owned(), "dewpoint:app".to_owned()],
+                created_at: NOW - 7_200 * number,
+            });
+        }
+        let status = Status::of(&scope("main"), &live, Err(String::new()), NOW);
+        let shown = text(&status, 160);
+        let line = shown.lines().find(|line| line.contains("snapshots of"));
+        insta::assert_snapshot!(line.unwrap_or_default(), @"  snapshots of volume.models  2       project  2h    $0.60/month  -");
+        assert!(shown.contains("$5.74/month kept"), "{shown}");
     }
 
     #[test]

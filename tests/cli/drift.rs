@@ -122,7 +122,7 @@ fn what_somebody_else_did_is_shown_and_nothing_is_proposed() {
     let plan = workspace
         .local(&["plan"])
         .expect(0)
-        .says("it was applied before, and somebody deleted it")
+        .says("it was applied before, and was deleted since, by hand or by a sweep")
         .says("it is not in the manifest, and was not applied from here")
         .says("its rules are not those of the manifest: changed outside of dewpoint");
     assert!(
@@ -182,4 +182,70 @@ fn saved_plans_and_plans_with_nothing_to_do_are_known_to_be_applied() {
         all.extend_from_slice(option);
         workspace.local(&all).expect(1).says("cannot be used with");
     }
+}
+
+#[test]
+fn what_was_powered_off_or_grown_by_hand_is_drift_in_its_own_words() {
+    let workspace = Workspace::with(MANIFEST);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    let droplets = workspace.list("droplets");
+    let boxed = droplets.iter().find(|d| d["name"] == "drift-main-box");
+    let path = format!("/v2/droplets/{}", boxed.expect("a droplet")["id"]);
+    let off = json!({ "type": "power_off" });
+    assert_eq!(
+        workspace
+            .call("POST", &format!("{path}/actions"), Some(&off))
+            .0,
+        201
+    );
+    while workspace.call("GET", &path, None).1["droplet"]["status"] != "off" {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let volume = workspace.list("volumes").remove(0);
+    let path = format!("/v2/volumes/{}/actions", volume["id"].as_str().expect("id"));
+    let grow = json!({ "type": "resize", "size_gigabytes": 3, "region": "nyc3" });
+    assert_eq!(workspace.call("POST", &path, Some(&grow)).0, 202);
+    while workspace.list("volumes")[0]["size_gigabytes"] != 3 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    let shown = workspace.local(&REFRESH).expect(2);
+    for line in [
+        "~ droplet.box was changed (drift-main-box, ",
+        "power  on -> off",
+        "~ volume.data was changed (drift-main-data, ",
+        "size  1GiB -> 3GiB",
+        "Drift: 2 changed, 0 gone, 0 not applied.",
+    ] {
+        assert!(shown.out.contains(line), "no `{line}` in\n{}", shown.all());
+    }
+    assert!(!shown.out.contains("shrink"), "{}", shown.all());
+    let found = drift(&workspace);
+    assert_eq!(
+        found["drift"][0]["fields"][0],
+        json!({ "field": "size", "applied": "1GiB", "found": "3GiB" }),
+        "{found:#}"
+    );
+    workspace
+        .local(&["status"])
+        .expect(0)
+        .says("drifted: droplet.box: power on -> off")
+        .says("drifted: volume.data: size 1GiB -> 3GiB");
+
+    // A droplet that is off, on which something is to run: the command that is named makes it anew.
+    let runs = MANIFEST.replace("size: 1GiB", "size: 3GiB").replace(
+        "box: { image",
+        "box: { run: [{ name: go, command: \"true\" }], image",
+    );
+    workspace.write("dewpoint.yaml", &runs);
+    workspace
+        .local(&["plan"])
+        .expect(1)
+        .says("so nothing can run on it")
+        .says("`dewpoint apply --replace droplet.box`");
+    workspace
+        .local(&["plan", "--replace", "droplet.box"])
+        .expect(0)
+        .says("droplet.box must be replaced");
+    workspace.local(&["destroy", "--yes"]).expect(0);
 }

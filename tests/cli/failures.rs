@@ -62,6 +62,11 @@ fn a_recipe_that_fails_shows_where_and_leaves_nothing() {
     let left = workspace.list("droplets");
     assert_eq!(left.len(), 1);
     assert_eq!(left[0]["status"], "active");
+    workspace
+        .local(&["sweep"])
+        .expect(0)
+        .says("builder broken-main-builder.base, there for ")
+        .says("ends with `dewpoint destroy --env main --local`");
     assert_eq!(workspace.names("images"), Vec::<String>::new());
     assert_eq!(
         workspace.names("ssh_keys").len(),

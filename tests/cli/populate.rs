@@ -29,6 +29,16 @@ droplets:
     after_run: destroy
 "#;
 
+/// No tag is there that says how volumes were filled and that no volume bears.
+fn assert_no_tag_is_left(workspace: &Workspace) {
+    let borne = filled_with(workspace);
+    for tag in workspace.list("tags") {
+        let name = tag["name"].as_str().expect("a name");
+        let is_left = name.starts_with("dewpoint-populat") && !borne.iter().any(|tag| tag == name);
+        assert!(!is_left, "{name} is left; the volume bears {borne:?}");
+    }
+}
+
 /// The tags of the volume that say what it was filled with.
 fn filled_with(workspace: &Workspace) -> Vec<String> {
     let volumes = workspace.list("volumes");
@@ -55,6 +65,7 @@ fn a_volume_is_filled_once_and_again_when_what_fills_it_changes() {
     assert!(!failed.err.contains("| read:"), "{}", failed.all());
     assert_eq!(workspace.names("droplets"), Vec::<String>::new());
     assert_eq!(filled_with(&workspace), Vec::<String>::new());
+    assert_no_tag_is_left(&workspace);
     workspace
         .local(&["plan", "--detailed-exitcode"])
         .expect(2)
@@ -66,6 +77,7 @@ fn a_volume_is_filled_once_and_again_when_what_fills_it_changes() {
     let one = filled_with(&workspace);
     assert_eq!(one.len(), 1, "{one:?}");
     assert!(one[0].starts_with("dewpoint-populated:"), "{one:?}");
+    assert_no_tag_is_left(&workspace);
     assert_eq!(workspace.names("droplets"), Vec::<String>::new());
 
     // Once for each digest: names do not count.
@@ -87,6 +99,7 @@ fn a_volume_is_filled_once_and_again_when_what_fills_it_changes() {
     assert_eq!(workspace.names("droplets"), Vec::<String>::new());
     let tags = filled_with(&workspace);
     assert!(tags.contains(&one[0]) && tags.len() == 2, "{tags:?}");
+    assert_no_tag_is_left(&workspace);
     write("echo one >>/mnt/volume/words");
     workspace
         .local(&["plan", "--detailed-exitcode"])
@@ -101,6 +114,11 @@ fn a_volume_is_filled_once_and_again_when_what_fills_it_changes() {
         .says("copied: three");
     let tags = filled_with(&workspace);
     assert!(tags.len() == 1 && tags[0] != one[0], "{tags:?}");
+    assert_no_tag_is_left(&workspace);
+    workspace
+        .local(&["sweep"])
+        .expect(0)
+        .says("Nothing to sweep.");
     workspace
         .local(&["plan", "--detailed-exitcode"])
         .expect(0)

@@ -177,9 +177,19 @@ fn what_the_dry_run_lists_is_what_goes_and_look_alikes_stay() {
         .says("volume shop-pr-8-clone")
         .says("it is attached to droplet theirs, which stays")
         .says("`dewpoint sweep --yes --local` deletes exactly this");
+    let (goes, stands) = dry
+        .out
+        .split_once("Standing, and left as it is:")
+        .expect("what stands");
     for stays in ["dewpoint-foo", "shop-pr-7-api", "shop-models", "one-main"] {
-        assert!(!dry.out.contains(stays), "{stays}\n{}", dry.all());
+        assert!(!goes.contains(stays), "{stays}\n{}", dry.all());
     }
+    // What is over, or nobody's, does not stand.
+    for other in ["shop / pr-7", "shop-pr-7", "dewpoint-foo", "theirs"] {
+        assert!(!stands.contains(other), "{other}\n{}", dry.all());
+    }
+    dry.says("one / main in nyc3: 1 droplet, volume one-main-scratch 1GiB; expires in ")
+        .says("shop in nyc3: volume shop-models 1GiB; $0.10/month\n      ends with `dewpoint destroy --project --local`");
     let json = sweep(&workspace, &["--format", "json"]).expect(2);
     let document: Value = serde_json::from_str(&json.out).expect("JSON");
     assert_eq!(sent(&workspace), sent_before, "a dry run changes nothing");
@@ -308,4 +318,79 @@ fn an_expired_environment_says_so_and_apply_renews_it() {
     workspace.local(&["plan", "--detailed-exitcode"]).expect(0);
     workspace.local(&["destroy", "--yes"]).expect(0);
     workspace.assert_empty();
+}
+
+/// A project that a manifest had another name for until now, or has none any more, is found.
+#[test]
+fn what_stands_is_told_also_of_a_project_without_a_manifest_and_how_it_ends() {
+    let manifest = ONE.replace("volumes:", "volumes:\n  data: { size: 2GiB }");
+    let workspace = Workspace::with(&manifest);
+    workspace.up(&["--without-guests"]);
+    workspace.local(&["apply", "--yes"]).expect(0);
+    workspace.write(
+        "dewpoint.yaml",
+        &manifest.replace("project: one", "project: wordle"),
+    );
+    // The next plan tells of it too, without a call for it; and the history, on demand.
+    let other = "one / main was applied from this folder too; what it left is not part of this plan: `dewpoint sweep --local` shows it";
+    workspace.local(&["plan"]).expect(0).says(other);
+    workspace.local(&["status"]).expect(0).says(other);
+    workspace
+        .run(&["history", "--all"])
+        .expect(0)
+        .says("apply one / main: succeeded");
+    workspace.run(&["history"]).expect(0).says("No runs yet.");
+    sweep(&workspace, &[])
+        .expect(0)
+        .says("one / main in nyc3: 1 droplet, volume one-main-scratch 1GiB; expires in 11h")
+        .says("$0.0089/h and $0.10/month\n      ends with `dewpoint destroy --env main --local`")
+        .says("one in nyc3: volume one-data 2GiB; $0.20/month\n      ends with `dewpoint destroy --project --local`")
+        .says("Standing, and left as it is: $0.0089/h and $0.30/month")
+        .says("Nothing to sweep.")
+        .says("such as `{version: 1, project: one, region: nyc3}`");
+    let json = sweep(&workspace, &["--format", "json"]).expect(0);
+    let document: Value = serde_json::from_str(&json.out).expect("JSON");
+    let standing = &document["standing"];
+    assert_eq!(standing[0]["project"], "one");
+    assert_eq!(standing[0]["environment"], Value::Null);
+    assert_eq!(standing[0]["volumes"][0]["name"], "one-data");
+    assert_eq!(standing[0]["ends_with"], "dewpoint destroy --project");
+    assert_eq!(standing[1]["environment"], "main");
+    assert_eq!(standing[1]["droplets"][0]["name"], "one-main-box");
+    assert!(standing[1]["expires_at"].is_i64(), "{document:#}");
+    // A sweep that deletes tells it too, and leaves it.
+    sweep(&workspace, &["--yes"])
+        .expect(0)
+        .says("one in nyc3: volume one-data 2GiB");
+    assert_eq!(workspace.names("droplets"), ["one-main-box"]);
+
+    // The lines that are named are enough of a manifest.
+    workspace.write(
+        "dewpoint.yaml",
+        "{version: 1, project: one, region: nyc3}\n",
+    );
+    workspace
+        .local(&["destroy", "--env", "main", "--yes"])
+        .expect(0);
+    // An environment that was emptied leaves what is the project's.
+    let wordle = manifest.replace("project: one", "project: wordle");
+    workspace.write("dewpoint.yaml", &wordle);
+    workspace.local(&["plan"]).expect(0).says(other);
+    workspace.write(
+        "dewpoint.yaml",
+        "{version: 1, project: one, region: nyc3}\n",
+    );
+    workspace
+        .local(&["destroy", "--project", "--yes"])
+        .expect(0);
+    workspace.assert_empty();
+    workspace.write("dewpoint.yaml", &wordle);
+    let plan = workspace.local(&["plan"]).expect(0);
+    assert!(
+        !plan.all().contains("from this folder too"),
+        "{}",
+        plan.all()
+    );
+    let none = sweep(&workspace, &[]).expect(0).says("Nothing to sweep.");
+    assert!(!none.out.contains("Standing"), "{}", none.all());
 }

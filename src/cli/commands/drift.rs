@@ -59,7 +59,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
             let why = match ours.map(|applied| applied.outcome) {
                 None => Unknown::Never,
                 Some(Outcome::Realised(_) | Outcome::Unfinished) => Unknown::Unfinished,
-                Some(Outcome::Emptied) => Unknown::Emptied,
+                Some(Outcome::Emptied | Outcome::Kept) => Unknown::Emptied,
             };
             let drift = plan::drift::certain(&planned.plan);
             (ComparedWith::Manifest { why }, drift)

@@ -42,9 +42,11 @@ pub async fn list(context: &Context, options: &History) -> miette::Result<Exit> 
     };
     print(&match options.format {
         OutputFormat::Json => report::json(&runs),
-        OutputFormat::Text => context
-            .terminal
-            .fit(report::list(&runs, context.terminal.out)),
+        OutputFormat::Text => context.terminal.fit(report::list(
+            &runs,
+            &loaded.manifest.project,
+            context.terminal.out,
+        )),
     })?;
     Ok(Exit::Success)
 }
@@ -58,8 +60,8 @@ fn runs_here(loaded: &Loaded, options: &History) -> miette::Result<Vec<PastRun>>
         }
         let run = read(loaded, &id);
         let is_other = run.goal.is_some()
-            && (run.project != *project
-                || (!options.all && run.environment != loaded.manifest.environment));
+            && !options.all
+            && (run.project != *project || run.environment != loaded.manifest.environment);
         if !is_other {
             runs.push(run);
         }

@@ -1,5 +1,6 @@
 //! `dewpoint plan`: what `apply` would do.
 
+use crate::cli::applied;
 use crate::cli::args::{Plan as Options, PlanFormat};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -52,6 +53,12 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
             unset.join(", ")
         ));
     }
+    planned.plan.notices.extend(applied::note_of_others(
+        &planned.loaded,
+        &planned.cloud,
+        &planned.live.account.id,
+        context.global.local,
+    ));
     if let Some(pattern) = &options.explain {
         print(&explain(context, &planned.plan, pattern)?)?;
         return Ok(Exit::Success);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::applied::Record;
+use crate::cli::applied::{self, Record};
 use crate::cli::args::{OutputFormat, Status as Options};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::exit::Exit;
@@ -88,10 +88,15 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
             flags: &context.flags(),
         },
     );
+    let account = &seen.live.account.id;
+    let others = applied::note_of_others(&loaded, &seen.cloud, account, context.global.local);
+    if let Some(others) = others {
+        let _ = writeln!(text, "{} {others}", palette.changed("note:"));
+    }
     if !runs.is_empty() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\nLast runs:");
-        for line in history::list(&runs, palette).lines() {
+        for line in history::list(&runs, &loaded.manifest.project, palette).lines() {
             let _ = writeln!(text, "  {line}");
         }
     }

@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::local::service;
 use crate::manifest::schema::ImageSource;
 use crate::plan::Durations;
-use crate::plan::sweep::{self, Declared, Found, LeftAlone, Sweep};
+use crate::plan::sweep::{self, Declared, Found, LeftAlone, Standing, Sweep};
 use crate::report::hints::{self, Next};
 use crate::report::{outcome, sweep_text};
 
@@ -35,10 +35,12 @@ struct Document<'a> {
     deleted: Option<bool>,
     found: &'a [Found],
     left: &'a [LeftAlone],
+    /// What has not expired, and what outlives environments: never deleted by a sweep.
+    standing: &'a [Standing],
 }
 
-/// Looks at the whole account, shows what has expired or was left behind, and with `--yes` deletes
-/// that.
+/// Looks at the whole account, shows what has expired or was left behind and what stands beside it, and
+/// with `--yes` deletes the former.
 ///
 /// # Errors
 /// When the account cannot be read, or deleting cannot be started. What fails later is reported and
@@ -71,6 +73,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         deleted,
         found: &swept.found,
         left: &swept.left,
+        standing: &swept.standing,
     };
     if !options.yes || swept.found.is_empty() {
         if json {
@@ -111,6 +114,7 @@ fn text(context: &Context, options: &Options, swept: &Sweep, cloud: &Cloud, now:
         palette: context.terminal.out,
         place: &cloud.endpoint,
         now,
+        flags: if context.global.local { " --local" } else { "" },
         next: (!options.yes).then_some(next.as_str()),
         width: context.terminal.out_folds.then_some(context.terminal.width),
     };

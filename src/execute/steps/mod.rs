@@ -8,7 +8,7 @@ mod firewall;
 mod inventory;
 pub mod keep;
 mod run;
-mod snapshot;
+pub(super) mod snapshot;
 mod ssh_key;
 mod tags;
 mod unmount;
@@ -37,7 +37,7 @@ use crate::cloud::{fenced_by, for_chain};
 use crate::guest::{GuestError, Session};
 use crate::live::LiveDroplet;
 use crate::live::ownership::{environment_tag, project_tag};
-use crate::plan::step::{DropletRef, TaggedResource};
+use crate::plan::step::DropletRef;
 use crate::plan::{EdgeKind, Goal, Plan, Step, StepId, StepKind};
 
 /// How long a droplet that is being made by someone else may be without an address.
@@ -371,10 +371,7 @@ impl Steps {
                 add,
                 remove,
             } => match self.volume(volume) {
-                Ok(id) => {
-                    let resource = TaggedResource::Volume;
-                    self.update_tags(resource, &id, add, remove).await
-                }
+                Ok(id) => self.tag_volume(&id, add, remove).await,
                 Err(error) => Err(error),
             },
             StepKind::DeleteVolumeSnapshot { id, .. } => self.delete_volume_snapshot(id).await,

@@ -17,6 +17,9 @@ const OFF_WHEN_ASKED: Duration = Duration::from_secs(60);
 /// How long cutting the power may take: the API is known to take more than five minutes over it.
 const OFF_BY_FORCE: Duration = Duration::from_secs(7 * 60);
 
+/// How the note begins of a step that has left an old snapshot where it is.
+pub const NOT_PRUNED: &str = "left for a later apply";
+
 impl Steps {
     /// Cleans a builder and powers it off: from within, else by request, else by force.
     pub(super) async fn power_off(
@@ -132,9 +135,7 @@ impl Steps {
                 who,
             }),
             // The next plan finds it.
-            Pruned::InUse(who) => Ok(format!(
-                "left for a later apply, as it may be in use by {who}"
-            )),
+            Pruned::InUse(who) => Ok(format!("{NOT_PRUNED}, as it may be in use by {who}")),
         }
     }
 }

@@ -36,6 +36,19 @@ impl Steps {
         })
     }
 
+    /// Takes note in a volume's tags of what it holds. No step before makes these: none stays behind
+    /// without a bearer when the volume does not come to hold it.
+    pub(super) async fn tag_volume(
+        &self,
+        id: &str,
+        add: &[String],
+        remove: &[String],
+    ) -> Result<String, StepError> {
+        self.create_tags(add).await?;
+        self.update_tags(TaggedResource::Volume, id, add, remove)
+            .await
+    }
+
     /// Gives tags, then takes others: so that a resource is never without the tags that say whose
     /// it is.
     pub(super) async fn update_tags(

@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::desired::spec::VolumeUse;
 use crate::desired::{Desired, POPULATE_AT};
 use crate::live::{LiveDroplet, ownership};
+use crate::plan::compare::volume;
 use crate::plan::step::{
     DropletRef, DropletSpec, NewDroplet, StepId, StepKind, TaggedResource, VolumeRef,
 };
@@ -158,8 +159,7 @@ impl<'a> Draft<'a> {
             .live
             .zip(planned.populate)
             .and_then(|(live, populate)| {
-                let is_filled = live.tags.iter().any(|tag| ownership::is_populated_tag(tag));
-                if !is_filled || live.tags.contains(&populate.marks) {
+                if !volume::is_marked_first(populate, live) {
                     return None;
                 }
                 let step = self.step(
@@ -324,10 +324,6 @@ impl<'a> Draft<'a> {
                 record,
                 "a volume counts as filled once all of it succeeded and was written",
             );
-        }
-        if let Some(tags) = self.tags {
-            self.graph
-                .needs(tags, record, "only a tag that exists can be given");
         }
         record
     }

@@ -257,6 +257,13 @@ pub(in crate::plan) fn compare<'a>(
     }
 }
 
+/// Whether a volume is given the tag which says that it is being filled anew: one that was never filled
+/// needs none.
+pub(in crate::plan) fn is_marked_first(populate: &Populate, live: &LiveVolume) -> bool {
+    let mut tags = live.tags.iter();
+    tags.any(|tag| ownership::is_populated_tag(tag)) && !live.tags.contains(&populate.marks)
+}
+
 /// What fills a volume, for a plan.
 pub(in crate::plan) fn populated(populate: &Populate) -> Vec<FieldChange> {
     let mut fields = vec![made("populate", format!("on a {}", populate.size))];

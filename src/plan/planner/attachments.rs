@@ -9,7 +9,7 @@ use crate::live::{DropletStatus, Live, LiveVolume};
 use crate::manifest::schema::Scope as VolumeScope;
 use crate::plan::build::{Draft, PlannedDroplet};
 use crate::plan::census::Census;
-use crate::plan::droplet_verdict::DropletVerdict;
+use crate::plan::droplet_verdict::{DropletVerdict, not_running_help};
 use crate::plan::error::{Refusal, RefusalKind};
 use crate::plan::narrow::{self, Narrow};
 use crate::plan::step::StepId;
@@ -234,7 +234,7 @@ pub(super) fn check_logins(planned: &[PlannedDroplet<'_>], draft: &mut Draft<'_>
                     "droplet {} is {word}, so nothing can be done about the volumes it mounts",
                     live.id
                 ),
-                help: "power it on, or delete it so that it is made anew".to_owned(),
+                help: not_running_help(address),
             });
         }
     }

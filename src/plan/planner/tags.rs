@@ -48,8 +48,15 @@ pub(super) fn named_tags(
         named.extend(verdict.lease.add.clone());
     }
     let mut makes_droplets = false;
-    for (populate, _) in volumes.iter().filter_map(|verdict| verdict.populate) {
-        named.extend([populate.tag.clone(), populate.marks.clone()]);
+    for verdict in volumes {
+        let Some((populate, _)) = verdict.populate else {
+            continue;
+        };
+        // That it is filled is said by a tag that is made when it is given: one that is made before
+        // stays behind without a bearer when filling fails.
+        if (verdict.live).is_some_and(|live| volume::is_marked_first(populate, live)) {
+            named.insert(populate.marks.clone());
+        }
         named.extend(populate.droplet_tags.iter().cloned());
         makes_droplets = true;
     }

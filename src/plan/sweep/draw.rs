@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::verdicts::{Doomed, Environment, Verdicts, holders};
-use super::{Found, FoundKind, Sweep, money};
+use super::words::gb;
+use super::{Found, FoundKind, Standing, Sweep, money};
 use crate::address::Address;
 use crate::digest::Digest;
 use crate::live::claims::{Claim, claim};
@@ -23,6 +24,7 @@ use crate::units::{Gib, Money};
 pub(super) fn draw(
     account: &AccountWide,
     verdicts: Verdicts<'_>,
+    standing: Vec<Standing>,
     now: i64,
 ) -> Result<Sweep, Refusals> {
     let mut draft = Draft {
@@ -39,7 +41,7 @@ pub(super) fn draw(
     draft.images(&verdicts.images);
     draft.volume_snapshots(&verdicts.volume_snapshots);
     draft.tags(&verdicts);
-    draft.finish(account, verdicts)
+    draft.finish(account, verdicts, standing)
 }
 
 struct Draft<'a> {
@@ -369,7 +371,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn finish(mut self, account: &AccountWide, verdicts: Verdicts<'_>) -> Result<Sweep, Refusals> {
+    fn finish(
+        mut self,
+        account: &AccountWide,
+        verdicts: Verdicts<'_>,
+        standing: Vec<Standing>,
+    ) -> Result<Sweep, Refusals> {
         // What belongs to no environment stands last.
         let rank = |found: &Found| {
             let Found {
@@ -422,6 +429,7 @@ impl<'a> Draft<'a> {
         Ok(Sweep {
             found: self.found,
             left: verdicts.left,
+            standing,
             plan,
         })
     }
@@ -444,11 +452,6 @@ fn staying<'l>(account: &'l AccountWide, droplet: &LiveDroplet) -> Vec<&'l LiveV
             is_here && is_projects
         })
         .collect()
-}
-
-/// A size in GB, of which the API tells thousandths.
-fn gb(size_mb: u64) -> String {
-    format!("{}.{} GB", size_mb / 1_000, size_mb % 1_000 / 100)
 }
 
 fn prices(catalog: &Catalog, droplet: &LiveDroplet) -> (Option<Money>, Option<Money>) {

@@ -9,7 +9,9 @@
 
 mod draw;
 mod money;
+mod standing;
 mod verdicts;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +21,8 @@ use super::change::Reason;
 use super::{Plan, Refusals};
 use crate::live::AccountWide;
 use crate::units::Money;
+
+pub use standing::{Piece, Standing};
 
 /// What bears no expiry counts as left behind when it is older than this: no apply takes so long
 /// from the first thing it makes to the next.
@@ -40,6 +44,8 @@ pub struct Sweep {
     pub found: Vec<Found>,
     /// What looks like it and is left alone.
     pub left: Vec<LeftAlone>,
+    /// What stands beside it, by project and environment: nothing of it is touched.
+    pub standing: Vec<Standing>,
     /// The plan that removes what was found.
     #[serde(skip)]
     pub plan: Plan,
@@ -118,5 +124,6 @@ pub fn sweep(
     now: i64,
 ) -> Result<Sweep, Refusals> {
     let verdicts = verdicts::Verdicts::of(account, declared, now);
-    draw::draw(account, verdicts, now)
+    let standing = standing::of(account, &verdicts);
+    draw::draw(account, verdicts, standing, now)
 }

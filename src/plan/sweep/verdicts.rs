@@ -116,7 +116,7 @@ fn because(cause: Cause, text: impl Into<String>) -> Reason {
 }
 
 /// Whether a droplet is the builder of a snapshot of that environment, by its name.
-fn is_builder(name: &str, project: &str, environment: &str) -> bool {
+pub(super) fn is_builder(name: &str, project: &str, environment: &str) -> bool {
     let environment = names::environment(project, environment);
     name.strip_prefix(&environment)
         .is_some_and(|rest| rest.starts_with("-builder."))
@@ -623,9 +623,35 @@ impl<'a> Judge<'a> {
                 kind: FoundKind::Tag,
                 name: "tags that nothing bears".to_owned(),
                 id: None,
-                why: "an apply seems to be beginning, which makes its tags first".to_owned(),
+                why: self.why_tags_wait(),
             });
         }
+    }
+}
+
+impl Judge<'_> {
+    /// Why tags that nothing bears may still be meant for something. Where a builder stands, the run that
+    /// made them has come so far, and has failed or still goes on.
+    fn why_tags_wait(&self) -> String {
+        let builders = self.account.live.droplets.iter().filter(|droplet| {
+            let Claim::Owned {
+                project,
+                environment: Some(environment),
+            } = claim(&droplet.tags)
+            else {
+                return false;
+            };
+            !self.goes(droplet.id) && is_builder(&droplet.name, project, environment)
+        });
+        let Some(builder) = builders.min_by_key(|builder| (builder.created_at, builder.id)) else {
+            return "an apply seems to be beginning, which makes its tags first".to_owned();
+        };
+        let since = jiff::Timestamp::from_second(builder.created_at);
+        let since = since.map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string());
+        format!(
+            "the builder {} stands since {since}: what made them may go on from it",
+            builder.name
+        )
     }
 }
 

@@ -1,7 +1,10 @@
 //! Volumes that are filled.
 
+use std::collections::BTreeSet;
+
 use super::world::{World, nothing};
 use super::*;
+use crate::live::ownership;
 use crate::plan::StepKind;
 
 const YAML: &str = r#"
@@ -137,6 +140,47 @@ fn a_volume_is_filled_before_anything_uses_it() {
         "{}",
         text(&next)
     );
+}
+
+/// Tags of single resources that nothing bears: what a sweep would find.
+fn borne_by_nothing(live: &Live) -> Vec<&String> {
+    let droplets = live.droplets.iter().flat_map(|droplet| &droplet.tags);
+    let volumes = live.volumes.iter().flat_map(|volume| &volume.tags);
+    let images = live.images.iter().flat_map(|image| &image.tags);
+    let snapshots = live.volume_snapshots.iter().flat_map(|snap| &snap.tags);
+    let all = droplets.chain(volumes).chain(images).chain(snapshots);
+    let borne: BTreeSet<&String> = all.collect();
+    let tags = live.tags.iter();
+    tags.filter(|tag| ownership::is_tag_of_one(tag) && !borne.contains(tag))
+        .collect()
+}
+
+#[test]
+fn filling_leaves_no_tag_that_nothing_bears() {
+    let own = YAML.replace(
+        "    size: 10GiB\n",
+        "    size: 10GiB\n    scope: environment\n",
+    );
+    for yaml in [YAML, own.as_str()] {
+        let mut live = nothing();
+        for (goal, command) in [
+            (Goal::Test, "small"),
+            (Goal::Test, "small"),
+            (Goal::Apply, "small"),
+            (Goal::Apply, "large"),
+            (Goal::Test, "larger"),
+        ] {
+            let yaml = yaml.replace("small", command);
+            let next = plan(&desired(&yaml), &live, goal).expect("a plan");
+            live = World::execute(&next, &live);
+            assert_eq!(
+                borne_by_nothing(&live),
+                Vec::<&String>::new(),
+                "{command}\n{}",
+                text(&next)
+            );
+        }
+    }
 }
 
 #[test]

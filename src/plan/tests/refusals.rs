@@ -90,7 +90,7 @@ fn a_droplet_that_is_off_gets_no_volume() {
     let yaml = format!("{yaml}    volumes: [{{ volume: data, mount: /mnt/data }}]\n");
     insta::assert_snapshot!(check(&yaml, &live), @r"
     droplet.web: droplet 104 is off, so no volume can be mounted there [dewpoint::plan::not_running]
-      help: power it on, or delete it so that it is made anew
+      help: power it on, or make it anew: `dewpoint apply --replace droplet.web`
     ");
 }
 
@@ -100,7 +100,7 @@ fn a_droplet_that_is_off() {
     live.droplets[0].status = DropletStatus::Off;
     insta::assert_snapshot!(check(PLAIN, &live), @r"
     droplet.web: droplet 104 is off, so nothing can run on it [dewpoint::plan::not_running]
-      help: power it on, or delete it so that it is made anew
+      help: power it on, or make it anew: `dewpoint apply --replace droplet.web`
     ");
 }
 

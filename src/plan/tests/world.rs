@@ -365,10 +365,8 @@ impl World {
                 add,
                 remove,
             } => {
-                for tag in add {
-                    self.tag_exists(tag)?;
-                }
                 let id = self.volume(volume).ok_or("there is no such volume")?;
+                self.make_tags(add);
                 let tags = &mut self.live_volume(&id)?.tags;
                 tags.retain(|tag| !remove.contains(tag));
                 tags.extend(add.iter().cloned());

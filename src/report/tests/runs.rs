@@ -1,6 +1,7 @@
 //! Runs: line by line, and their end.
 
 use super::{money, plan, runner};
+use crate::address::Address;
 use crate::execute::{Event, EventKind, Failure, FailureClass, OutputStream};
 use crate::plan::{Goal, Plan, StepId};
 use crate::report::hints::{Flags, Next};
@@ -479,6 +480,63 @@ fn what_is_kept_is_priced_once() {
     ");
     let summary = crate::report::plan_text::summary(&plan, Palette::PLAIN);
     insta::assert_snapshot!(summary, @"No changes. Every apply: 1 run; 5 steps; about 4 min; $0.0714/h while up ($6.00/month for droplets that stay), $5.00/month kept, about $0.0123 for this run (at most $0.3571); the price of snapshot.base shows once it is taken.");
+}
+
+#[test]
+fn an_old_snapshot_that_was_not_deleted_and_those_of_volumes_are_kept() {
+    use crate::plan::StepKind;
+    let mut plan = plan(1);
+    plan.changes
+        .retain(|change| change.address.to_string() == "volume.models");
+    plan.cost.monthly_kept = money("5.00");
+    plan.cost.monthly_droplets = money("0.00");
+    let base: Address = "snapshot.base".parse().expect("an address");
+    plan.steps[0].address = base.clone();
+    plan.steps[0].kind = StepKind::TakeSnapshot {
+        droplet: super::droplet(1),
+        name: "shop-base-2".to_owned(),
+    };
+    plan.steps[1].address = base;
+    plan.steps[1].kind = StepKind::Prune {
+        id: 71,
+        name: "shop-base-1".to_owned(),
+    };
+    plan.steps[2].address = "volume.models".parse().expect("an address");
+    plan.steps[2].kind = StepKind::SnapshotVolume {
+        volume: crate::plan::step::VolumeRef::Known {
+            id: "vol-1".to_owned(),
+        },
+        volume_name: "shop-models".to_owned(),
+        tags: Vec::new(),
+        found: None,
+    };
+    let kept = |plan: &Plan, story: Story| {
+        let end = story.finished(0, 0, true, "0").end(plan);
+        let mut lines = end.lines();
+        let line = lines.find(|line| line.starts_with("Kept:"));
+        line.unwrap_or_else(|| panic!("no line in {end}"))
+            .to_owned()
+    };
+    // Interrupted before the new one was taken, and while it was.
+    insta::assert_snapshot!(kept(&plan, Story::new()), @"Kept: volume.models (shop-models), snapshot.base (shop-base-1), $5.00/month and the price of snapshot.base, which the next plan knows");
+    // Left for a later apply, with the volume's own.
+    let left = "left for a later apply, as it may be in use by app / other";
+    let story = Story::new()
+        .did(&plan, 0, "")
+        .did(&plan, 1, left)
+        .did(&plan, 2, "");
+    insta::assert_snapshot!(kept(&plan, story), @"Kept: volume.models (shop-models), snapshot.base (shop-base-1), snapshot.base (shop-base-2), the snapshot of volume.models, $5.00/month and the price of snapshot.base, the snapshot of volume.models, which the next plan knows");
+    let story = Story::new().did(&plan, 0, "").did(&plan, 1, "");
+    insta::assert_snapshot!(kept(&plan, story), @"Kept: volume.models (shop-models), snapshot.base (shop-base-2), $5.00/month");
+    // One of the same name is taken for the old one of it.
+    plan.steps[1].kind = StepKind::Prune {
+        id: 71,
+        name: "shop-base-2".to_owned(),
+    };
+    let story = Story::new().did(&plan, 0, "");
+    insta::assert_snapshot!(kept(&plan, story), @"Kept: volume.models (shop-models), snapshot.base (shop-base-2), snapshot.base (shop-base-2, 71), $5.00/month and the price of snapshot.base, which the next plan knows");
+    let story = Story::new().did(&plan, 0, "").did(&plan, 1, "");
+    insta::assert_snapshot!(kept(&plan, story), @"Kept: volume.models (shop-models), snapshot.base (shop-base-2), $5.00/month");
 }
 
 #[test]

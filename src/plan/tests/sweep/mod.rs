@@ -35,6 +35,7 @@ fn text_on(swept: &Sweep, width: Option<usize>) -> String {
         place: "DigitalOcean",
         now: NOW,
         next: Some("dewpoint sweep --yes"),
+        flags: "",
         width,
     };
     sweep_text::render(swept, view)
@@ -98,8 +99,17 @@ fn what_has_expired_is_told_and_all_else_of_it_goes_with_it() {
       - tag dewpoint-expires:1789956800: nothing is left that bears it
       - tag dewpoint-spec:ffffffffffff: nothing is left that bears it
 
+    Standing, and left as it is: $0.0179/h and $3.00/month
+      app in nyc3: 2 volumes (app-models 10GiB, app-models 10GiB); $2.00/month
+          ends with `dewpoint destroy --project`
+      app / main in nyc3: 1 droplet, volume app-main-scratch 10GiB; expires in 10d; $0.0089/h and $1.00/month
+          ends with `dewpoint destroy --env main`
+      shop / main in nyc3: builder shop-main-builder.top, there for 3d; expires in 10d; $0.0089/h
+          ends with `dewpoint destroy --env main`
+
     To delete: 2 droplets, 1 volume, 2 firewalls, 2 ssh_keys, 4 tags; $0.0179/h and $1.00/month saved; about $1.38 so far.
     help: nothing was deleted; `dewpoint sweep --yes` deletes exactly this
+    help: `dewpoint destroy` wants the project's manifest; where that is lost, one with nothing but `version`, `project` and `region` will do, such as `{version: 1, project: app, region: nyc3}`
     ");
 
     // Droplets first, and verified; then the rest, their tags last.
@@ -223,7 +233,20 @@ fn what_only_looks_like_it_is_never_touched() {
     note: left alone: firewall app-pr-10 (fw-1022): it covers more than its environment
     note: left alone: firewall app-pr-11 (fw-1023): nothing is left of its environment, but it is younger than a day
 
+    Standing, and left as it is: $0.0714/h and $2.15/month
+      app in nyc3: 1 droplet, volume app-data 10GiB, snapshot app-base-0123456789ab 2.5 GB; not all of it expires; $0.0089/h and $1.15/month
+          ends with `dewpoint destroy --project`
+      app / pr-10: firewall app-pr-10
+          ends with `dewpoint destroy --env pr-10`
+      app / pr-11: firewall app-pr-11
+          ends with `dewpoint destroy --env pr-11`
+      app / pr-7 in nyc3: 7 droplets; not all of it expires; $0.0625/h
+          ends with `dewpoint destroy --env pr-7`
+      app / pr-8 in nyc3: volume app-pr-8-clone 10GiB; expired 12h ago; $1.00/month
+          ends with `dewpoint destroy --env pr-8`
+
     Nothing to sweep.
+    help: `dewpoint destroy` wants the project's manifest; where that is lost, one with nothing but `version`, `project` and `region` will do, such as `{version: 1, project: app, region: nyc3}`
     ");
 }
 
@@ -259,6 +282,32 @@ fn an_apply_that_begins_keeps_its_tags() {
         why.iter().all(|why| why.contains("seems to be beginning")),
         "{why:?}"
     );
+}
+
+#[test]
+fn a_builder_that_was_kept_is_named_in_place_of_an_apply_that_begins() {
+    let mut made = Making::new();
+    let lease = format!("dewpoint-expires:{AHEAD}");
+    let tags = [owned("shop", Some("main")), vec![lease]].concat();
+    made.droplet("shop-main-builder.base", tags, NOW - 7_200);
+    // What the failed run made for droplets that it did not come to.
+    made.tags(&[
+        format!("dewpoint-expires:{}", AHEAD + 5),
+        "dewpoint-spec:0123456789ab".to_owned(),
+    ]);
+    let swept = swept(&made.account(), None, NOW);
+    insta::assert_snapshot!(text(&swept), @r"
+    DigitalOcean: the whole account, every project
+
+    note: left alone: tags that nothing bears: the builder shop-main-builder.base stands since 2026-09-21T12:13:20Z: what made them may go on from it
+
+    Standing, and left as it is: $0.0089/h
+      shop / main in nyc3: builder shop-main-builder.base, there for 2h; expires in 10d; $0.0089/h
+          ends with `dewpoint destroy --env main`
+
+    Nothing to sweep.
+    help: `dewpoint destroy` wants the project's manifest; where that is lost, one with nothing but `version`, `project` and `region` will do, such as `{version: 1, project: shop, region: nyc3}`
+    ");
 }
 
 #[test]
