@@ -16,7 +16,7 @@ use crate::execute::event::DONE_BEFORE;
 use crate::execute::journal::log_path;
 use crate::execute::standing::{Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
-use crate::plan::{Goal, Plan, StepKind};
+use crate::plan::{Goal, Plan, Step, StepKind};
 use crate::seemly;
 use crate::units::Money;
 
@@ -300,7 +300,7 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         };
         let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
     }
-    write_kept(out, plan, events, palette);
+    write_kept(out, plan, events, view);
     if !kept.is_empty() {
         let stored = monthly_stored(plan);
         let mut price = if stored.0 > rust_decimal::Decimal::ZERO {
@@ -363,8 +363,10 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
     }
 }
 
-/// Droplets that a failure kept from being destroyed: until when, and how they are reached.
-fn write_kept(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
+/// Droplets that a failure kept from being destroyed: until when, what ends that, and how they are
+/// reached. One logs in by dewpoint itself: it knows which host key must answer.
+fn write_kept(out: &mut String, plan: &Plan, events: &[Event], view: View<'_>) {
+    let palette = view.palette;
     for event in events {
         let EventKind::Done { step, note, .. } = &event.kind else {
             continue;
@@ -372,21 +374,31 @@ fn write_kept(out: &mut String, plan: &Plan, events: &[Event], palette: Palette)
         let Some(step) = plan.step(*step) else {
             continue;
         };
-        let StepKind::KeepDroplet { droplet, .. } = &step.kind else {
+        let StepKind::KeepDroplet { droplet, keep, .. } = &step.kind else {
             continue;
         };
         if note == NOT_KEPT {
             continue;
         }
+        let is_local = view.flags.split_whitespace().any(|flag| flag == "--local");
+        let ending = match keep {
+            Some(_) => format!(
+                "until it is destroyed, which `dewpoint sweep{} --yes` does after that and nothing does by itself",
+                if is_local { " --local" } else { "" }
+            ),
+            None => "until it is destroyed".to_owned(),
+        };
         let what = match &step.address {
             Address::Snapshot(_) => format!("the builder of {}", step.address),
             address => address.to_string(),
         };
         let _ = writeln!(
             out,
-            "{} {what} ({}) is {note}; it costs money until it is destroyed",
+            "{} {what} ({}) is {note}; it costs money {ending}; log in with `dewpoint ssh {}{}`",
             palette.strong("Left by the failure:"),
             droplet.name(),
+            crate::guest::quote(&step.address.to_string()),
+            view.flags,
         );
     }
 }
@@ -511,6 +523,18 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
         }
         if let Some(help) = &failure.help {
             let _ = writeln!(out, "  {} {help}", palette.running("help:"));
+        }
+        let kept = |other: &Step| {
+            matches!(other.kind, StepKind::KeepDroplet { .. }) && other.address == step.address
+        };
+        if matches!(step.kind, StepKind::Provision { .. }) && !plan.steps.iter().any(kept) {
+            let _ = writeln!(
+                out,
+                "  {} with `--keep-builder` the builder stays after such a failure, for `dewpoint ssh {}{}`",
+                palette.running("help:"),
+                step.address,
+                view.flags
+            );
         }
         let skipped = events
             .iter()
