@@ -5,26 +5,32 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use crate::address::Address;
 use crate::cli::args::{Forward, Ssh};
 use crate::cli::context::{Context, Loaded};
-use crate::cli::endpoint;
+use crate::cli::endpoint::{self, Cloud};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::few::few;
 use crate::cli::key;
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
 use crate::cloud::{Query, droplets_of};
-use crate::desired;
+use crate::desired::{self, meant};
 use crate::guest::openssh::{HostCheck, Login, known_host, write_private};
 use crate::guest::{HostKeyPin, Identity, Session, Target, derive_host_key};
 use crate::live::{DropletStatus, LiveDroplet};
+use crate::manifest::Manifest;
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::inventory;
 
 /// How long a droplet that is up may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries to connect.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// Droplets that are up, and how one logs in to each.
 pub(super) struct Reachable {
@@ -37,6 +43,7 @@ pub(super) struct Reachable {
     identity: Utf8PathBuf,
     key: Identity,
     pin: HostKeyPin,
+    manifest: Manifest,
 }
 
 /// Logs in to a droplet, or runs a command on it. Ends as `ssh` does.
@@ -44,8 +51,9 @@ pub(super) struct Reachable {
 /// # Errors
 /// When there is no such droplet, it is not up, this machine has no key for it, or there is no `ssh`.
 pub async fn ssh(context: &Context, options: &Ssh) -> miette::Result<Exit> {
-    let reachable = reachable(context).await?;
+    let reachable = reachable(context, &options.address).await?;
     let login = reachable.login(context, &options.address)?;
+    answers(context, &login, &options.address).await;
     let mut command = Command::new("ssh");
     command.args(login.arguments());
     command.arg("--").arg(login.address.to_string());
@@ -56,11 +64,13 @@ pub async fn ssh(context: &Context, options: &Ssh) -> miette::Result<Exit> {
 /// Forwards a local port to a droplet until it is interrupted.
 ///
 /// # Errors
-/// As [`ssh`].
+/// As [`ssh`], and when the local port is taken.
 pub async fn forward(context: &Context, options: &Forward) -> miette::Result<Exit> {
     let (local, host, port) = &options.ports;
-    let reachable = reachable(context).await?;
+    let reachable = reachable(context, &options.address).await?;
     let login = reachable.login(context, &options.address)?;
+    refuse_taken(context, options)?;
+    answers(context, &login, &options.address).await;
     if !context.global.quiet {
         tell(&format!(
             "127.0.0.1:{local} is {host}:{port} as {} sees it, until you press Ctrl-C",
@@ -80,7 +90,15 @@ pub async fn forward(context: &Context, options: &Forward) -> miette::Result<Exi
 /// # Errors
 /// When the account cannot be read, or this machine has no key.
 pub async fn config(context: &Context) -> miette::Result<Exit> {
-    let reachable = reachable(context).await?;
+    let found = look(context).await?;
+    if found.droplets.is_empty() {
+        print(&format!(
+            "# no droplet of the environment is up; `dewpoint apply{}` makes them\n",
+            context.flags()
+        ))?;
+        return Ok(Exit::Success);
+    }
+    let reachable = found.reachable().await?;
     let mut text = String::new();
     for (address, droplet) in &reachable.droplets {
         let Ok(login) = reachable.login_to(context, address, droplet) else {
@@ -96,9 +114,6 @@ pub async fn config(context: &Context) -> miette::Result<Exit> {
         text.push_str(&login.block(&names));
         text.push('\n');
     }
-    if text.is_empty() {
-        text.push_str("# the environment has no droplets\n");
-    }
     print(&text)?;
     Ok(Exit::Success)
 }
@@ -113,7 +128,63 @@ fn become_it(mut command: Command) -> CliError {
     }
 }
 
-pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
+/// Refuses a local port on which nobody can listen: `ssh` would say so after it has logged in.
+fn refuse_taken(context: &Context, options: &Forward) -> Result<(), CliError> {
+    let (port, host, far) = &options.ports;
+    let listen = |port| std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port));
+    let Err(cause) = listen(*port) else {
+        return Ok(());
+    };
+    let free = listen(0).and_then(|listener| listener.local_addr());
+    Err(CliError::PortTaken {
+        port: *port,
+        address: crate::guest::quote(&options.address),
+        other: free.map_or(18_080, |address| address.port()),
+        host: host.clone(),
+        far: *far,
+        flags: context.flags(),
+        cause,
+    })
+}
+
+/// Waits until the droplet's SSH server takes connections: one that is just starting, or starting again
+/// with the local cloud, refuses them. Whatever else is wrong, `ssh` says.
+async fn answers(context: &Context, login: &Login, address: &str) {
+    let end = Instant::now() + PATIENCE;
+    let trying = async {
+        while Instant::now() < end {
+            let connecting = TcpStream::connect((login.address, login.port));
+            match connecting.await {
+                Err(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    sleep(BETWEEN_TRIES).await;
+                }
+                _ => return,
+            }
+        }
+    };
+    let what = format!("{address} to answer");
+    waiting(context, &what, trying).await;
+}
+
+/// What of an environment is up, before anything is known of its key.
+struct Found {
+    loaded: Loaded,
+    cloud: Cloud,
+    droplets: Vec<(Address, LiveDroplet)>,
+}
+
+/// Finds out how one logs in to the environment's droplets. That the one is up comes first: where
+/// nothing was made there is no key either.
+///
+/// # Errors
+/// When the account cannot be read, the droplet is not up, or this machine has no key.
+pub(super) async fn reachable(context: &Context, address: &str) -> miette::Result<Reachable> {
+    let found = look(context).await?;
+    one(context, &found.loaded.manifest, &found.droplets, address)?;
+    found.reachable().await
+}
+
+async fn look(context: &Context) -> miette::Result<Found> {
     let loaded = context.load()?;
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
@@ -124,7 +195,6 @@ pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
         }
         .into());
     }
-    let identity = key::present_key(&loaded).await?;
     let manifest = &loaded.manifest;
     let query = Query {
         project: manifest.project.clone(),
@@ -137,21 +207,37 @@ pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
     let what = format!("an answer from {}", cloud.endpoint);
     let found = waiting(context, &what, found).await?;
     let droplets = inventory::droplets(&desired::scope(manifest), &found);
-    let (known_hosts, alias, pin) = known_hosts(&loaded, &identity).await?;
-    Ok(Reachable {
-        droplets: droplets
-            .into_iter()
-            .map(|(address, droplet)| (address, droplet.clone()))
-            .collect(),
-        port: cloud.ssh_port,
-        user: manifest.ssh.user.clone(),
-        policy: manifest.ssh.host_key,
-        alias,
-        known_hosts,
-        identity: identity_file(&loaded, &identity)?,
-        key: identity,
-        pin,
+    let droplets = droplets
+        .into_iter()
+        .map(|(address, droplet)| (address, droplet.clone()))
+        .collect();
+    Ok(Found {
+        loaded,
+        cloud,
+        droplets,
     })
+}
+
+impl Found {
+    async fn reachable(self) -> miette::Result<Reachable> {
+        let loaded = self.loaded;
+        let identity = key::present_key(&loaded).await?;
+        let (known_hosts, alias, pin) = known_hosts(&loaded, &identity).await?;
+        let identity_file = identity_file(&loaded, &identity)?;
+        let manifest = loaded.manifest;
+        Ok(Reachable {
+            droplets: self.droplets,
+            port: self.cloud.ssh_port,
+            user: manifest.ssh.user.clone(),
+            policy: manifest.ssh.host_key,
+            alias,
+            known_hosts,
+            identity: identity_file,
+            key: identity,
+            pin,
+            manifest,
+        })
+    }
 }
 
 /// Writes the file of known hosts: the one key that all droplets of the environment show.
@@ -208,7 +294,7 @@ impl Reachable {
         context: &Context,
         address: &str,
     ) -> miette::Result<Session> {
-        let (address, droplet) = self.one(context, address)?;
+        let (address, droplet) = one(context, &self.manifest, &self.droplets, address)?;
         let login = self.login_to(context, address, droplet)?;
         let target = Target {
             address: login.address,
@@ -223,47 +309,8 @@ impl Reachable {
 
     /// How to log in to the one droplet of that address.
     fn login(&self, context: &Context, address: &str) -> Result<Login, CliError> {
-        let (address, droplet) = self.one(context, address)?;
+        let (address, droplet) = one(context, &self.manifest, &self.droplets, address)?;
         self.login_to(context, address, droplet)
-    }
-
-    fn one(&self, context: &Context, address: &str) -> Result<(&Address, &LiveDroplet), CliError> {
-        let chosen: Vec<_> = self
-            .droplets
-            .iter()
-            .filter(|(known, droplet)| known.matches(address) || droplet.name == address)
-            .collect();
-        match chosen.as_slice() {
-            [(address, droplet)] => Ok((address, droplet)),
-            [] => Err(CliError::NoDroplet {
-                given: address.to_owned(),
-                hint: self.hint(context),
-            }),
-            several => {
-                let addresses: Vec<String> =
-                    several.iter().map(|(known, _)| known.to_string()).collect();
-                Err(CliError::SeveralDroplets {
-                    given: address.to_owned(),
-                    addresses: addresses.join(", "),
-                })
-            }
-        }
-    }
-
-    fn hint(&self, context: &Context) -> String {
-        let addresses: Vec<String> = self
-            .droplets
-            .iter()
-            .map(|(address, _)| address.to_string())
-            .collect();
-        if addresses.is_empty() {
-            format!(
-                "the environment has no droplets; `dewpoint apply{}` makes them",
-                context.flags()
-            )
-        } else {
-            format!("droplets that are up: {}", addresses.join(", "))
-        }
     }
 
     fn login_to(
@@ -299,5 +346,63 @@ impl Reachable {
             known_hosts: self.known_hosts.clone(),
             identity: self.identity.clone(),
         })
+    }
+}
+
+/// The one droplet of that address or name.
+fn one<'a>(
+    context: &Context,
+    manifest: &Manifest,
+    droplets: &'a [(Address, LiveDroplet)],
+    given: &str,
+) -> Result<(&'a Address, &'a LiveDroplet), CliError> {
+    let chosen: Vec<_> = droplets
+        .iter()
+        .filter(|(known, droplet)| known.matches(given) || droplet.name == given)
+        .collect();
+    match chosen.as_slice() {
+        [(address, droplet)] => Ok((address, droplet)),
+        [] => Err(not_there(context, manifest, droplets, given)),
+        several => {
+            let addresses: Vec<String> =
+                several.iter().map(|(known, _)| known.to_string()).collect();
+            Err(CliError::SeveralDroplets {
+                given: given.to_owned(),
+                addresses: addresses.join(", "),
+            })
+        }
+    }
+}
+
+/// Why no droplet that is up has that address: it is not up, or there is none such.
+fn not_there(
+    context: &Context,
+    manifest: &Manifest,
+    droplets: &[(Address, LiveDroplet)],
+    given: &str,
+) -> CliError {
+    let declared: Vec<Address> = manifest
+        .droplets
+        .iter()
+        .flat_map(|(name, droplet)| desired::instances(name, droplet))
+        .collect();
+    let flags = context.flags();
+    if let Some(address) = declared.iter().find(|address| address.matches(given)) {
+        return CliError::DropletNotMade {
+            address: address.clone(),
+            flags,
+        };
+    }
+    let up: Vec<Address> = droplets.iter().map(|(known, _)| known.clone()).collect();
+    let hint = if let Some(meant) = meant(given, &up).or_else(|| meant(given, &declared)) {
+        format!("did you mean `{meant}`?")
+    } else if up.is_empty() {
+        format!("no droplet of the environment is up; `dewpoint apply{flags}` makes them")
+    } else {
+        format!("droplets that are up: {}", few(&up))
+    };
+    CliError::NoDroplet {
+        given: given.to_owned(),
+        hint,
     }
 }
