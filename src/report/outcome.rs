@@ -107,6 +107,9 @@ pub struct View<'a> {
     /// Width of the terminal in characters. There the last output of what failed stands just
     /// above, so only its end is told again, and long lines go on in the next. `None` off one.
     pub width: Option<usize>,
+    /// Whether run steps that failed are told once more, with their last output: not where all of it was
+    /// told just above.
+    pub retells: bool,
 }
 
 /// How many lines of last output a terminal is told again.
@@ -483,6 +486,11 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
             continue;
         };
         if failure.allowed || failure.code == INTERRUPTED {
+            continue;
+        }
+        // What to do about it is told only here.
+        let is_told = failure.class == FailureClass::RunStep && failure.help.is_none();
+        if is_told && !view.retells {
             continue;
         }
         let Some(step) = plan.step(*step) else {

@@ -111,6 +111,19 @@ impl Story {
             run_folder: ".dewpoint/runs/01M0",
             flags: " --local",
             width,
+            retells: true,
+        };
+        outcome::render(plan, &self.0, view)
+    }
+
+    /// The same where each failure stands just above.
+    fn end_below(&self, plan: &Plan) -> String {
+        let view = outcome::View {
+            palette: Palette::PLAIN,
+            run_folder: ".dewpoint/runs/01M0",
+            flags: " --local",
+            width: None,
+            retells: false,
         };
         outcome::render(plan, &self.0, view)
     }
@@ -247,6 +260,13 @@ fn the_end_of_a_run_whose_tests_failed() {
         .failed(&plan, 3, tests_failed())
         .did(&plan, 4, "")
         .finished(1, 0, false, "0");
+    // Where it stands just above, the result is enough.
+    let below = story.end_below(&plan);
+    assert!(below.contains("FAILED: exit status 1\n"), "{below}");
+    assert!(
+        !below.contains("last output") && !below.contains("error:"),
+        "{below}"
+    );
     insta::assert_snapshot!(story.end(&plan), @r"
 
     Runs:
