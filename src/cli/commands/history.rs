@@ -215,6 +215,10 @@ fn hint(run: &PastRun, options: &Logs) -> String {
     let droplet = options.droplet.as_deref();
     let is_there = |pattern| addresses.iter().any(|address| address.matches(pattern));
     if let Some(given) = droplet.filter(|pattern| !is_there(pattern)) {
+        let is_droplet = |address: &Address| matches!(address, Address::Droplet { .. });
+        if addresses.iter().any(is_droplet) {
+            addresses.retain(is_droplet);
+        }
         return match meant(given, &addresses) {
             Some(meant) => format!("did you mean `--droplet {}`?", quote(&meant.to_string())),
             None => format!("it has: {}", few(&addresses)),
