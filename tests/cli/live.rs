@@ -50,8 +50,16 @@ fn the_systems_ssh_logs_in_where_the_right_key_answers() {
     workspace
         .local(&["ssh", "droplet.box"])
         .expect(1)
-        .says("dewpoint::execute::no_identity");
+        .says("dewpoint::cli::droplet_not_up");
     workspace.local(&["apply", "--yes"]).expect(0);
+    // Only now is it the key that is missing.
+    let (keys, away) = (workspace.path(".dewpoint/keys"), workspace.path("away"));
+    std::fs::rename(&keys, &away).expect("moved");
+    workspace
+        .local(&["ssh", "droplet.box[1]"])
+        .expect(1)
+        .says("dewpoint::execute::no_identity");
+    std::fs::rename(&away, &keys).expect("moved back");
 
     let ssh =
         |address: &str, command: &str| workspace.run(&["ssh", "--local", address, "--", command]);
