@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 
-/// A size in whole GiB (1,073,741,824 bytes), written `50GiB`.
+/// A size in whole GiB (1,073,741,824 bytes), written `50GiB` or, of 1024 of them, `1TiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gib(pub u32);
 
@@ -51,14 +51,19 @@ impl FromStr for Gib {
     type Err = BadGib;
 
     fn from_str(text: &str) -> Result<Self, BadGib> {
-        let digits = text
-            .strip_suffix("GiB")
-            .ok_or_else(|| BadGib(text.to_owned()))?;
-        match digits.trim_end().parse() {
-            Ok(size) if size > 0 && digits.bytes().next().is_some_and(|b| b.is_ascii_digit()) => {
-                Ok(Self(size))
-            }
-            _ => Err(BadGib(text.to_owned())),
+        let bad = || BadGib(text.to_owned());
+        let (digits, unit) = match (text.strip_suffix("GiB"), text.strip_suffix("TiB")) {
+            (Some(digits), _) => (digits, 1),
+            (None, Some(digits)) => (digits, 1_024),
+            (None, None) => return Err(bad()),
+        };
+        if !digits.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(bad());
+        }
+        let count: u32 = digits.trim_end().parse().map_err(|_| bad())?;
+        match count.checked_mul(unit) {
+            Some(size) if size > 0 => Ok(Self(size)),
+            _ => Err(bad()),
         }
     }
 }
@@ -183,8 +188,8 @@ macro_rules! as_text {
 
 as_text!(
     Gib,
-    r"^([1-9][0-9]* ?GiB|.*\$\{var\..*)$",
-    "Whole gibibytes, such as 50GiB."
+    r"^([1-9][0-9]* ?[GT]iB|.*\$\{var\..*)$",
+    "Whole gibibytes or tebibytes, such as 50GiB or 1TiB."
 );
 as_text!(
     Seconds,
@@ -229,6 +234,8 @@ mod tests {
     fn sizes_are_whole_gibibytes() {
         assert_eq!("50GiB".parse(), Ok(Gib(50)));
         assert_eq!("50 GiB".parse(), Ok(Gib(50)));
+        assert_eq!("1TiB".parse(), Ok(Gib(1_024)));
+        assert!("4194304TiB".parse::<Gib>().is_err());
         for text in ["50", "50GB", "1.5GiB", "0GiB", "-1GiB", "50gib", "+5GiB"] {
             assert!(text.parse::<Gib>().is_err(), "{text} must be refused");
         }

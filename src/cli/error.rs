@@ -12,15 +12,12 @@ use crate::units::Money;
 pub enum CliError {
     /// An error code that there is not.
     #[error("there is no error code `{given}`")]
-    #[diagnostic(
-        code(dewpoint::cli::no_code),
-        help("the nearest there are: {nearest}; `dewpoint explain` lists them all")
-    )]
+    #[diagnostic(code(dewpoint::cli::no_code), help("{hint}"))]
     NoCode {
         /// As it was given.
         given: String,
-        /// Codes like it.
-        nearest: String,
+        /// Codes like it, if there are any.
+        hint: String,
     },
 
     /// There is no manifest.
@@ -462,6 +459,41 @@ pub enum CliError {
         addresses: String,
     },
 
+    /// A droplet of the manifest that is not there.
+    #[error("{address} is not up")]
+    #[diagnostic(
+        code(dewpoint::cli::droplet_not_made),
+        help("make it with `dewpoint apply`, which also runs its steps")
+    )]
+    DropletNotMade {
+        /// Which one.
+        address: Address,
+    },
+
+    /// The port of this machine that is to be forwarded is somebody's.
+    #[error("port {port} of this machine cannot be used")]
+    #[diagnostic(
+        code(dewpoint::cli::port_taken),
+        help(
+            "end what listens there, or choose another: `dewpoint forward {address} {other}:{host}:{far}`"
+        )
+    )]
+    PortTaken {
+        /// Which one.
+        port: u16,
+        /// The droplet that was to be reached.
+        address: String,
+        /// A port that is free.
+        other: u16,
+        /// The host as the droplet sees it.
+        host: String,
+        /// The port there.
+        far: u16,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+
     /// A droplet is there, and nobody can log in to it.
     #[error("{address} (`{name}`) is not up: it is being made, or is powered off")]
     #[diagnostic(
@@ -508,12 +540,12 @@ pub enum CliError {
 
     /// A run has no step of what was asked for.
     #[error("run {run} has no such step")]
-    #[diagnostic(code(dewpoint::cli::no_steps), help("{there}"))]
+    #[diagnostic(code(dewpoint::cli::no_steps), help("{hint}"))]
     NoSteps {
         /// Which run.
         run: String,
-        /// What it has.
-        there: String,
+        /// What it has, or what was meant.
+        hint: String,
     },
 
     /// The runtime or a signal handler cannot be set up.

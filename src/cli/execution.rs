@@ -254,6 +254,7 @@ pub async fn execute_from(
             run_folder: loaded.relative(&run_folder),
             next: &next,
             width: context.terminal.out_folds.then_some(context.terminal.width),
+            retells: context.terminal.retells,
         },
     );
     // They are about the run: without them it is what it is.

@@ -15,6 +15,7 @@ pub mod env_vars;
 pub mod error;
 pub mod execution;
 pub mod exit;
+mod few;
 mod hold;
 mod inputs;
 mod key;

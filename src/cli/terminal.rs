@@ -32,6 +32,9 @@ pub struct Terminal {
     pub can_ask: bool,
     /// Whether only ASCII and whole lines are wanted.
     pub is_plain: bool,
+    /// Whether what failed is told once more in the end: not where run follows run and what was told as
+    /// it happened stands right above.
+    pub retells: bool,
 }
 
 impl Terminal {
@@ -68,6 +71,7 @@ impl Terminal {
             out_folds: out_is_terminal,
             err_folds: err_is_terminal,
             is_plain: global.plain,
+            retells: true,
             can_ask: std::io::stdin().is_terminal() && err_is_terminal,
         }
     }

@@ -274,7 +274,9 @@ fn droplets(
             .transpose()?
             .map(Shared::from);
         let needs = waits_for(manifest, droplet);
-        for instance in instances(droplet) {
+        let instances = instances(droplet);
+        let count = instances.len();
+        for (index, instance) in (1..).zip(instances) {
             let full = names::droplet(
                 &manifest.project,
                 &manifest.environment,
@@ -287,7 +289,13 @@ fn droplets(
             };
             let mounts = mounts(manifest, droplet, &full);
             droplets.push(Droplet {
-                runs: runs(manifest, droplet, &address, &full, source.as_deref()),
+                runs: runs(
+                    manifest,
+                    droplet,
+                    (&address, &full),
+                    (index, count),
+                    source.as_deref(),
+                ),
                 address,
                 name: full,
                 image: image.clone(),
@@ -390,16 +398,23 @@ fn default_into(place: &str) -> String {
     format!("/opt/{}", if plain { last } else { "source" })
 }
 
+/// Which of its kind a droplet is, from 1.
+const INDEX: &str = "DEWPOINT_INDEX";
+/// How many there are of its kind.
+const COUNT: &str = "DEWPOINT_COUNT";
+
 fn runs(
     manifest: &Manifest,
     droplet: &schema::Droplet,
-    address: &Address,
-    name: &str,
+    (address, name): (&Address, &str),
+    (index, count): (usize, usize),
     source: Option<&SourceSpec>,
 ) -> Vec<Run> {
     let mut env = vec![
         ("DEWPOINT_ENV".to_owned(), manifest.environment.clone()),
         ("DEWPOINT_DROPLET".to_owned(), name.to_owned()),
+        (INDEX.to_owned(), index.to_string()),
+        (COUNT.to_owned(), count.to_string()),
     ];
     if let Address::Droplet {
         instance: Some(Instance::Matrix(pairs)),
@@ -439,7 +454,8 @@ fn runs(
             }
             if run.when == When::Once {
                 // What it does, not how patiently: the same command with more retries has run.
-                let what = Digest::of(&(&spec.name, &spec.command, &spec.env, &spec.cwd));
+                let env = counted_env(&spec);
+                let what = Digest::of(&(&spec.name, &spec.command, &env, &spec.cwd));
                 spec.once = Some(what.short().to_owned());
             }
             Run {
@@ -456,7 +472,19 @@ fn definition(spec: &RunSpec, source: Option<&SourceSpec>) -> Digest {
         Some(SourceSpec::Git { url, commit, .. }) => Some((url, commit)),
         Some(SourceSpec::Path { .. }) | None => None,
     };
-    Digest::of(&(&spec.command, &spec.env, &spec.secrets, &spec.cwd, commit))
+    let env = counted_env(spec);
+    Digest::of(&(&spec.command, &env, &spec.secrets, &spec.cwd, commit))
+}
+
+/// The variables that make a command what it is. A droplet's place among those of its kind is part of
+/// that only where the command names it: else each droplet's steps would be others whenever one more
+/// is asked for.
+fn counted_env(spec: &RunSpec) -> Vec<&(String, String)> {
+    let counts = |name: &str| match name {
+        INDEX | COUNT => spec.command.contains(name),
+        _ => true,
+    };
+    spec.env.iter().filter(|(name, _)| counts(name)).collect()
 }
 
 /// When a background step is ready; `None` for a manifest that its own checks refuse.
@@ -523,5 +551,37 @@ fn same_name(first: &Address, second: &Address, name: &str) -> DesiredError {
         first: first.clone(),
         second: second.clone(),
         name: name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_among_others_counts_only_where_a_command_names_it() {
+        let spec = |command: &str, place: Option<&str>| {
+            let mut env = vec![("DEWPOINT_ENV".to_owned(), "main".to_owned())];
+            env.extend(place.map(|count| (COUNT.to_owned(), count.to_owned())));
+            RunSpec {
+                name: "serve".to_owned(),
+                command: command.to_owned(),
+                env,
+                secrets: Vec::new(),
+                cwd: None,
+                timeout: RUN_TIMEOUT,
+                retries: 0,
+                allow_failure: false,
+                once: None,
+                background: None,
+            }
+        };
+        let digest = |command, place| definition(&spec(command, place), None);
+        // As before there were such variables, and whatever the count is.
+        let plain = "./serve --port 8000";
+        assert_eq!(digest(plain, None), digest(plain, Some("2")));
+        assert_eq!(digest(plain, Some("2")), digest(plain, Some("3")));
+        let counting = "./serve --of $DEWPOINT_COUNT";
+        assert_ne!(digest(counting, Some("2")), digest(counting, Some("3")));
     }
 }

@@ -10,6 +10,7 @@
 mod error;
 mod expand;
 mod firewall;
+mod meant;
 pub mod names;
 pub mod recipe;
 mod snapshots;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::DesiredError;
 pub(crate) use firewall::merged;
+pub use meant::meant;
 pub use user_data::user_data;
 pub(crate) use volumes::volume_spec_tag;
 

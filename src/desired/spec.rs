@@ -126,7 +126,8 @@ pub struct RunSpec {
     pub name: String,
     /// The script.
     pub command: String,
-    /// Its environment, in order; `DEWPOINT_ENV` and `DEWPOINT_DROPLET` are among them.
+    /// Its environment, in order; what dewpoint sets (`DEWPOINT_ENV`, `DEWPOINT_DROPLET`,
+    /// `DEWPOINT_INDEX`, `DEWPOINT_COUNT`, `DEWPOINT_MATRIX_<KEY>`) comes first.
     pub env: Vec<(String, String)>,
     /// Names of the secrets it is handed, sorted. Their values are never in a plan.
     #[serde(default)]

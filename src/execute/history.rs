@@ -211,7 +211,11 @@ fn fold(run: &mut PastRun, events: &[Event], plan: Option<&Plan>) {
     let mut began: Vec<PastStep> = Vec::new();
     for event in events {
         if let Err(illegal) = state.apply(event) {
-            run.problem.get_or_insert(illegal.to_string());
+            run.problem.get_or_insert_with(|| {
+                format!(
+                    "its journal has a gap, as after a full disk, and what it tells after that is left out ({illegal})"
+                )
+            });
             break;
         }
         run.took_ms = run.took_ms.max(event.elapsed_ms);
@@ -343,7 +347,11 @@ mod tests {
 
         let run = of(&format!("{STARTED}\n{STARTED}\n"), false);
         assert_eq!(run.how, How::CutOff);
-        assert!(run.problem.is_some());
+        let problem = run.problem.expect("a problem");
+        assert!(
+            problem.starts_with("its journal has a gap, as after a full disk, "),
+            "{problem}"
+        );
         let run = of("", false);
         assert_eq!((run.how, run.goal), (How::Unreadable, None));
     }

@@ -22,6 +22,16 @@ pub enum StepState {
 }
 
 impl StepState {
+    /// In words, after its name.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Waiting => "has not begun",
+            Self::Running => "is running",
+            Self::Done | Self::FailedAllowed | Self::Failed => "has ended",
+            Self::Skipped => "was skipped",
+        }
+    }
+
     /// Whether nothing more can come of it.
     #[must_use]
     pub const fn has_ended(self) -> bool {
@@ -102,7 +112,7 @@ impl RunState {
                 match next(*state, &event.kind) {
                     Some(after) => *state = after,
                     None => {
-                        let problem = format!("step {} is {state:?}", step.0);
+                        let problem = format!("step {} {}", step.0, state.words());
                         return illegal(problem);
                     }
                 }
@@ -281,15 +291,15 @@ mod tests {
             ),
             (
                 vec![began(1), done(0)],
-                "event 1 cannot follow: step 0 is Waiting",
+                "event 1 cannot follow: step 0 has not begun",
             ),
             (
                 vec![began(1), started(0), started(0)],
-                "event 2 cannot follow: step 0 is Running",
+                "event 2 cannot follow: step 0 is running",
             ),
             (
                 vec![began(1), started(0), skipped(0)],
-                "event 2 cannot follow: step 0 is Running",
+                "event 2 cannot follow: step 0 is running",
             ),
             (
                 vec![began(1), started(7)],

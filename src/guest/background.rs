@@ -516,7 +516,7 @@ cat /proc/sys/kernel/random/boot_id >"$s/boot" 2>/dev/null
 printf '%s\n' {id} >"$s/id"
 set -- "$s" "$did"
 (
-unset DEWPOINT_RUN_ID
+unset DEWPOINT_TRY_ID
 {exports}export DEWPOINT_BACKGROUND_ID={id}
 umask 022
 cd {cwd} || exit 125

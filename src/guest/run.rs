@@ -202,7 +202,7 @@ fn tell_line(run_id: &str) -> String {
 /// A shell function that names the processes of a run: those that inherited its mark.
 fn marked(run_id: &str) -> String {
     format!(
-        "marked() {{ grep -ls DEWPOINT_RUN_ID={run_id} /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }}"
+        "marked() {{ grep -ls DEWPOINT_TRY_ID={run_id} /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }}"
     )
 }
 
@@ -235,7 +235,7 @@ fn program(command: &RemoteCommand, run_id: &str) -> Result<String, GuestError> 
         None => "\"$HOME\"".to_owned(),
     };
     text.push_str(&format!(
-        r#"export DEWPOINT_RUN_ID={run_id}
+        r#"export DEWPOINT_TRY_ID={run_id}
 say() {{ printf 'dewpoint: %s\n' "$*" >&2; }}
 cd {cwd} 2>/dev/null || {{ say "there is no folder "{cwd}; exit 125; }}
 folder=$(mktemp -d "${{TMPDIR:-/tmp}}/dewpoint.XXXXXXXX") || {{ say 'no temporary folder can be made'; exit 125; }}
@@ -245,8 +245,8 @@ printf '%s' {tell} >"$folder/tell" || {{ say 'the script cannot be written'; rm 
 exec 3<&0 </dev/null
 watcher={watcher}
 if command -v setsid >/dev/null 2>&1
-then env -u DEWPOINT_RUN_ID setsid sh -c "$watcher" dewpoint $$ "$folder" <&3 >/dev/null 2>&1 3<&- &
-else env -u DEWPOINT_RUN_ID sh -c "$watcher" dewpoint $$ "$folder" <&3 >/dev/null 2>&1 3<&- &
+then env -u DEWPOINT_TRY_ID setsid sh -c "$watcher" dewpoint $$ "$folder" <&3 >/dev/null 2>&1 3<&- &
+else env -u DEWPOINT_TRY_ID sh -c "$watcher" dewpoint $$ "$folder" <&3 >/dev/null 2>&1 3<&- &
 fi
 if command -v bash >/dev/null 2>&1
 then BASH_ENV=${{BASH_ENV:-$folder/tell}} exec bash -eo pipefail "$script" 3<&-
@@ -269,7 +269,7 @@ fn watcher(run_id: &str) -> String {
     format!(
         r#"trap '' TERM HUP INT
 {marked}
-is_up() {{ grep -qs DEWPOINT_RUN_ID={run_id} "/proc/$1/environ"; }}
+is_up() {{ grep -qs DEWPOINT_TRY_ID={run_id} "/proc/$1/environ"; }}
 read -r ended
 if is_up "$1"; then
   kill -TERM -- "-$1" $(marked) 2>/dev/null || kill -TERM $(marked) 2>/dev/null

@@ -45,6 +45,7 @@ pub use json_schema::json_schema;
 pub use schema::Manifest;
 pub use spans::MOST_BYTES;
 pub use starter::{Kit, Outline, starter};
+pub use suggest::nearest;
 
 use path::Path;
 use report::Report;

@@ -132,10 +132,18 @@ fn syntax(text: &str, error: &ScanError) -> Problem {
         }
         kind => {
             let found = kind.to_string();
+            let tab = indenting_tab(text, start);
+            let start = match tab {
+                // What was read before the tab is where reading stopped.
+                Some(tab) if tab > start => tab,
+                _ => start,
+            };
             let problem = Problem::new(Kind::Syntax, format!("this is not valid YAML: {found}"))
                 .at(start..(start + 1).min(text.len()));
             match kind {
-                _ if found.contains("tab") => problem.help("indent with blanks instead of tabs"),
+                _ if tab.is_some() || found.contains("tab") => {
+                    problem.help("indent with blanks instead of tabs")
+                }
                 granit_parser::ErrorKind::MappingValueNotAllowed => problem.help(
                     "put text that contains `: ` in quotes, and check the indentation of this line",
                 ),
@@ -154,6 +162,21 @@ pub(super) fn refused(text: &str, error: &serde_yaml::Error) -> Problem {
     Problem::new(Kind::Syntax, format!("this is not valid YAML: {error}"))
         .help("check the indentation, the quotes and the brackets up to here")
         .at(start..(start + 1).min(text.len()))
+}
+
+/// The tab that indents the line of a place, or the next one: where a reader that was told of the place
+/// would look for it.
+fn indenting_tab(text: &str, place: usize) -> Option<usize> {
+    let begin = text.get(..place)?.rfind('\n').map_or(0, |end| end + 1);
+    let mut at = begin;
+    for line in text[begin..].split_inclusive('\n').take(2) {
+        let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
+        if let Some(tab) = line[..blank].find('\t') {
+            return Some(at + tab);
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// The problem of a text without a value in it.

@@ -1,10 +1,8 @@
 //! The nearest valid word to what was written.
 
 /// The candidate that most likely was meant, if any is near enough.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words than any of ours are not slips of the pen, and edit distance is quadratic.
     if word.is_empty() || word.len() > 64 {
         return None;

@@ -6,6 +6,7 @@ use super::error::{Kind, Problem};
 use super::path::{Path, Segment};
 use super::report::Report;
 use super::suggest::did_you_mean;
+use crate::units::{Gib, Seconds};
 
 /// What serde complains of.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,11 +125,12 @@ pub(super) fn describe(
         }
         Complaint::BadValue { expected, .. } => {
             let found = value.map_or_else(String::new, scalar_text);
-            let message = format!(
-                "{subject} must be {}, not `{}`",
-                expected_words(expected),
-                shown(&found)
-            );
+            let due = match (path.last_key(), range_words(expected, &found)) {
+                (Some("tcp"), _) => "a port, a whole number from 1 to 65535",
+                (_, Some(range)) => range,
+                _ => &expected_words(expected),
+            };
+            let message = format!("{subject} must be {due}, not `{}`", shown(&found));
             let problem = Problem::new(Kind::BadValue, message);
             match path.shape().as_str() {
                 "limits.cost_per_hour" => problem.help("write dollars and cents, such as `2.00`"),
@@ -156,7 +158,15 @@ fn other(message: &str, path: &Path, value: Option<&Value>, subject: &str) -> Pr
     }
     // Our own units say in one message what is wrong and what to write.
     if let Some((what, how)) = message.split_once(": write ") {
-        return Problem::new(Kind::BadValue, what).help(format!("write {how}"));
+        let meant = match unit(path) {
+            Some((what, _)) if what == A_DURATION => duration_meant(&text),
+            Some(_) => size_meant(&text).map(|size| size.to_string()),
+            None => None,
+        };
+        return Problem::new(Kind::BadValue, what).help(match meant {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("write {how}"),
+        });
     }
     Problem::new(Kind::BadValue, format!("{subject} is not right: {message}"))
 }
@@ -190,15 +200,66 @@ fn expected_words(expected: &str) -> String {
     words.to_owned()
 }
 
+/// What numbers of a type there are: one that is none of them is a whole number all the same.
+fn range_words(expected: &str, found: &str) -> Option<&'static str> {
+    match expected {
+        "u16" | "u32" if found.starts_with('-') => Some("a whole number, 0 or more"),
+        "u16" => Some("a whole number from 0 to 65535"),
+        "u32" => Some("a whole number from 0 to 4294967295"),
+        "u64" | "usize" => Some("a whole number, 0 or more"),
+        _ => None,
+    }
+}
+
 /// What is due at a place where a unit belongs, and how it is written.
 fn unit(path: &Path) -> Option<(&'static str, &'static str)> {
     match (path.shape().as_str(), path.last_key()) {
         ("volumes.*.size", _) => Some(("whole gibibytes", "write a size such as `50GiB`")),
         (_, Some("ttl" | "timeout" | "refresh")) | ("droplets.*.after_run.keep", _) => {
-            Some(("a duration", "write `90s`, `30m`, `4h` or `7d`"))
+            Some((A_DURATION, "write `90s`, `30m`, `4h` or `7d`"))
         }
         _ => None,
     }
+}
+
+/// What a place for a length of time is called.
+const A_DURATION: &str = "a duration";
+
+/// A number and the word behind it.
+fn number_and_word(text: &str) -> Option<(u64, String)> {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, word) = text.split_at(end);
+    Some((number.parse().ok()?, word.trim().to_ascii_lowercase()))
+}
+
+/// The size that was meant by one with another unit.
+fn size_meant(text: &str) -> Option<Gib> {
+    let (number, word) = number_and_word(text)?;
+    let gibibytes = match word.as_str() {
+        "" | "g" | "gb" | "gib" | "gi" | "gigabyte" | "gigabytes" | "gibibytes" => number,
+        "t" | "tb" | "tib" | "ti" | "terabyte" | "terabytes" => number.checked_mul(1_024)?,
+        _ => return None,
+    };
+    let size = u32::try_from(gibibytes).ok()?;
+    (size > 0).then_some(Gib(size))
+}
+
+/// The duration that was meant by one in words.
+fn duration_meant(text: &str) -> Option<String> {
+    let (number, word) = number_and_word(text)?;
+    let unit = match word.as_str() {
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
+        "w" | "week" | "weeks" => return duration_meant(&format!("{}d", number.checked_mul(7)?)),
+        _ => return None,
+    };
+    let meant = format!("{number}{unit}");
+    meant.parse::<Seconds>().is_ok().then_some(meant)
 }
 
 fn found_words(found: &str, value: &Value) -> String {
@@ -336,6 +397,34 @@ mod tests {
         let value: Value = serde_yaml::from_str(text).expect("YAML");
         let error = serde_yaml::from_value::<Sample>(value).expect_err("a mistake");
         Complaint::from_serde(&error.to_string())
+    }
+
+    #[test]
+    fn a_unit_in_other_words_is_understood() {
+        for (text, meant) in [
+            ("5GB", Some(5)),
+            ("50", Some(50)),
+            ("5 gib", Some(5)),
+            ("2tb", Some(2_048)),
+            ("0GB", None),
+            ("5MB", None),
+            ("1.5GiB", None),
+            ("99999999999TB", None),
+        ] {
+            assert_eq!(size_meant(text), meant.map(Gib), "{text}");
+        }
+        for (text, meant) in [
+            ("4 hours", Some("4h")),
+            ("1 Hour", Some("1h")),
+            ("90 seconds", Some("90s")),
+            ("2w", Some("14d")),
+            ("5 m", Some("5m")),
+            ("0 days", None),
+            ("soon", None),
+            ("1.5h", None),
+        ] {
+            assert_eq!(duration_meant(text).as_deref(), meant, "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::droplet_verdict::not_running_help;
 use super::error::{Refusal, RefusalKind, Refusals};
 use super::{Goal, Plan};
 use crate::address::Address;
-use crate::desired::{Desired, Droplet};
+use crate::desired::{Desired, Droplet, meant};
 use crate::live::{DropletStatus, Live, LiveDroplet};
 
 /// What to run, and where.
@@ -90,6 +90,8 @@ fn is_up(live: &LiveDroplet) -> bool {
 }
 
 fn no_such_droplet(desired: &Desired, selection: &Selection) -> Refusal {
+    let droplets = desired.droplets.iter();
+    let addresses: Vec<Address> = droplets.map(|droplet| droplet.address.clone()).collect();
     let mut known: Vec<String> = desired
         .droplets
         .iter()
@@ -105,6 +107,8 @@ fn no_such_droplet(desired: &Desired, selection: &Selection) -> Refusal {
         reason: format!("`{}` names no droplet of the manifest", selection.address),
         help: if known.is_empty() {
             "the manifest has no droplets".to_owned()
+        } else if let Some(meant) = meant(&selection.address, &addresses) {
+            format!("did you mean `{meant}`?")
         } else {
             format!(
                 "use {}, one instance such as droplet.NAME[2], or `*` for any characters",

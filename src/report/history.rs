@@ -95,11 +95,11 @@ fn list_of(runs: &[PastRun], project: &str, palette: Palette) -> String {
                 true => palette.changed("stopped:"),
                 false => palette.bad("failed:"),
             };
-            let _ = writeln!(out, "    {word} {} {}{code}", step.address, step.title);
+            let _ = writeln!(out, "    {word} {}{code}", title(step));
         }
         if run.how == How::CutOff {
             for step in run.open() {
-                let _ = writeln!(out, "    not ended: {} {}", step.address, step.title);
+                let _ = writeln!(out, "    not ended: {}", title(step));
             }
         }
         if let Some(problem) = &run.problem {
@@ -107,6 +107,15 @@ fn list_of(runs: &[PastRun], project: &str, palette: Palette) -> String {
         }
     }
     out
+}
+
+/// What a step is called, as the run itself called it: tags are no resource's.
+#[must_use]
+pub fn title(step: &PastStep) -> String {
+    match step.title.as_str() {
+        "create tags" | "delete tags" => format!("environment {}", step.title),
+        title => format!("{} {title}", step.address),
+    }
 }
 
 /// Whether it ended because of an interrupt: that is nobody's fault.
@@ -135,7 +144,7 @@ fn heading_of(step: &PastStep, palette: Palette) -> String {
         StepState::Running | StepState::Waiting => palette.changed("not ended"),
         StepState::Skipped => "skipped".to_owned(),
     };
-    let title = palette.strong(&format!("{} {}", step.address, step.title));
+    let title = palette.strong(&title(step));
     format!("==> {title}: {state}{}", exit_status(step))
 }
 
@@ -254,6 +263,34 @@ mod tests {
             assert_seemly(&heading(&run.steps[0], palette), coloured);
             assert_seemly(&list(std::slice::from_ref(&run), "app", palette), coloured);
         }
+    }
+
+    #[test]
+    fn tags_are_no_resources() {
+        let mut stopped = run(How::Interrupted, Some(130), &[StepState::Failed]);
+        stopped.steps[0].address = Address::Firewall;
+        for title in ["create tags", "delete tags"] {
+            stopped.steps[0].title = title.to_owned();
+            let shown = list(
+                std::slice::from_ref(&stopped),
+                &stopped.project,
+                Palette::PLAIN,
+            );
+            assert!(
+                shown.contains(&format!("failed: environment {title}")),
+                "{shown}"
+            );
+        }
+        stopped.steps[0].title = "delete firewall".to_owned();
+        let shown = list(
+            std::slice::from_ref(&stopped),
+            &stopped.project,
+            Palette::PLAIN,
+        );
+        assert!(
+            shown.contains("failed: firewall delete firewall"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::execute::event::DONE_BEFORE;
 use crate::execute::journal::log_path;
 use crate::execute::standing::{self, Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
-use crate::plan::{Goal, Plan, StepKind};
+use crate::plan::{Goal, Plan, Step, StepKind};
 use crate::seemly;
 use crate::units::Money;
 
@@ -108,6 +108,9 @@ pub struct View<'a> {
     /// Width of the terminal in characters. There the last output of what failed stands just
     /// above, so only its end is told again, and long lines go on in the next. `None` off one.
     pub width: Option<usize>,
+    /// Whether run steps that failed are told once more, with their last output: not where all of it was
+    /// told just above.
+    pub retells: bool,
 }
 
 /// How many lines of last output a terminal is told again.
@@ -301,7 +304,7 @@ fn write_standing(out: &mut String, plan: &Plan, events: &[Event], hourly: Money
         };
         let _ = writeln!(out, "{} {}{price}", palette.strong("Up:"), listed(&up));
     }
-    write_kept(out, plan, events, palette);
+    write_kept(out, plan, events, view);
     let snapshots = volume_snapshots(plan, events, &kept);
     if !kept.is_empty() {
         let stored = monthly_stored(plan);
@@ -398,8 +401,10 @@ fn volume_snapshots<'a>(
     steps.collect()
 }
 
-/// Droplets that a failure kept from being destroyed: until when, and how they are reached.
-fn write_kept(out: &mut String, plan: &Plan, events: &[Event], palette: Palette) {
+/// Droplets that a failure kept from being destroyed: until when, what ends that, and how they are
+/// reached. One logs in by dewpoint itself: it knows which host key must answer.
+fn write_kept(out: &mut String, plan: &Plan, events: &[Event], view: View<'_>) {
+    let palette = view.palette;
     for event in events {
         let EventKind::Done { step, note, .. } = &event.kind else {
             continue;
@@ -407,21 +412,30 @@ fn write_kept(out: &mut String, plan: &Plan, events: &[Event], palette: Palette)
         let Some(step) = plan.step(*step) else {
             continue;
         };
-        let StepKind::KeepDroplet { droplet, .. } = &step.kind else {
+        let StepKind::KeepDroplet { droplet, keep, .. } = &step.kind else {
             continue;
         };
         if note == NOT_KEPT {
             continue;
         }
+        let ending = match keep {
+            Some(_) => format!(
+                "until it is destroyed, which `dewpoint sweep{} --yes` does after that and nothing does by itself",
+                view.next.flags.of_cloud()
+            ),
+            None => "until it is destroyed".to_owned(),
+        };
         let what = match &step.address {
             Address::Snapshot(_) => format!("the builder of {}", step.address),
             address => address.to_string(),
         };
         let _ = writeln!(
             out,
-            "{} {what} ({}) is {note}; it costs money until it is destroyed",
+            "{} {what} ({}) is {note}; it costs money {ending}; log in with `dewpoint ssh {}{}`",
             palette.strong("Left by the failure:"),
             droplet.name(),
+            crate::guest::quote(&step.address.to_string()),
+            view.next.flags,
         );
     }
 }
@@ -481,6 +495,11 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
         if failure.allowed || failure.code == INTERRUPTED {
             continue;
         }
+        // What to do about it is told only here.
+        let is_told = failure.class == FailureClass::RunStep && failure.help.is_none();
+        if is_told && !view.retells {
+            continue;
+        }
         let Some(step) = plan.step(*step) else {
             continue;
         };
@@ -520,6 +539,18 @@ fn write_failures(out: &mut String, plan: &Plan, events: &[Event], view: View<'_
         if let Some(help) = &failure.help {
             let help = hints::complete(help, &view.next.flags);
             let _ = writeln!(out, "  {} {help}", palette.running("help:"));
+        }
+        let kept = |other: &Step| {
+            matches!(other.kind, StepKind::KeepDroplet { .. }) && other.address == step.address
+        };
+        if matches!(step.kind, StepKind::Provision { .. }) && !plan.steps.iter().any(kept) {
+            let _ = writeln!(
+                out,
+                "  {} with `--keep-builder` the builder stays after such a failure, for `dewpoint ssh {}{}`",
+                palette.running("help:"),
+                step.address,
+                view.next.flags
+            );
         }
         let skipped = events
             .iter()

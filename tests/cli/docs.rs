@@ -112,7 +112,25 @@ fn reference(schema: &Value) -> String {
             }
         }
     }
+    out.push_str(&seen_by_run_steps());
     out
+}
+
+/// What the README says of the variables that run steps see.
+fn seen_by_run_steps() -> String {
+    let readme = include_str!("../../README.md");
+    let table: String = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| variable |"))
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    for name in ["ENV", "DROPLET", "INDEX", "COUNT", "MATRIX_<KEY>"] {
+        assert!(table.contains(&format!("| `DEWPOINT_{name}` |")), "{name}");
+    }
+    format!(
+        "\n## Variables of run steps\n\nBeside `env` and `secrets`, a command sees these.\n\n{table}"
+    )
 }
 
 fn table(out: &mut String, name: &str, of: &Value, all: &Value, named: &mut Vec<String>) {

@@ -40,6 +40,7 @@ fn a_recipe_that_fails_shows_where_and_leaves_nothing() {
         .says("snapshot.base provision 2/2 bad")
         .says("in line 3 of its script")
         .says("> 3 | f() { ls /does/not/exist; }")
+        .says("with `--keep-builder` the builder stays after such a failure")
         .says("  4 | f")
         .says("No such file");
     assert!(!failed.all().contains("dewpoint 0"), "{}", failed.all());
@@ -57,7 +58,7 @@ fn a_recipe_that_fails_shows_where_and_leaves_nothing() {
         .expect(1)
         .says("Left by the failure: the builder of snapshot.base")
         .says("it costs money until it is destroyed")
-        .says("ssh -i")
+        .says("log in with `dewpoint ssh snapshot.base --local`")
         .says("dewpoint destroy");
     let left = workspace.list("droplets");
     assert_eq!(left.len(), 1);
@@ -118,7 +119,9 @@ fn a_droplet_stays_for_a_while_after_a_failure_and_goes_after_a_success() {
     workspace
         .local(&["apply", "--yes"])
         .expect(3)
-        .says("Left by the failure: droplet.box (keep-main-box) is kept for 30m, until 20");
+        .says("Left by the failure: droplet.box (keep-main-box) is kept for 30m, until 20")
+        .says("`dewpoint sweep --local --yes` does after that and nothing does by itself")
+        .says("log in with `dewpoint ssh droplet.box --local`");
     let after = jiff::Timestamp::now().as_second();
     let droplets = workspace.list("droplets");
     let expiries: Vec<i64> = droplets[0]["tags"]

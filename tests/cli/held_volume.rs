@@ -85,13 +85,32 @@ fn the_holder_is_told_by_name_and_what_was_made_in_vain_is_removed() {
     assert_eq!(workspace.names("droplets"), ["vol-c-box"]);
     assert_eq!(workspace.names("volumes"), ["vol-data"]);
 
+    // Nor does it wait for longer than it is told to, once it has begun.
+    detach();
+    workspace.write("dewpoint.yaml", &recipe("echo building it again"));
+    let mut test = Running::start(&workspace, &["test", "--env", "b", "--wait", "2s"]);
+    attach(&mut test);
+    test.until("droplet.box waits for a volume: ");
+    let since = std::time::Instant::now();
+    test.until("FAILED droplet.box");
+    let waited = since.elapsed();
+    assert!(waited < std::time::Duration::from_secs(10), "{waited:?}");
+    let (code, rest) = test.end();
+    assert_eq!(code, Some(1), "{rest}");
+    assert_eq!(workspace.names("droplets"), ["vol-c-box"]);
+
     // Else it waits for its turn.
     detach();
     workspace.write("dewpoint.yaml", &recipe("echo building once more"));
     let mut test = Running::start(&workspace, &["test", "--env", "b"]);
     attach(&mut test);
-    test.until(
+    let note = test.until(
         "droplet.box waits for a volume: it is attached to droplet vol-c-box of environment c",
+    );
+    assert!(
+        note.contains("for 2h at most (`--wait`), while its droplet costs money")
+            && note.contains("`dewpoint destroy --env c` ends it sooner"),
+        "{note}"
     );
     assert_eq!(workspace.names("droplets"), ["vol-b-box", "vol-c-box"]);
     detach();

@@ -50,8 +50,16 @@ fn the_systems_ssh_logs_in_where_the_right_key_answers() {
     workspace
         .local(&["ssh", "droplet.box"])
         .expect(1)
-        .says("dewpoint::execute::no_identity");
+        .says("dewpoint::cli::droplet_not_up");
     workspace.local(&["apply", "--yes"]).expect(0);
+    // Only now is it the key that is missing.
+    let (keys, away) = (workspace.path(".dewpoint/keys"), workspace.path("away"));
+    std::fs::rename(&keys, &away).expect("moved");
+    workspace
+        .local(&["ssh", "droplet.box[1]"])
+        .expect(1)
+        .says("dewpoint::execute::no_identity");
+    std::fs::rename(&away, &keys).expect("moved back");
 
     let ssh =
         |address: &str, command: &str| workspace.run(&["ssh", "--local", address, "--", command]);
@@ -87,6 +95,24 @@ fn the_systems_ssh_logs_in_where_the_right_key_answers() {
         .output()
         .expect("ssh runs");
     assert_eq!(String::from_utf8_lossy(&other.stdout), "live-main-box\n");
+
+    ssh("box-2", "true")
+        .expect(1)
+        .says("did you mean `droplet.box[2]`?");
+
+    // A port that is taken is told before anything is reached.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let refused = workspace
+        .local(&["forward", "droplet.box[1]", &format!("{port}:8000")])
+        .expect(1)
+        .says("dewpoint::cli::port_taken")
+        .says(&format!("port {port} of this machine cannot be used"));
+    assert!(
+        !refused.all().contains("as droplet.box"),
+        "{}",
+        refused.all()
+    );
 
     let mut forward = workspace
         .command(&["forward", "--local", "droplet.box[1]", "18733:8000"])
@@ -182,7 +208,11 @@ fn what_stands_and_what_has_run_is_told() {
     workspace
         .run(&["logs", "--step", "word"])
         .expect(1)
-        .says("droplet.box[1] words");
+        .says("did you mean `--step words`?");
+    workspace
+        .run(&["logs", "--droplet", "box-2"])
+        .expect(1)
+        .says("did you mean `--droplet 'droplet.box[2]'`?");
 
     // A run that goes on is followed until it ends.
     workspace.write(

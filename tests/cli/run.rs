@@ -31,6 +31,16 @@ fn run_syncs_and_runs_and_does_nothing_else() {
     }
     let workspace = Workspace::with(FLEET);
     workspace.write("app/words.txt", "one\n");
+    // Where nothing was made there is no key either; that is not what is missing.
+    workspace
+        .local(&["ssh", "droplet.box[1]"])
+        .expect(1)
+        .says("droplet.box[1] is not up")
+        .says("make it with `dewpoint apply --local`");
+    workspace
+        .local(&["ssh-config"])
+        .expect(0)
+        .says("# no droplet of the environment is up");
     workspace
         .local(&["run", "droplet.box"])
         .expect(1)
@@ -71,6 +81,10 @@ fn run_syncs_and_runs_and_does_nothing_else() {
         .says("FAILED")
         .says("dewpoint run");
 
+    workspace
+        .local(&["run", "box-2"])
+        .expect(1)
+        .says("did you mean `droplet.box[2]`?");
     workspace
         .local(&["run", "droplet.bix"])
         .expect(1)

@@ -139,6 +139,21 @@ fn a_step_that_is_not_ready_says_why() {
         .expect(3)
         .says("slow was not ready within 1s: not yet");
 
+    // Nor is a longer wait any help while somebody else has the port.
+    workspace.write(
+        "dewpoint.yaml",
+        &steps("      - name: squatter\n        command: |\n          nohup LISTEN >/dev/null 2>&1 &\n          sleep 1\n      - { name: serve, command: sleep 600, background: true, ready: { tcp: 8000, timeout: 1s } }\n"),
+    );
+    let ran = workspace.local(&["apply", "--yes"]).expect(3);
+    let ran = ran.says("serve was not ready within 1s: port 8000 is held by process ");
+    let ran = ran.says("end what holds the port in an earlier step");
+    assert!(
+        !ran.all().contains("longer `ready.timeout`"),
+        "{}",
+        ran.all()
+    );
+    workspace.local(&["destroy", "--yes"]).expect(0);
+
     // Somebody else's listener is not the step's.
     workspace.write(
         "dewpoint.yaml",

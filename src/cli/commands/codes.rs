@@ -30,7 +30,13 @@ pub fn run(context: &Context, options: &Explain) -> miette::Result<Exit> {
     if found.is_empty() {
         return Err(CliError::NoCode {
             given: given.clone(),
-            nearest: codes::nearest(given).join(", "),
+            hint: match codes::nearest(given).as_slice() {
+                [] => "`dewpoint explain` lists them all".to_owned(),
+                near => format!(
+                    "the nearest there are: {}; `dewpoint explain` lists them all",
+                    near.join(", ")
+                ),
+            },
         }
         .into());
     }

@@ -73,7 +73,7 @@ async fn copy(
     to: &Side<'_>,
     address: &str,
 ) -> miette::Result<Exit> {
-    let session = ssh::reachable(context)
+    let session = ssh::reachable(context, address)
         .await?
         .session(context, address)
         .await?;

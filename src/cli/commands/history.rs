@@ -5,18 +5,24 @@ use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::address::Address;
 use crate::cli::args::{History, Logs, OutputFormat};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::few::few;
 use crate::cli::team::{self, FAR_PAUSE, Source};
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
+use crate::desired::meant;
 use crate::execute::history::{self, How, PastRun, PastStep};
 use crate::execute::lock;
+use crate::guest::quote;
+use crate::manifest::nearest;
 use crate::report::history as report;
 use crate::seemly;
 
@@ -89,6 +95,15 @@ pub(crate) fn read(loaded: &Loaded, id: &str) -> PastRun {
         // The lock is a later one's: an environment has one run at a time.
         return history::read(&loaded.looked_at("runs"), id, |_, _| false);
     }
+    until_now(run, Timestamp::now())
+}
+
+/// Of a run that goes on, how long it has done so: its last event may be long ago.
+fn until_now(mut run: PastRun, now: Timestamp) -> PastRun {
+    if let (How::Running, Some(began)) = (run.how, run.began) {
+        let since = now.as_millisecond() - began.as_millisecond();
+        run.took_ms = run.took_ms.max(u64::try_from(since).unwrap_or(0));
+    }
     run
 }
 
@@ -122,7 +137,7 @@ pub async fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
     if chosen.is_empty() {
         return Err(CliError::NoSteps {
             run: run.id.clone(),
-            there: there(&run),
+            hint: hint(&run, options),
         }
         .into());
     }
@@ -188,21 +203,40 @@ fn chosen<'a>(run: &'a PastRun, options: &'a Logs) -> impl Iterator<Item = &'a P
     })
 }
 
-/// What a run has that could have been asked for.
-fn there(run: &PastRun) -> String {
-    let mut names: Vec<String> = run
-        .steps
-        .iter()
-        .map(|step| {
-            let name = step.name.as_ref().unwrap_or(&step.title);
-            format!("{} {name}", step.address)
-        })
-        .collect();
-    names.dedup();
-    if names.is_empty() {
-        "it began no step".to_owned()
-    } else {
-        format!("it has: {}", names.join(", "))
+/// What could have been asked for: droplets where none of the run has that address, else steps.
+fn hint(run: &PastRun, options: &Logs) -> String {
+    let mut addresses: Vec<Address> = Vec::new();
+    for step in &run.steps {
+        if !addresses.contains(&step.address) {
+            addresses.push(step.address.clone());
+        }
+    }
+    if addresses.is_empty() {
+        return "it began no step".to_owned();
+    }
+    let droplet = options.droplet.as_deref();
+    let is_there = |pattern| addresses.iter().any(|address| address.matches(pattern));
+    if let Some(given) = droplet.filter(|pattern| !is_there(pattern)) {
+        let is_droplet = |address: &Address| matches!(address, Address::Droplet { .. });
+        if addresses.iter().any(is_droplet) {
+            addresses.retain(is_droplet);
+        }
+        return match meant(given, &addresses) {
+            Some(meant) => format!("did you mean `--droplet {}`?", quote(&meant.to_string())),
+            None => format!("it has: {}", few(&addresses)),
+        };
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for step in &run.steps {
+        let name = step.name.as_deref().unwrap_or(&step.title);
+        if droplet.is_none_or(|pattern| step.address.matches(pattern)) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let near = options.step.as_deref();
+    match near.and_then(|given| nearest(given, names.iter().copied())) {
+        Some(meant) => format!("did you mean `--step {}`?", quote(meant)),
+        None => format!("its steps: {}", few(&names)),
     }
 }
 
@@ -297,6 +331,75 @@ fn new_lines(path: &Utf8PathBuf, offset: &mut u64, all: bool) -> std::io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn a_run(how: How) -> PastRun {
+        PastRun {
+            id: "01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q".to_owned(),
+            folder: "/w".into(),
+            began: Some("2026-08-01T12:00:00Z".parse().expect("a time")),
+            project: "app".to_owned(),
+            environment: "main".to_owned(),
+            goal: None,
+            how,
+            exit: None,
+            took_ms: 1_400,
+            cost: None,
+            steps: Vec::new(),
+            problem: None,
+            stored: None,
+        }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_has_done_so_until_now() {
+        let now = |text: &str| text.parse().expect("a time");
+        let took = |how, at| until_now(a_run(how), now(at)).took_ms;
+        assert_eq!(took(How::Running, "2026-08-01T12:00:03Z"), 3_000);
+        assert_eq!(took(How::Running, "2026-08-01T11:00:00Z"), 1_400);
+        assert_eq!(took(How::Succeeded, "2026-08-01T12:00:03Z"), 1_400);
+    }
+
+    #[test]
+    fn what_could_have_been_asked_for_is_told_in_a_line() {
+        let mut run = a_run(How::Succeeded);
+        for index in 1..=20 {
+            for name in ["tests", "lint"] {
+                run.steps.push(PastStep {
+                    id: crate::plan::StepId(index),
+                    address: Address::Droplet {
+                        name: "w".to_owned(),
+                        instance: Some(crate::address::Instance::Index(index)),
+                    },
+                    title: format!("run {name}"),
+                    name: Some(name.to_owned()),
+                    state: crate::execute::StepState::Done,
+                    failure: None,
+                    log: None,
+                });
+            }
+        }
+        let hint = |arguments: &[&str]| {
+            use clap::Parser as _;
+            #[derive(clap::Parser)]
+            struct Program {
+                #[command(flatten)]
+                logs: Logs,
+            }
+            let words = std::iter::once("logs").chain(arguments.iter().copied());
+            super::hint(&run, &Program::parse_from(words).logs)
+        };
+        assert_eq!(
+            hint(&["--droplet", "w-13"]),
+            "did you mean `--droplet 'droplet.w[13]'`?"
+        );
+        let listed = hint(&["--droplet", "something-else"]);
+        assert!(
+            listed.starts_with("it has: droplet.w[1], ") && listed.ends_with(" and 10 more"),
+            "{listed}"
+        );
+        assert_eq!(hint(&["--step", "test"]), "did you mean `--step tests`?");
+        assert_eq!(hint(&["--step", "deploy"]), "its steps: tests, lint");
+    }
 
     #[test]
     fn only_whole_lines_are_shown_until_the_end() {

@@ -129,7 +129,11 @@ fn kit(folder: &Path) -> Kit {
     } else if has("go.mod") {
         Kit::Go
     } else if has("package.json") {
-        Kit::Node
+        // What `npm ci` goes by.
+        match has("package-lock.json") || has("npm-shrinkwrap.json") {
+            true => Kit::Node,
+            false => Kit::UnlockedNode,
+        }
     } else {
         Kit::Other
     }
@@ -215,7 +219,9 @@ mod tests {
         // A front end beside a service in Python.
         let both = [("package.json", "{}"), ("pyproject.toml", "")];
         assert_eq!(found(&both), Kit::Unittest);
-        assert_eq!(found(&[("package.json", "{}")]), Kit::Node);
+        assert_eq!(found(&[("package.json", "{}")]), Kit::UnlockedNode);
+        let locked = [("package.json", "{}"), ("package-lock.json", "{}")];
+        assert_eq!(found(&locked), Kit::Node);
         assert_eq!(found(&[("Cargo.toml", "")]), Kit::Rust);
         assert_eq!(found(&[("go.mod", "")]), Kit::Go);
     }

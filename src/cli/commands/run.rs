@@ -6,14 +6,14 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::args::{Locking, Run, Storing, shared_flags};
+use crate::cli::args::{Locking, LogFormat, Run, Storing, shared_flags};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::execution;
 use crate::cli::exit::Exit;
 use crate::cli::locks::{self, Locks};
 use crate::cli::planning;
-use crate::cli::terminal::{print, tell};
+use crate::cli::terminal::{Terminal, print, tell};
 use crate::cli::watch::Watch;
 use crate::desired;
 use crate::guest::quote;
@@ -53,7 +53,15 @@ pub async fn watch_all(
     run(context, &options).await
 }
 
-async fn again_and_again(context: &Context, options: &Run) -> miette::Result<Exit> {
+async fn again_and_again(given: &Context, options: &Run) -> miette::Result<Exit> {
+    let tells = !given.global.quiet && given.global.log_format == LogFormat::Text;
+    let context = &Context {
+        global: given.global.clone(),
+        terminal: Terminal {
+            retells: !tells,
+            ..given.terminal
+        },
+    };
     let loaded = context.load()?;
     let folders = sources(&loaded, options);
     let manifest = context.global.file.clone();

@@ -5,26 +5,32 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use crate::address::Address;
 use crate::cli::args::{Forward, Ssh};
 use crate::cli::context::{Context, Loaded};
-use crate::cli::endpoint;
+use crate::cli::endpoint::{self, Cloud};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::few::few;
 use crate::cli::key;
 use crate::cli::terminal::{print, tell};
 use crate::cli::waiting::waiting;
 use crate::cloud::{Query, droplets_of};
-use crate::desired::{self, Scope};
+use crate::desired::{self, Scope, meant};
 use crate::guest::openssh::{HostCheck, Login, known_host, write_private};
 use crate::guest::{HostKeyPin, Identity, Session, Target, derive_host_key};
 use crate::live::{DropletStatus, LiveDroplet};
+use crate::manifest::Manifest;
 use crate::manifest::schema::HostKeyPolicy;
 use crate::plan::inventory;
 
 /// How long a droplet that is up may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries to connect.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// Droplets that are up, and how one logs in to each.
 pub(super) struct Reachable {
@@ -38,6 +44,7 @@ pub(super) struct Reachable {
     identity: Utf8PathBuf,
     key: Identity,
     pin: HostKeyPin,
+    manifest: Manifest,
 }
 
 /// Logs in to a droplet, or runs a command on it. Ends as `ssh` does.
@@ -45,8 +52,9 @@ pub(super) struct Reachable {
 /// # Errors
 /// When there is no such droplet, it is not up, this machine has no key for it, or there is no `ssh`.
 pub async fn ssh(context: &Context, options: &Ssh) -> miette::Result<Exit> {
-    let reachable = reachable(context).await?;
+    let reachable = reachable(context, &options.address).await?;
     let login = reachable.login(&options.address)?;
+    answers(context, &login, &options.address).await;
     let mut command = Command::new("ssh");
     command.args(login.arguments());
     command.arg("--").arg(login.address.to_string());
@@ -57,11 +65,13 @@ pub async fn ssh(context: &Context, options: &Ssh) -> miette::Result<Exit> {
 /// Forwards a local port to a droplet until it is interrupted.
 ///
 /// # Errors
-/// As [`ssh`].
+/// As [`ssh`], and when the local port is taken.
 pub async fn forward(context: &Context, options: &Forward) -> miette::Result<Exit> {
     let (local, host, port) = &options.ports;
-    let reachable = reachable(context).await?;
+    let reachable = reachable(context, &options.address).await?;
     let login = reachable.login(&options.address)?;
+    refuse_taken(options)?;
+    answers(context, &login, &options.address).await;
     if !context.global.quiet {
         tell(&format!(
             "127.0.0.1:{local} is {host}:{port} as {} sees it, until you press Ctrl-C",
@@ -81,7 +91,15 @@ pub async fn forward(context: &Context, options: &Forward) -> miette::Result<Exi
 /// # Errors
 /// When the account cannot be read, or this machine has no key.
 pub async fn config(context: &Context) -> miette::Result<Exit> {
-    let reachable = reachable(context).await?;
+    let found = look(context).await?;
+    if found.droplets.is_empty() {
+        print(&format!(
+            "# no droplet of the environment is up; `dewpoint apply{}` makes them\n",
+            context.flags()
+        ))?;
+        return Ok(Exit::Success);
+    }
+    let reachable = found.reachable().await?;
     let mut text = String::new();
     for (address, droplet) in &reachable.droplets {
         let Ok(login) = reachable.login_to(address, droplet) else {
@@ -97,9 +115,6 @@ pub async fn config(context: &Context) -> miette::Result<Exit> {
         text.push_str(&login.block(&names));
         text.push('\n');
     }
-    if text.is_empty() {
-        text.push_str("# the environment has no droplets\n");
-    }
     print(&text)?;
     Ok(Exit::Success)
 }
@@ -114,7 +129,68 @@ fn become_it(mut command: Command) -> CliError {
     }
 }
 
-pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
+/// Refuses a local port on which nobody can listen: `ssh` would say so after it has logged in.
+fn refuse_taken(options: &Forward) -> Result<(), CliError> {
+    let (port, host, far) = &options.ports;
+    let listen = |port| std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port));
+    let Err(cause) = listen(*port) else {
+        return Ok(());
+    };
+    let free = listen(0).and_then(|listener| listener.local_addr());
+    Err(CliError::PortTaken {
+        port: *port,
+        address: crate::guest::quote(&options.address),
+        other: free.map_or(18_080, |address| address.port()),
+        host: host.clone(),
+        far: *far,
+        cause,
+    })
+}
+
+/// Waits until the droplet's SSH server takes connections: one that is just starting, or starting again
+/// with the local cloud, refuses them. Whatever else is wrong, `ssh` says.
+async fn answers(context: &Context, login: &Login, address: &str) {
+    let end = Instant::now() + PATIENCE;
+    let trying = async {
+        while Instant::now() < end {
+            let connecting = TcpStream::connect((login.address, login.port));
+            match connecting.await {
+                Err(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    sleep(BETWEEN_TRIES).await;
+                }
+                _ => return,
+            }
+        }
+    };
+    let what = format!("{address} to answer");
+    waiting(context, &what, trying).await;
+}
+
+/// What of an environment is up, before anything is known of its key.
+struct Found {
+    loaded: Loaded,
+    scope: Scope,
+    cloud: Cloud,
+    droplets: Vec<(Address, LiveDroplet)>,
+}
+
+/// Finds out how one logs in to the environment's droplets. That the one is up comes first: where
+/// nothing was made there is no key either.
+///
+/// # Errors
+/// When the account cannot be read, the droplet is not up, or this machine has no key.
+pub(super) async fn reachable(context: &Context, address: &str) -> miette::Result<Reachable> {
+    let found = look(context).await?;
+    one(
+        &found.scope,
+        &found.loaded.manifest,
+        &found.droplets,
+        address,
+    )?;
+    found.reachable().await
+}
+
+async fn look(context: &Context) -> miette::Result<Found> {
     let loaded = context.load_to_look()?;
     let opening = endpoint::open(&context.global);
     let cloud = waiting(context, "the local cloud to start", opening).await?;
@@ -125,7 +201,6 @@ pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
         }
         .into());
     }
-    let identity = key::present_key(&loaded).await?;
     let manifest = &loaded.manifest;
     let query = Query {
         project: manifest.project.clone(),
@@ -139,22 +214,39 @@ pub(super) async fn reachable(context: &Context) -> miette::Result<Reachable> {
     let found = waiting(context, &what, found).await?;
     let scope = desired::scope(manifest);
     let droplets = inventory::droplets(&scope, &found);
-    let (known_hosts, alias, pin) = known_hosts(&loaded, &identity).await?;
-    Ok(Reachable {
-        scope: scope.clone(),
-        droplets: droplets
-            .into_iter()
-            .map(|(address, droplet)| (address, droplet.clone()))
-            .collect(),
-        port: cloud.ssh_port,
-        user: manifest.ssh.user.clone(),
-        policy: manifest.ssh.host_key,
-        alias,
-        known_hosts,
-        identity: identity_file(&loaded, &identity)?,
-        key: identity,
-        pin,
+    let droplets = droplets
+        .into_iter()
+        .map(|(address, droplet)| (address, droplet.clone()))
+        .collect();
+    Ok(Found {
+        loaded,
+        scope,
+        cloud,
+        droplets,
     })
+}
+
+impl Found {
+    async fn reachable(self) -> miette::Result<Reachable> {
+        let loaded = self.loaded;
+        let identity = key::present_key(&loaded).await?;
+        let (known_hosts, alias, pin) = known_hosts(&loaded, &identity).await?;
+        let identity_file = identity_file(&loaded, &identity)?;
+        let manifest = loaded.manifest;
+        Ok(Reachable {
+            scope: self.scope,
+            droplets: self.droplets,
+            port: self.cloud.ssh_port,
+            user: manifest.ssh.user.clone(),
+            policy: manifest.ssh.host_key,
+            alias,
+            known_hosts,
+            identity: identity_file,
+            key: identity,
+            pin,
+            manifest,
+        })
+    }
 }
 
 /// Writes the file of known hosts: the one key that all droplets of the environment show.
@@ -211,7 +303,7 @@ impl Reachable {
         context: &Context,
         address: &str,
     ) -> miette::Result<Session> {
-        let (address, droplet) = self.one(address)?;
+        let (address, droplet) = one(&self.scope, &self.manifest, &self.droplets, address)?;
         let login = self.login_to(address, droplet)?;
         let target = Target {
             address: login.address,
@@ -226,61 +318,8 @@ impl Reachable {
 
     /// How to log in to the one droplet of that address.
     fn login(&self, address: &str) -> Result<Login, CliError> {
-        let (address, droplet) = self.one(address)?;
+        let (address, droplet) = one(&self.scope, &self.manifest, &self.droplets, address)?;
         self.login_to(address, droplet)
-    }
-
-    fn one(&self, address: &str) -> Result<(&Address, &LiveDroplet), CliError> {
-        let named = |known: &Address, droplet: &LiveDroplet| {
-            known.to_string() == address
-                || droplet.name == address
-                || inventory::beyond_count(&self.scope, known)
-                    .is_some_and(|instance| instance.to_string() == address)
-                // The first of several is called like an only one, which it was or will be.
-                || matches!(known, Address::Droplet { instance: None, .. })
-                    && format!("{known}[1]") == address
-        };
-        let those = |is_meant: &dyn Fn(&Address, &LiveDroplet) -> bool| -> Vec<_> {
-            let droplets = self.droplets.iter();
-            droplets
-                .filter(|(known, droplet)| is_meant(known, droplet))
-                .collect()
-        };
-        let mut found = those(&named);
-        if found.is_empty() {
-            found = those(&|known, _| known.matches(address));
-        }
-        match found.as_slice() {
-            [(address, droplet)] => Ok((address, droplet)),
-            [] => Err(CliError::NoDroplet {
-                given: address.to_owned(),
-                hint: self.hint(),
-            }),
-            several => {
-                let addresses: Vec<String> =
-                    several.iter().map(|(known, _)| known.to_string()).collect();
-                Err(CliError::SeveralDroplets {
-                    given: address.to_owned(),
-                    addresses: addresses.join(", "),
-                })
-            }
-        }
-    }
-
-    fn hint(&self) -> String {
-        let addresses: Vec<String> = self
-            .droplets
-            .iter()
-            .map(|(known, _)| {
-                let instance = inventory::beyond_count(&self.scope, known);
-                instance.as_ref().unwrap_or(known).to_string()
-            })
-            .collect();
-        if addresses.is_empty() {
-            "the environment has no droplets; `dewpoint apply` makes them".to_owned()
-        } else {
-            format!("droplets that are up: {}", addresses.join(", "))
-        }
     }
 
     fn login_to(&self, address: &Address, droplet: &LiveDroplet) -> Result<Login, CliError> {
@@ -310,5 +349,81 @@ impl Reachable {
             known_hosts: self.known_hosts.clone(),
             identity: self.identity.clone(),
         })
+    }
+}
+
+/// The one droplet of that address or name.
+fn one<'a>(
+    scope: &Scope,
+    manifest: &Manifest,
+    droplets: &'a [(Address, LiveDroplet)],
+    given: &str,
+) -> Result<(&'a Address, &'a LiveDroplet), CliError> {
+    let named = |known: &Address, droplet: &LiveDroplet| {
+        known.to_string() == given
+            || droplet.name == given
+            || inventory::beyond_count(scope, known)
+                .is_some_and(|instance| instance.to_string() == given)
+            // The first of several is called like an only one, which it was or will be.
+            || matches!(known, Address::Droplet { instance: None, .. })
+                && format!("{known}[1]") == given
+    };
+    let those = |is_meant: &dyn Fn(&Address, &LiveDroplet) -> bool| -> Vec<_> {
+        let droplets = droplets.iter();
+        droplets
+            .filter(|(known, droplet)| is_meant(known, droplet))
+            .map(|(known, droplet)| (known, droplet))
+            .collect()
+    };
+    let mut found = those(&named);
+    if found.is_empty() {
+        found = those(&|known, _| known.matches(given));
+    }
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(not_there(scope, manifest, droplets, given)),
+        several => {
+            let addresses: Vec<String> =
+                several.iter().map(|(known, _)| known.to_string()).collect();
+            Err(CliError::SeveralDroplets {
+                given: given.to_owned(),
+                addresses: addresses.join(", "),
+            })
+        }
+    }
+}
+
+/// Why no droplet that is up has that address: it is not up, or there is none such.
+fn not_there(
+    scope: &Scope,
+    manifest: &Manifest,
+    droplets: &[(Address, LiveDroplet)],
+    given: &str,
+) -> CliError {
+    let declared: Vec<Address> = manifest
+        .droplets
+        .iter()
+        .flat_map(|(name, droplet)| desired::instances(name, droplet))
+        .collect();
+    if let Some(address) = declared.iter().find(|address| address.matches(given)) {
+        return CliError::DropletNotMade {
+            address: address.clone(),
+        };
+    }
+    // As they can be typed.
+    let up: Vec<Address> = droplets
+        .iter()
+        .map(|(known, _)| inventory::beyond_count(scope, known).unwrap_or_else(|| known.clone()))
+        .collect();
+    let hint = if let Some(meant) = meant(given, &up).or_else(|| meant(given, &declared)) {
+        format!("did you mean `{meant}`?")
+    } else if up.is_empty() {
+        "no droplet of the environment is up; `dewpoint apply` makes them".to_owned()
+    } else {
+        format!("droplets that are up: {}", few(&up))
+    };
+    CliError::NoDroplet {
+        given: given.to_owned(),
+        hint,
     }
 }

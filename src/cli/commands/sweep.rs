@@ -210,6 +210,7 @@ async fn delete(
             run_folder: Utf8Path::as_str(&run_folder),
             next: &next,
             width: context.terminal.out_folds.then_some(context.terminal.width),
+            retells: true,
         },
     );
     Ok((outcome.ending, told))

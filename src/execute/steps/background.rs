@@ -145,20 +145,20 @@ impl Steps {
                 }
                 seen => seen.map_err(StepError::from)?,
             };
-            let why = match seen {
+            let (why, is_taken) = match seen {
                 Look::Ready if background.ready.is_some() => return Ok(()),
                 Look::Ready if since.elapsed() >= limit => return Ok(()),
-                Look::Ready => String::new(),
+                Look::Ready => (String::new(), false),
                 Look::NotReady(why) => {
                     taken_since = None;
-                    why
+                    (why, false)
                 }
                 Look::PortTaken { port, by } => {
                     let taken = *taken_since.get_or_insert_with(Instant::now);
                     if taken.elapsed() >= TO_LET_GO {
                         return Err(NotReady::PortTaken { port, by });
                     }
-                    format!("port {port} is held by {by}")
+                    (format!("port {port} is held by {by}"), true)
                 }
                 Look::Ended {
                     status,
@@ -171,7 +171,7 @@ impl Steps {
                 }
             };
             if since.elapsed() >= limit {
-                return Err(NotReady::TimedOut { why });
+                return Err(NotReady::TimedOut { why, is_taken });
             }
             sleep(pause.min(limit.saturating_sub(since.elapsed()))).await;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
@@ -299,10 +299,15 @@ fn ending(status: Option<i32>) -> String {
     }
 }
 
+/// What to do about a port that somebody else has.
+const FREE_THE_PORT: &str = "end what holds the port in an earlier step, or use another port";
+
 /// Why a step is not ready.
 enum NotReady {
     TimedOut {
         why: String,
+        /// Whether somebody else had its port in the end.
+        is_taken: bool,
     },
     Ended {
         status: Option<i32>,
@@ -330,13 +335,16 @@ impl NotReady {
     ) -> Result<Failure, StepError> {
         let (code, message, help, exit_status) = match self {
             Self::NotAsked(error) => return Err(error),
-            Self::TimedOut { why } => (
+            Self::TimedOut { why, is_taken } => (
                 "dewpoint::run::not_ready",
                 match why.as_str() {
                     "" => format!("{name} was not ready within {limit}"),
                     why => format!("{name} was not ready within {limit}: {why}"),
                 },
-                "give it a longer `ready.timeout`, or find out what it waits for",
+                match is_taken {
+                    true => FREE_THE_PORT,
+                    false => "give it a longer `ready.timeout`, or find out what it waits for",
+                },
                 None,
             ),
             Self::Ended {
@@ -348,7 +356,7 @@ impl NotReady {
                     "{name} ended before it was ready: {}; its port is held by {by}",
                     ending(status)
                 ),
-                "end what holds the port in an earlier step, or use another port",
+                FREE_THE_PORT,
                 status,
             ),
             Self::Ended { status, .. } => (
@@ -360,7 +368,7 @@ impl NotReady {
             Self::PortTaken { port, by } => (
                 "dewpoint::run::port_taken",
                 format!("port {port} is not {name}'s own: it is held by {by}"),
-                "end what holds the port in an earlier step, or use another port",
+                FREE_THE_PORT,
                 None,
             ),
         };

@@ -12,7 +12,7 @@ use crate::live::ownership::Owner;
 use crate::manifest::schema::Filesystem;
 use crate::plan::step::{DeletedVolume, DropletRef, VolumeRef, VolumeSpec, VolumeUse};
 use crate::plan::{StepId, environment_of, held_by};
-use crate::units::Gib;
+use crate::units::{Gib, Seconds};
 
 impl Steps {
     /// Makes a volume.
@@ -119,15 +119,20 @@ impl Steps {
             let (other, holder) = (*other, client.find_droplet(*other).await?);
             if let Some(holder) = &holder {
                 // Someone else's droplet may keep it for ever.
-                if environment_of(holder, &owner).is_none() || polls.is_over() {
+                let Some(environment) = environment_of(holder, &owner) else {
+                    return Err(error.into());
+                };
+                if polls.is_over() {
                     return Err(error.into());
                 }
                 let held = held_by(holder, &owner);
                 if self.is_awaited_by_makers(reporter.step()) {
                     return Err(StepError::HeldMeanwhile { held });
                 }
+                let most = Seconds(self.settings.hold_patience.as_secs());
                 reporter.notice(&format!(
-                    "{} waits for a volume: {held}",
+                    "{} waits for a volume: {held}; for {most} at most (`--wait`), while its droplet costs money; \
+                     `dewpoint destroy --env {environment}` ends it sooner",
                     reporter.address()
                 ));
                 reporter.progress(&held);

@@ -17,7 +17,7 @@ use crate::execute::interrupt::Interrupts;
 use crate::execute::outcome::{Ending, Outcome};
 use crate::execute::project_lock::{ProjectPlace, ProjectRight};
 use crate::execute::shared_lock::Terms;
-use crate::execute::{Settings, execute};
+use crate::execute::{EventKind, Settings, execute};
 use crate::live::{Live, LiveVolume};
 use crate::plan::step::{DeletedVolume, DropletRef, VolumeRef};
 use crate::plan::{Durations, Goal, Pace, Plan, Step, StepId, StepKind};
@@ -86,7 +86,7 @@ fn tagged(mut thing: Value, tags: &[&str]) -> Value {
 }
 
 /// Attaches a volume that the droplet of another environment has until it was looked at so often.
-async fn attach(looks: usize, awaited: BTreeSet<StepId>) -> Outcome {
+async fn attach(looks: usize, awaited: BTreeSet<StepId>, patience: Duration) -> Outcome {
     let plan = plan_of(StepKind::Attach {
         volume: VolumeRef::Known {
             id: "v1".to_owned(),
@@ -125,13 +125,13 @@ async fn attach(looks: usize, awaited: BTreeSet<StepId>) -> Outcome {
         _ => not_found(),
     })
     .await;
-    let patience = Duration::from_secs(3_600);
     carry_out(&plan, &server, Live::default(), (awaited, patience)).await
 }
 
 #[tokio::test]
 async fn nobody_waits_for_a_volume_while_others_wait_for_what_it_is_to_hold() {
-    let outcome = attach(usize::MAX, [StepId(0)].into()).await;
+    let long = Duration::from_secs(3_600);
+    let outcome = attach(usize::MAX, [StepId(0)].into(), long).await;
     assert_eq!(outcome.ending, Ending::Failed);
     let (_, failure) = &outcome.failures[0];
     assert_eq!(failure.code, "dewpoint::execute::held_meanwhile");
@@ -143,8 +143,20 @@ async fn nobody_waits_for_a_volume_while_others_wait_for_what_it_is_to_hold() {
         failure.message
     );
     // Whom nobody waits for waits.
-    let outcome = attach(2, BTreeSet::new()).await;
+    let outcome = attach(2, BTreeSet::new(), long).await;
     assert_eq!(outcome.ending, Ending::Succeeded, "{:?}", outcome.failures);
+    // For as long as it may, and no longer; that is told beforehand.
+    let begun = std::time::Instant::now();
+    let outcome = attach(usize::MAX, BTreeSet::new(), Duration::from_secs(1)).await;
+    assert_eq!(outcome.ending, Ending::Failed);
+    let took = begun.elapsed().as_secs_f64();
+    assert!((0.9..5.0).contains(&took), "{took} s");
+    let told = outcome.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Notice { text } if text.contains(
+            "; for 1s at most (`--wait`), while its droplet costs money; `dewpoint destroy --env pr-1` ends it sooner"
+        ))
+    });
+    assert!(told, "{:?}", outcome.events);
 }
 
 /// Deletes a volume, and says which snapshots went with it.

@@ -7,8 +7,10 @@ pub enum Kit {
     Unittest,
     /// Python, with pytest among what `requirements.txt` lists.
     Pytest,
-    /// A package of Node.js.
+    /// A package of Node.js whose dependencies a lock file pins.
     Node,
+    /// A package of Node.js without a lock file.
+    UnlockedNode,
     /// A crate of Rust.
     Rust,
     /// A module of Go.
@@ -19,10 +21,11 @@ pub enum Kit {
 
 impl Kit {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Unittest,
         Self::Pytest,
         Self::Node,
+        Self::UnlockedNode,
         Self::Rust,
         Self::Go,
         Self::Other,
@@ -34,7 +37,7 @@ impl Kit {
         match self {
             Self::Unittest => Some("Python"),
             Self::Pytest => Some("Python with pytest"),
-            Self::Node => Some("Node.js"),
+            Self::Node | Self::UnlockedNode => Some("Node.js"),
             Self::Rust => Some("Rust"),
             Self::Go => Some("Go"),
             Self::Other => None,
@@ -45,19 +48,23 @@ impl Kit {
     pub(super) fn provision(self) -> String {
         let requirements =
             "      - copy: { from: ./requirements.txt, to: /opt/requirements.txt }\n";
-        let venv = "- run: apt-get install -y python3-venv && python3 -m venv /opt/venv && /opt/venv/bin/pip install -r /opt/requirements.txt\n";
+        let venv =
+            "python3 -m venv /opt/venv && /opt/venv/bin/pip install -r /opt/requirements.txt\n";
         match self {
             Self::Unittest => format!(
-                "{}      # A file of the project can be part of the image:\n      # - copy: {{ from: ./requirements.txt, to: /opt/requirements.txt }}\n      # {venv}",
-                packages("python", "python3", "python3")
+                "{}      # A file of the project can be part of the image:\n      # - copy: {{ from: ./requirements.txt, to: /opt/requirements.txt }}\n      # - run: apt-get update && apt-get install -y python3-venv && {venv}",
+                packages("python", "command -v python3", "python3")
             ),
             Self::Pytest => format!(
-                "{}{requirements}      {venv}",
-                packages("python", "python3", "python3")
+                "{}{requirements}      - run: {venv}",
+                // Ubuntu has Python, and what makes virtual environments apart from it.
+                packages("python", "python3 -c 'import ensurepip'", "python3 python3-venv")
             ),
-            Self::Node => packages("node", "npm", "nodejs npm"),
-            Self::Rust => packages("rust", "cargo", "cargo"),
-            Self::Go => packages("go", "go", "golang-go"),
+            Self::Node | Self::UnlockedNode => {
+                packages("node", "command -v npm", "nodejs npm")
+            }
+            Self::Rust => packages("rust", "command -v cargo", "cargo"),
+            Self::Go => packages("go", "command -v go", "golang-go"),
             Self::Other => "      - name: tools\n        run: command -v git || { apt-get update && apt-get install -y git; }\n        timeout: 15m\n      # A file of the project can be part of the image:\n      # - copy: { from: ./tools.sh, to: /opt/tools.sh }\n".to_owned(),
         }
     }
@@ -71,6 +78,7 @@ impl Kit {
                 "[report.xml]",
             ),
             Self::Node => ("npm ci && npm test", "[\"coverage/**\"]"),
+            Self::UnlockedNode => ("npm install && npm test", "[\"coverage/**\"]"),
             Self::Rust => ("cargo test", "[\"target/nextest/**\"]"),
             Self::Go => ("go test ./...", "[coverage.out]"),
             Self::Other => (
@@ -85,9 +93,10 @@ impl Kit {
     }
 }
 
-/// A step that installs packages of Ubuntu unless their program is there.
-fn packages(name: &str, program: &str, packages: &str) -> String {
+/// A step that installs packages of Ubuntu unless a command says that they are there. Their list is
+/// fetched first: a fresh image has none.
+fn packages(name: &str, is_there: &str, packages: &str) -> String {
     format!(
-        "      - name: {name}\n        run: |\n          export DEBIAN_FRONTEND=noninteractive\n          command -v {program} || {{ apt-get update && apt-get install -y {packages}; }}\n        timeout: 15m\n"
+        "      - name: {name}\n        run: |\n          export DEBIAN_FRONTEND=noninteractive\n          {is_there} || {{ apt-get update && apt-get install -y {packages}; }}\n        timeout: 15m\n"
     )
 }

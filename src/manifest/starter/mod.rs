@@ -129,6 +129,26 @@ mod tests {
     }
 
     #[test]
+    fn packages_are_installed_from_a_list_that_was_fetched() {
+        for kit in Kit::ALL {
+            let text = starter(&of(kit));
+            let installs = text.lines().filter(|line| line.contains("apt-get install"));
+            for line in installs {
+                let update = line.find("apt-get update && ").expect(line);
+                let install = line.find("apt-get install").expect("it is there");
+                assert!(update < install, "{kit:?}: {line}");
+            }
+        }
+        // A snapshot in which Python is there already, and nothing that makes virtual environments.
+        let text = starter(&of(Kit::Pytest));
+        assert!(!text.contains("command -v python3"), "{text}");
+        assert!(text.contains("|| { apt-get update && apt-get install -y python3 python3-venv; }"));
+        // `npm ci` refuses to do without a lock file.
+        assert!(starter(&of(Kit::Node)).contains("npm ci && npm test"));
+        assert!(starter(&of(Kit::UnlockedNode)).contains("npm install && npm test"));
+    }
+
+    #[test]
     fn an_address_cannot_become_part_of_the_manifest() {
         let with = |remote: &str| {
             starter(&Outline {

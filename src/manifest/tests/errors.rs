@@ -23,6 +23,7 @@ cases! {
     empty_file: "";
     only_comments: "# nothing yet\n\n---\n";
     not_a_map: "- version: 1\n";
+    tab_in_the_second_line: "version: 1\n\tproject: x\nregion: nyc3\n";
     tab_in_indentation: "version: 1\nssh:\n\tuser: root\n";
     unclosed_bracket: "version: 1\nprotect: [volume.a\nproject: app\n";
     colon_in_plain_text: head("droplets:\n  a:\n    image: ubuntu: 24\n");
@@ -75,6 +76,8 @@ cases! {
     doubled: head("droplets:\n  d:\n    image: x\n    size: y\n    matrix: { k: [a, b, a], K: [c] }\n    run:\n      - { name: tests, command: make }\n      - { name: tests, command: make again }\n");
     without_effect: head("firewall: none\nssh: { allow_from: [\"10.0.0.0/8\"] }\nsnapshots:\n  a:\n    from: x\n    size: y\n    provision:\n      - { copy: { from: ./a, to: /opt/a }, env: { A: b }, timeout: 5m }\ndroplets:\n  d:\n    image: x\n    size: y\n    source: { path: ., ref: main }\n    run:\n      - { name: a, command: make, ready: { tcp: 80 } }\n      - { name: b, command: make, background: true, timeout: 5m, when: once }\n");
     ready_that_cannot_be: head("droplets:\n  d:\n    image: x\n    size: y\n    run:\n      - { name: a, command: make, background: true, ready: { tcp: 80, http: \"http://localhost\" } }\n      - { name: b, command: make, background: true, ready: { timeout: 5s } }\n      - { name: c, command: make, background: true, ready: { tcp: 0 } }\n      - { name: d, command: make, background: true, ready: { http: \"localhost:80\" } }\n      - { name: e, command: make, background: true, ready: { command: \" \" } }\n");
+    numbers_out_of_range: head("droplets:\n  d:\n    image: x\n    size: y\n    count: 99999999999\n    run:\n      - { name: a, command: make, background: true, ready: { tcp: 99999 } }\n      - { name: b, command: make, retries: -1 }\n");
+    units_of_others: head("ttl: 4 hours\nvolumes:\n  a: { size: 5GB }\n  b: { size: 2 TB }\n  c: { size: 20TiB }\n");
     a_password_in_an_address: head("droplets:\n  d: { image: x, size: y, source: { git: \"https://me:hunter2@example.com/a.git\" } }\n");
     copies_in_another_region: head("snapshots:\n  a: { from: x, size: y, regions: [sfo3] }\n");
 

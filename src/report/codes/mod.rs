@@ -91,20 +91,29 @@ pub fn find(given: &str) -> Vec<&'static Code> {
         .collect()
 }
 
-/// The codes that are most like a word that is none.
+/// The codes that are most like a word that is none; none when nothing is near.
 #[must_use]
 pub fn nearest(given: &str) -> Vec<&'static str> {
     let given = given.trim().trim_start_matches("dewpoint::");
-    let mut known: Vec<&Code> = all().iter().collect();
-    known.sort_by_key(|code| {
-        let short = code.code.trim_start_matches("dewpoint::");
-        let last = short.rsplit("::").next().unwrap_or(short);
-        strsim::damerau_levenshtein(short, given).min(strsim::damerau_levenshtein(last, given))
-    });
+    let length = given.chars().count();
+    let mut known: Vec<(usize, &Code)> = all()
+        .iter()
+        .filter_map(|code| {
+            let short = code.code.trim_start_matches("dewpoint::");
+            let last = short.rsplit("::").next().unwrap_or(short);
+            let distances = [short, last].map(|text| {
+                let distance = strsim::damerau_levenshtein(text, given);
+                // As of a manifest's words: a third of the letters may differ.
+                (distance <= length.max(text.chars().count()) / 3).then_some(distance)
+            });
+            Some((distances.into_iter().flatten().min()?, code))
+        })
+        .collect();
+    known.sort_by_key(|(distance, _)| *distance);
     known
         .iter()
         .take(3)
-        .map(|code| code.code.as_str())
+        .map(|(_, code)| code.code.as_str())
         .collect()
 }
 
@@ -252,6 +261,7 @@ mod tests {
         assert!(found("cloud").len() > 20);
         assert!(found("rate_limitd").is_empty());
         assert_eq!(nearest("rate_limitd")[0], limited[0]);
+        assert_eq!(nearest("nope"), Vec::<&str>::new());
     }
 
     #[test]

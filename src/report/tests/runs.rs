@@ -108,17 +108,36 @@ impl Story {
 
     /// The same on a terminal.
     fn end_at(&self, plan: &Plan, width: Option<usize>) -> String {
-        let next = Next {
-            flags: Flags::default().switch("--local"),
-            ..Next::default()
-        };
+        let next = local();
         let view = outcome::View {
             palette: Palette::PLAIN,
             run_folder: ".dewpoint/runs/01M0",
             next: &next,
             width,
+            retells: true,
         };
         outcome::render(plan, &self.0, view)
+    }
+
+    /// The same where each failure stands just above.
+    fn end_below(&self, plan: &Plan) -> String {
+        let next = local();
+        let view = outcome::View {
+            palette: Palette::PLAIN,
+            run_folder: ".dewpoint/runs/01M0",
+            next: &next,
+            width: None,
+            retells: false,
+        };
+        outcome::render(plan, &self.0, view)
+    }
+}
+
+/// What a further command of these is given.
+fn local() -> Next {
+    Next {
+        flags: Flags::default().switch("--local"),
+        ..Next::default()
     }
 }
 
@@ -253,6 +272,13 @@ fn the_end_of_a_run_whose_tests_failed() {
         .failed(&plan, 3, tests_failed())
         .did(&plan, 4, "")
         .finished(1, 0, false, "0");
+    // Where it stands just above, the result is enough.
+    let below = story.end_below(&plan);
+    assert!(below.contains("FAILED: exit status 1\n"), "{below}");
+    assert!(
+        !below.contains("last output") && !below.contains("error:"),
+        "{below}"
+    );
     insta::assert_snapshot!(story.end(&plan), @r"
 
     Runs:

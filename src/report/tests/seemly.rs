@@ -84,6 +84,7 @@ fn plans_explanations_and_ends_are_seemly() {
             run_folder: "runs/x",
             next: &hints::Next::default(),
             width: Some(80),
+            retells: true,
         };
         assert_seemly(&outcome::render(&plan, &[], view), coloured);
     }
