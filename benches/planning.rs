@@ -5,6 +5,9 @@
 //! round, of small and large plans alike; else only the large ones are charged, each round, with what
 //! the kernel takes to hand out the same pages again.
 //!
+//! A command plans once, and with the memory it gets then: beside it stands what one plan takes `in a
+//! fresh process`, where every page is new and no round before has filled the caches.
+//!
 //! `cargo bench --bench planning` prints the table. `cargo bench --bench planning -- --once CASE N` does
 //! one of them once, for a profiler, and with `judged` as a further word judges the plan, too.
 
@@ -12,7 +15,7 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 use dewpoint::desired::{self, Desired, Image, Inputs, SshKey};
@@ -23,7 +26,7 @@ use dewpoint::live::{
 use dewpoint::manifest::{self, Manifest};
 use dewpoint::plan::{self, Options, Plan};
 use dewpoint::units::Money;
-use support::{Budget, Report, Spread, processor_times_ms};
+use support::{Budget, Report, Spread, processor_ms, processor_times_ms};
 
 /// How many droplets.
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
@@ -158,8 +161,12 @@ impl World {
 }
 
 fn main() -> ExitCode {
-    keep_memory();
     let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == FRESH) {
+        println!("{}", fresh(&arguments[at + 1..]));
+        return ExitCode::SUCCESS;
+    }
+    keep_memory();
     if let Some(at) = arguments.iter().position(|argument| argument == "--once") {
         once(&arguments[at + 1..]);
         return ExitCode::SUCCESS;
@@ -193,6 +200,7 @@ fn main() -> ExitCode {
             report.value(&name, "x", growth, Budget::AtMost(GROWTH));
         }
     }
+    in_fresh_processes(&mut report);
     before_planning(&mut report);
     after_planning(&mut report);
     report.finish()
@@ -252,14 +260,67 @@ fn once(arguments: &[String]) {
         [case, droplets, judged] if judged == "judged" => (case, droplets, true),
         _ => panic!("--once CASE N [judged]"),
     };
-    let case = Case::ALL.into_iter().find(|known| known.name() == case);
-    let case = case.expect("the name of a case");
-    let world = case.world(droplets.parse().expect("a number"));
+    let world = world_called(case, droplets);
     let plan = world.plan();
     if judges {
         plan::check::check(&plan, &world.live).expect("a good plan");
     }
     println!("{} steps", plan.steps.len());
+}
+
+fn world_called(case: &str, droplets: &str) -> World {
+    let case = Case::ALL.into_iter().find(|known| known.name() == case);
+    let case = case.expect("the name of a case");
+    case.world(droplets.parse().expect("a number"))
+}
+
+/// Asks for [`fresh`], with a case and a number of droplets.
+const FRESH: &str = "--fresh";
+/// How often something is done once.
+const FRESH_ROUNDS: usize = 15;
+
+/// What one plan takes of the processor, in milliseconds: as a command has it, but for what it takes
+/// to get to know what it is made of.
+fn fresh(arguments: &[String]) -> f64 {
+    let [case, droplets] = arguments else {
+        panic!("{FRESH} CASE N");
+    };
+    let world = world_called(case, droplets);
+    let (took, plan) = processor_ms(|| world.plan());
+    assert!(plan.version > 0, "it is used");
+    took
+}
+
+/// What one plan takes where none was made before.
+fn in_fresh_processes(report: &mut Report) {
+    let program = std::env::current_exe().expect("the bench has a path");
+    for case in Case::ALL {
+        let mut before: Option<(usize, f64)> = None;
+        for &droplets in &case.sizes()[1..] {
+            let times: Vec<f64> = (0..FRESH_ROUNDS)
+                .map(|_| {
+                    let mut command = Command::new(&program);
+                    command.args([FRESH, case.name(), &droplets.to_string()]);
+                    let output = command.output().expect("it starts");
+                    assert!(output.status.success(), "{output:?}");
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    text.trim().parse().expect("a number of milliseconds")
+                })
+                .collect();
+            let least = Spread::of(&times).least;
+            let name = format!("{}, {}, in a fresh process", case.name(), grouped(droplets));
+            report.values(&name, "ms", &times, None);
+            if let Some((fewer, before)) = before.replace((droplets, least)) {
+                let name = format!(
+                    "{}, {} to {}, in a fresh process: of linear",
+                    case.name(),
+                    grouped(fewer),
+                    grouped(droplets)
+                );
+                report.value(&name, "x", least / before / 10.0, None);
+            }
+        }
+    }
 }
 
 /// That a plan is what its case is about.

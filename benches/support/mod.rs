@@ -317,22 +317,28 @@ pub fn times_ms<T>(rounds: usize, mut what: impl FnMut() -> T) -> Vec<f64> {
 /// Milliseconds of the processor that something takes which waits for nothing and nobody, measured so
 /// many times after once for nothing: what else goes on here is no part of that.
 pub fn processor_times_ms<T>(rounds: usize, mut what: impl FnMut() -> T) -> Vec<f64> {
+    std::hint::black_box(what());
+    (0..rounds)
+        .map(|_| {
+            let (took, made) = processor_ms(&mut what);
+            // Taking it apart is no part of making it.
+            drop(made);
+            took
+        })
+        .collect()
+}
+
+/// Milliseconds of the processor that something takes this once, and what it makes.
+pub fn processor_ms<T>(what: impl FnOnce() -> T) -> (f64, T) {
     let now = || {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         let part = |of: i64| u64::try_from(of).expect("time goes on");
         Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
     };
-    std::hint::black_box(what());
-    (0..rounds)
-        .map(|_| {
-            let begun = now();
-            let made = std::hint::black_box(what());
-            let took = now().checked_sub(begun).expect("time goes on");
-            // Taking it apart is no part of making it.
-            drop(made);
-            ms(took)
-        })
-        .collect()
+    let begun = now();
+    let made = std::hint::black_box(what());
+    let took = now().checked_sub(begun).expect("time goes on");
+    (ms(took), made)
 }
 
 pub fn ms(time: Duration) -> f64 {

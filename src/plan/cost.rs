@@ -1,5 +1,7 @@
 //! What a plan costs.
 
+mod waits;
+
 use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -11,6 +13,7 @@ use super::durations::{Durations, longest};
 use super::step::{DropletRef, Edge, Step, StepKind, VolumeRef};
 use crate::live::Catalog;
 use crate::units::{Gib, Money};
+use waits::Waits;
 
 /// What a plan costs, from live prices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -288,113 +291,6 @@ impl<'a> Lives<'a> {
             sum.0
                 .round_dp_with_strategy(6, RoundingStrategy::AwayFromZero),
         )
-    }
-}
-
-/// What waits for what, to find how long a droplet can live at most.
-struct Waits<'a> {
-    /// How long each step takes at most.
-    longest: &'a [u64],
-    /// What steps wait for, those of one step after those of the one before.
-    before: Vec<u32>,
-    /// Where those of each step begin, and where those of the last end.
-    begins: Vec<usize>,
-    /// By what a create waits for, where among `ends` what comes of that is: most creates wait for
-    /// the same.
-    known: BTreeMap<Vec<u32>, usize>,
-    /// Ends counted without what must be over when a droplet is made, and the latest of them.
-    ends: Vec<(Vec<u64>, u64)>,
-    /// The create that was asked about last, and where what comes of it is: it makes several.
-    latest: Option<(usize, usize)>,
-}
-
-/// So many different beginnings are looked at one by one; for more of them a life is taken to be as
-/// long as all that comes before its end.
-const BEGINNINGS: usize = 64;
-
-impl<'a> Waits<'a> {
-    fn of(longest: &'a [u64], edges: &[Edge]) -> Self {
-        let mut begins = vec![0; longest.len() + 1];
-        for edge in edges {
-            begins[edge.to.0 as usize + 1] += 1;
-        }
-        for step in 0..longest.len() {
-            begins[step + 1] += begins[step];
-        }
-        let mut next = begins.clone();
-        let mut before = vec![0; edges.len()];
-        // Edges are sorted by where they come from, and so is what each step waits for.
-        for edge in edges {
-            let place = &mut next[edge.to.0 as usize];
-            before[*place] = edge.from.0;
-            *place += 1;
-        }
-        Self {
-            longest,
-            before,
-            begins,
-            known: BTreeMap::new(),
-            ends: Vec::new(),
-            latest: None,
-        }
-    }
-
-    fn before(&self, step: usize) -> &[u32] {
-        &self.before[self.begins[step]..self.begins[step + 1]]
-    }
-
-    /// What [`ends`] says, from what is smaller to look through: it is asked for very often.
-    fn ends(&self, took: &[u64]) -> Vec<u64> {
-        let mut ends = vec![0_u64; took.len()];
-        for (step, took) in took.iter().enumerate() {
-            let before = self.before(step).iter();
-            let start = before.map(|from| ends[*from as usize]).max();
-            ends[step] = start.unwrap_or(0).saturating_add(*took);
-        }
-        ends
-    }
-
-    /// The longest that can pass from the start of `create` to the end of `destroy`, or of
-    /// everything: what must be over before the start does not count, all else takes its longest.
-    fn longest_life(&mut self, create: usize, destroy: Option<usize>) -> u64 {
-        let place = match self.latest {
-            Some((latest, place)) if latest == create => place,
-            _ => self.beginning(create),
-        };
-        self.latest = Some((create, place));
-        let (ends, whole) = &self.ends[place];
-        destroy.map_or(*whole, |step| ends[step])
-    }
-
-    /// Where among `ends` is what comes of the beginning of a create.
-    fn beginning(&mut self, create: usize) -> usize {
-        let mut first = self.before(create);
-        if let Some(&place) = self.known.get(first) {
-            return place;
-        }
-        if self.known.len() >= BEGINNINGS {
-            first = &[];
-            if let Some(&place) = self.known.get(first) {
-                return place;
-            }
-        }
-        let mut counted = self.longest.to_vec();
-        let mut over = vec![false; counted.len()];
-        let mut left = first.to_vec();
-        while let Some(step) = left.pop() {
-            let step = step as usize;
-            if !std::mem::replace(&mut over[step], true) {
-                counted[step] = 0;
-                left.extend(self.before(step));
-            }
-        }
-        let ends = self.ends(&counted);
-        let whole = ends.iter().copied().max().unwrap_or(0);
-        let place = self.ends.len();
-        let first = first.to_vec();
-        self.ends.push((ends, whole));
-        self.known.insert(first, place);
-        place
     }
 }
 

@@ -1,23 +1,17 @@
 //! One event of a droplet, and one attachment of a volume, at a time.
 
-use std::collections::{BTreeSet, HashMap};
-
-use super::{Checker, DropletKey, VolumeKey, references};
+use super::Checker;
 use crate::plan::step::{StepId, StepKind};
 
 impl<'a> Checker<'a> {
     pub(super) fn one_event_per_droplet(&mut self) {
-        let mut last: HashMap<DropletKey<'a>, StepId> = HashMap::new();
-        for step in self.steps() {
-            let droplet = match &step.kind {
-                StepKind::PowerOff { droplet }
-                | StepKind::TakeSnapshot { droplet, .. }
-                | StepKind::Attach { droplet, .. }
-                | StepKind::Detach { droplet, .. }
-                | StepKind::DestroyDroplet { droplet, .. } => droplet,
-                _ => continue,
+        let mut last: Vec<Option<StepId>> = vec![None; self.subjects.droplets()];
+        for step in std::mem::take(&mut self.subjects.events) {
+            let (Some(droplet), Some(of)) = (step.kind.droplet(), self.subjects.droplet(step.id))
+            else {
+                continue;
             };
-            if let Some(before) = last.insert(DropletKey::of(droplet), step.id)
+            if let Some(before) = last[of].replace(step.id)
                 && !self.comes_before(before, step.id, false)
             {
                 let text = format!(
@@ -29,22 +23,22 @@ impl<'a> Checker<'a> {
             }
         }
         // Nothing happens on a droplet while or after it is destroyed.
+        for end in &mut last {
+            *end = end.filter(|end| {
+                let end = &self.plan.steps[end.0 as usize];
+                matches!(end.kind, StepKind::DestroyDroplet { .. })
+            });
+        }
         for step in self.steps() {
-            let (Some(droplet), _, _, _) = references(&step.kind) else {
+            let end = self.subjects.droplet(step.id).and_then(|of| last[of]);
+            let Some(end) = end.filter(|end| step.id != *end) else {
                 continue;
             };
-            let Some(&end) = last.get(&DropletKey::of(droplet)) else {
-                continue;
-            };
-            if matches!(step.kind, StepKind::KeepDroplet { .. }) {
-                // It sees to what the end left.
-                continue;
-            }
-            let is_end = matches!(
-                self.plan.steps[end.0 as usize].kind,
-                StepKind::DestroyDroplet { .. }
-            );
-            if is_end && step.id != end && !self.comes_before(step.id, end, false) {
+            // What keeps a droplet sees to what the end left.
+            if !self.comes_before(step.id, end, false)
+                && !matches!(step.kind, StepKind::KeepDroplet { .. })
+                && let Some(droplet) = step.kind.droplet()
+            {
                 let text = format!(
                     "it could still run when droplet {} is destroyed",
                     droplet.name()
@@ -57,36 +51,32 @@ impl<'a> Checker<'a> {
     pub(super) fn one_attachment_per_volume(&mut self) {
         let mut places = self.places();
         // What each droplet has or had, so that not every volume is looked at when it goes.
-        let mut held: HashMap<DropletKey<'a>, Vec<VolumeKey<'a>>> = HashMap::new();
-        for (volume, place) in &places {
-            for holder in &place.holders {
-                held.entry(*holder).or_default().push(*volume);
+        let mut held: Vec<Vec<usize>> = vec![Vec::new(); self.subjects.droplets()];
+        for (volume, place) in places.iter().enumerate() {
+            for &holder in &place.holders {
+                held[holder].push(volume);
             }
         }
-        for step in self.steps() {
-            match &step.kind {
-                StepKind::Attach {
-                    volume, droplet, ..
-                } => {
-                    let place = places.entry(VolumeKey::of(volume)).or_default();
-                    let mut place = std::mem::take(place);
+        for step in self.subjects.holdings.clone() {
+            let subjects = &self.subjects;
+            let (droplet, volume) = (subjects.droplet(step.id), subjects.volume(step.id));
+            match (&step.kind, droplet, volume) {
+                (StepKind::Attach { .. }, Some(droplet), Some(volume)) => {
+                    let mut place = std::mem::take(&mut places[volume]);
                     if !place.holders.is_empty() {
                         self.wrong(step.id, "its volume is attached to a droplet already");
                     }
                     self.needs_freed(step.id, &place.freed);
-                    let holder = DropletKey::of(droplet);
-                    held.entry(holder).or_default().push(VolumeKey::of(volume));
-                    place.holders = BTreeSet::from([holder]);
+                    held[droplet].push(volume);
+                    place.holders.clear();
+                    place.holders.push(droplet);
                     place.attached = Some(step.id);
                     place.before = std::mem::take(&mut place.freed);
-                    places.insert(VolumeKey::of(volume), place);
+                    places[volume] = place;
                 }
-                StepKind::Detach {
-                    volume, droplet, ..
-                } => {
-                    let place = places.entry(VolumeKey::of(volume)).or_default();
-                    let mut place = std::mem::take(place);
-                    if !place.holders.remove(&DropletKey::of(droplet)) {
+                (StepKind::Detach { .. }, Some(droplet), Some(volume)) => {
+                    let mut place = std::mem::take(&mut places[volume]);
+                    if !place.leaves(droplet) {
                         self.wrong(step.id, "its volume is not attached to that droplet");
                     }
                     if let Some(attached) = place.attached.take()
@@ -100,31 +90,26 @@ impl<'a> Checker<'a> {
                     }
                     self.needs_freed(step.id, &std::mem::take(&mut place.before));
                     place.freed.push(step.id);
-                    places.insert(VolumeKey::of(volume), place);
+                    places[volume] = place;
                 }
-                StepKind::SnapshotVolume { volume, .. } => {
-                    let Some(place) = places.get(&VolumeKey::of(volume)) else {
-                        continue;
-                    };
+                (StepKind::SnapshotVolume { .. }, _, Some(volume)) => {
+                    let place = &places[volume];
                     if !place.holders.is_empty() {
                         self.wrong(step.id, "its volume is attached, so it may be written to");
                     }
-                    let freed = place.freed.clone();
-                    self.needs_freed(step.id, &freed);
+                    self.needs_freed(step.id, &place.freed);
                 }
-                StepKind::DestroyDroplet { droplet, .. } => {
-                    let gone = DropletKey::of(droplet);
-                    for volume in held.remove(&gone).unwrap_or_default() {
-                        if let Some(place) = places.get_mut(&volume)
-                            && place.holders.remove(&gone)
-                        {
+                (StepKind::DestroyDroplet { .. }, Some(gone), _) => {
+                    for volume in std::mem::take(&mut held[gone]) {
+                        let place = &mut places[volume];
+                        if place.leaves(gone) {
                             place.attached = None;
                             place.freed.push(step.id);
                         }
                     }
                 }
-                StepKind::DeleteVolume { volume, .. } => {
-                    let place = places.remove(&VolumeKey::of(volume)).unwrap_or_default();
+                (StepKind::DeleteVolume { .. }, _, Some(volume)) => {
+                    let place = std::mem::take(&mut places[volume]);
                     if !place.holders.is_empty() {
                         self.wrong(step.id, "its volume is still attached");
                     }
@@ -141,10 +126,11 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Where volumes are. Either side may lag behind: both are believed.
-    fn places(&self) -> HashMap<VolumeKey<'a>, Place<'a>> {
-        let live = self.live;
-        let mut places: HashMap<VolumeKey<'a>, Place<'a>> = HashMap::new();
+    /// Where volumes are, by their numbers. Either side may lag behind: both are believed.
+    fn places(&self) -> Vec<Place> {
+        let (live, subjects) = (self.live, &self.subjects);
+        let mut places: Vec<Place> = Vec::new();
+        places.resize_with(subjects.volumes(), Place::default);
         let by_volumes = live.volumes.iter().flat_map(|volume| {
             let holders = volume.droplet_ids.iter();
             holders.map(|holder| (volume.id.as_str(), *holder))
@@ -154,8 +140,14 @@ impl<'a> Checker<'a> {
             held.map(|volume| (volume.as_str(), droplet.id))
         });
         for (volume, holder) in by_volumes.chain(by_droplets) {
-            let place = places.entry(VolumeKey::Known(volume)).or_default();
-            place.holders.insert(DropletKey::Known(holder));
+            let (volume, holder) = (subjects.volume_of(volume), subjects.droplet_of(holder));
+            let (Some(volume), Some(holder)) = (volume, holder) else {
+                continue;
+            };
+            let holders = &mut places[volume].holders;
+            if !holders.contains(&holder) {
+                holders.push(holder);
+            }
         }
         places
     }
@@ -175,13 +167,22 @@ impl<'a> Checker<'a> {
 
 /// Where a volume is.
 #[derive(Default)]
-struct Place<'a> {
+struct Place {
     /// What has it.
-    holders: BTreeSet<DropletKey<'a>>,
+    holders: Vec<usize>,
     /// The step that attached it there.
     attached: Option<StepId>,
     /// Steps that freed it before that: an attaching that is skipped says nothing about them.
     before: Vec<StepId>,
     /// Steps that freed it since.
     freed: Vec<StepId>,
+}
+
+impl Place {
+    /// Takes it from a droplet; tells whether that had it.
+    fn leaves(&mut self, droplet: usize) -> bool {
+        let before = self.holders.len();
+        self.holders.retain(|holder| *holder != droplet);
+        self.holders.len() < before
+    }
 }

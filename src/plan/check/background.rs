@@ -1,12 +1,12 @@
 //! What runs in the background outlives its users, and not its droplet.
 
-use std::collections::HashMap;
-
-use super::{Checker, DropletKey};
+use super::Checker;
 use crate::plan::step::{StepId, StepKind};
 
 /// A step that ends what runs in the background, or cannot be while it runs.
-struct End {
+pub(super) struct End {
+    /// The droplet it runs on.
+    droplet: usize,
     step: StepId,
     /// Whether it stops what runs.
     stops: bool,
@@ -18,22 +18,17 @@ struct End {
 
 impl<'a> Checker<'a> {
     /// Steps that start something in the background, with the droplet it runs on.
-    fn backgrounds(&self) -> Vec<(StepId, DropletKey<'a>)> {
-        let backgrounds = self.steps().filter_map(|step| match &step.kind {
-            StepKind::Run { droplet, run } if run.background.is_some() => {
-                Some((step.id, DropletKey::of(droplet)))
-            }
-            _ => None,
-        });
-        backgrounds.collect()
+    fn backgrounds(&self) -> Vec<(StepId, usize)> {
+        let backgrounds = self.subjects.backgrounds.iter();
+        backgrounds
+            .filter_map(|step| Some((step.id, self.subjects.droplet(step.id)?)))
+            .collect()
     }
 
     /// What is on a droplet is stopped before volumes leave it and before it is destroyed.
-    pub(super) fn background_steps_are_stopped(&mut self) {
-        let backgrounds = self.backgrounds();
-        let ends = self.ends(&backgrounds);
-        for (started, droplet) in backgrounds {
-            let ends = ends.get(&droplet).map_or(&[][..], Vec::as_slice);
+    pub(super) fn background_steps_are_stopped(&mut self, ends: &[End]) {
+        for (started, droplet) in self.backgrounds() {
+            let ends = of(droplet, ends);
             let stops: Vec<StepId> = ends
                 .iter()
                 .filter(|end| end.stops)
@@ -51,17 +46,15 @@ impl<'a> Checker<'a> {
     }
 
     /// What runs on one droplet and is needed by a run on another stays until that has ended.
-    pub(super) fn services_outlive_their_users(&mut self) {
-        let backgrounds = self.backgrounds();
-        let ends = self.ends(&backgrounds);
-        for (started, droplet) in backgrounds {
+    pub(super) fn services_outlive_their_users(&mut self, ends: &[End]) {
+        for (started, droplet) in self.backgrounds() {
             let mut users = self.order.that_need(started);
             users.retain(|user| match &self.plan.steps[user.0 as usize].kind {
-                StepKind::Run { droplet: on, .. } => DropletKey::of(on) != droplet,
+                StepKind::Run { .. } => self.subjects.droplet(*user) != Some(droplet),
                 _ => false,
             });
-            let ends = ends.get(&droplet).map_or(&[][..], Vec::as_slice);
-            for end in ends.iter().filter(|end| end.over && end.step > started) {
+            let ends = of(droplet, ends).iter();
+            for end in ends.filter(|end| end.over && end.step > started) {
                 for &user in &users {
                     if !self.comes_before(user, end.step, false) {
                         let text = format!("step {} could still need it", user.0 + 1);
@@ -72,28 +65,34 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Of droplets on which something runs in the background the steps that end that, in order.
-    fn ends(&self, backgrounds: &[(StepId, DropletKey<'a>)]) -> HashMap<DropletKey<'a>, Vec<End>> {
-        let of = backgrounds
-            .iter()
-            .map(|(_, droplet)| (*droplet, Vec::new()));
-        let mut ends: HashMap<DropletKey<'a>, Vec<End>> = of.collect();
-        for step in self.steps() {
-            let (droplet, stops, takes) = match &step.kind {
-                StepKind::StopBackground { droplet } => (droplet, true, false),
-                StepKind::Unmount { droplet, .. } => (droplet, false, true),
-                StepKind::DestroyDroplet { droplet, .. } => (droplet, false, true),
-                _ => continue,
-            };
-            if let Some(ends) = ends.get_mut(&DropletKey::of(droplet)) {
-                ends.push(End {
-                    step: step.id,
-                    stops,
-                    takes,
-                    over: !matches!(step.kind, StepKind::Unmount { .. }),
-                });
-            }
+    /// The steps that end what runs in the background, by droplet, those of one in order.
+    pub(super) fn ends(&self) -> Vec<End> {
+        if self.subjects.backgrounds.is_empty() {
+            return Vec::new();
         }
+        let steps = self.subjects.ends.iter();
+        let ends = steps.filter_map(|step| {
+            let (stops, takes) = match &step.kind {
+                StepKind::StopBackground { .. } => (true, false),
+                StepKind::Unmount { .. } | StepKind::DestroyDroplet { .. } => (false, true),
+                _ => return None,
+            };
+            Some(End {
+                droplet: self.subjects.droplet(step.id)?,
+                step: step.id,
+                stops,
+                takes,
+                over: !matches!(step.kind, StepKind::Unmount { .. }),
+            })
+        });
+        let mut ends: Vec<End> = ends.collect();
+        ends.sort_by_key(|end| end.droplet);
         ends
     }
+}
+
+/// The ends of one droplet, of all of them by droplet.
+fn of(droplet: usize, ends: &[End]) -> &[End] {
+    let ends = &ends[ends.partition_point(|end| end.droplet < droplet)..];
+    &ends[..ends.partition_point(|end| end.droplet == droplet)]
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{Checker, DropletKey, VolumeKey};
+use super::Checker;
 use crate::address::Address;
 use crate::desired::names;
 use crate::live::LiveImage;
@@ -15,8 +15,9 @@ impl<'a> Checker<'a> {
         if self.plan.goal == Goal::DestroyProject {
             return;
         }
-        let pruned: BTreeSet<u64> = self
-            .steps()
+        let steps = self.subjects.snapshots.clone();
+        let pruned: BTreeSet<u64> = steps
+            .iter()
             .filter_map(|step| match step.kind {
                 StepKind::Prune { id, .. } => Some(id),
                 _ => None,
@@ -37,7 +38,7 @@ impl<'a> Checker<'a> {
             .collect();
         // What is tagged in this plan, by the name it stands for.
         let mut tagged: BTreeMap<String, StepId> = BTreeMap::new();
-        for step in self.steps() {
+        for step in &steps {
             let StepKind::TagSnapshot { image, .. } = &step.kind else {
                 continue;
             };
@@ -56,7 +57,7 @@ impl<'a> Checker<'a> {
                 tagged.insert(name, step.id);
             }
         }
-        for step in self.steps() {
+        for step in &steps {
             let StepKind::Prune { id, name } = &step.kind else {
                 continue;
             };
@@ -77,13 +78,10 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn ephemeral_droplets_go(&mut self) {
-        let destroyed: HashSet<DropletKey<'a>> = self
-            .steps()
-            .filter_map(|step| match &step.kind {
-                StepKind::DestroyDroplet { droplet, .. } => Some(DropletKey::of(droplet)),
-                _ => None,
-            })
-            .collect();
+        let ends = Ends::of(self);
+        let is_destroyed = |droplet: Option<usize>| {
+            droplet.is_some_and(|droplet| ends.destroys[droplet].is_some())
+        };
         let passing: HashSet<&str> = self
             .plan
             .activities
@@ -92,16 +90,16 @@ impl<'a> Checker<'a> {
             .map(|activity| activity.name.as_str())
             .collect();
         let test = self.plan.goal == Goal::Test;
-        for step in self.steps() {
+        for step in std::mem::take(&mut self.subjects.creates) {
             let StepKind::CreateDroplets { droplets, .. } = &step.kind else {
                 continue;
             };
-            for droplet in droplets {
+            let first = self.subjects.made_droplet(step.id);
+            for (position, droplet) in droplets.iter().enumerate() {
                 let is_builder =
                     matches!(droplet.address, Address::Snapshot(_) | Address::Volume(_));
                 let must_go = test || is_builder || passing.contains(droplet.name.as_str());
-                let key = DropletKey::Created(step.id, &droplet.name);
-                if must_go && !destroyed.contains(&key) {
+                if must_go && !is_destroyed(first.map(|first| first + position)) {
                     self.wrong(
                         step.id,
                         format!("droplet {} is never destroyed", droplet.name),
@@ -112,7 +110,7 @@ impl<'a> Checker<'a> {
         if test {
             for droplet in &self.live.droplets {
                 let ours = self.owner.in_environment(&droplet.tags);
-                if ours && !destroyed.contains(&DropletKey::Known(droplet.id)) {
+                if ours && !is_destroyed(self.subjects.droplet_of(droplet.id)) {
                     self.wrong(None, format!("droplet {} is never destroyed", droplet.name));
                 }
             }
@@ -132,7 +130,11 @@ impl<'a> Checker<'a> {
                 has.entry(volume).or_insert(at);
             }
         }
-        let mut holders: BTreeMap<VolumeKey<'a>, Option<DropletKey<'a>>> = BTreeMap::new();
+        // Copies that exist, by their ids, then those that are made: with the step that makes them,
+        // their numbers, and who has them.
+        let mut copies: Vec<(Option<StepId>, Option<usize>)> = Vec::new();
+        let mut holders: Vec<Option<usize>> = vec![None; self.subjects.volumes()];
+        let mut known: BTreeMap<&str, Option<usize>> = BTreeMap::new();
         for volume in &self.live.volumes {
             if !self.owner.in_environment(&volume.tags) || !is_clone(&volume.tags) {
                 continue;
@@ -142,34 +144,46 @@ impl<'a> Checker<'a> {
             let by_volume = by_volume.filter_map(|id| positions.get(id).copied());
             // Either side may lag behind: of those that either names the first.
             let holder = by_droplets.into_iter().chain(by_volume).min();
-            let holder = holder.map(|at| DropletKey::Known(self.live.droplets[at].id));
-            holders.insert(VolumeKey::Known(&volume.id), holder);
+            let holder = holder.map(|at| self.live.droplets[at].id);
+            let holder = holder.and_then(|id| self.subjects.droplet_of(id));
+            known.insert(&volume.id, holder);
         }
-        for step in self.steps() {
+        let mut is_copy = vec![false; self.subjects.volumes()];
+        for (id, holder) in known {
+            let number = self.subjects.volume_of(id);
+            copies.push((None, number));
+            if let Some(number) = number {
+                (is_copy[number], holders[number]) = (true, holder);
+            }
+        }
+        for step in &self.subjects.holdings {
             match &step.kind {
                 StepKind::CloneVolume { .. } => {
-                    holders.insert(VolumeKey::Created(step.id), None);
+                    let number = self.subjects.made_volume(step.id);
+                    copies.push((Some(step.id), number));
+                    if let Some(number) = number {
+                        (is_copy[number], holders[number]) = (true, None);
+                    }
                 }
-                StepKind::Attach {
-                    volume, droplet, ..
-                } => {
-                    if let Some(holder) = holders.get_mut(&VolumeKey::of(volume)) {
-                        *holder = Some(DropletKey::of(droplet));
+                StepKind::Attach { .. } => {
+                    if let Some(volume) = self.subjects.volume(step.id)
+                        && is_copy[volume]
+                    {
+                        holders[volume] = self.subjects.droplet(step.id);
                     }
                 }
                 _ => {}
             }
         }
         let ends = Ends::of(self);
-        for (volume, holder) in holders {
-            let destroy = holder.and_then(|holder| ends.destroys.get(&holder).copied());
-            let delete = ends.deletes.get(&volume).copied();
-            let made = match volume {
-                VolumeKey::Created(step) => Some(step),
-                VolumeKey::Known(_) => None,
-            };
+        for (made, copy) in copies {
+            let holder = copy.and_then(|copy| holders[copy]);
+            let destroy = holder.and_then(|holder| ends.destroys[holder]);
+            let delete = copy.and_then(|copy| ends.deletes[copy]);
             // One that no longer mounts it lets go of it before.
-            let detach = holder.and_then(|holder| ends.detaches.get(&(volume, holder)).copied());
+            let detach = copy
+                .zip(holder)
+                .and_then(|pair| ends.detaches.get(&pair).copied());
             match (destroy, delete) {
                 (Some(destroy), Some(delete)) => {
                     let is_free = |by: StepId| self.comes_before(by, delete, false);
@@ -186,34 +200,31 @@ impl<'a> Checker<'a> {
 }
 
 /// The first step that destroys each droplet, deletes each volume, takes it from each droplet.
-struct Ends<'a> {
-    destroys: HashMap<DropletKey<'a>, StepId>,
-    deletes: HashMap<VolumeKey<'a>, StepId>,
-    detaches: HashMap<(VolumeKey<'a>, DropletKey<'a>), StepId>,
+struct Ends {
+    destroys: Vec<Option<StepId>>,
+    deletes: Vec<Option<StepId>>,
+    detaches: HashMap<(usize, usize), StepId>,
 }
 
-impl<'a> Ends<'a> {
-    fn of(checker: &Checker<'a>) -> Self {
+impl Ends {
+    fn of(checker: &Checker<'_>) -> Self {
+        let subjects = &checker.subjects;
         let mut ends = Self {
-            destroys: HashMap::new(),
-            deletes: HashMap::new(),
+            destroys: vec![None; subjects.droplets()],
+            deletes: vec![None; subjects.volumes()],
             detaches: HashMap::new(),
         };
-        for step in checker.steps() {
-            match &step.kind {
-                StepKind::DestroyDroplet { droplet, .. } => {
-                    let key = DropletKey::of(droplet);
-                    ends.destroys.entry(key).or_insert(step.id);
+        for step in &subjects.holdings {
+            let (droplet, volume) = (subjects.droplet(step.id), subjects.volume(step.id));
+            match (&step.kind, droplet, volume) {
+                (StepKind::DestroyDroplet { .. }, Some(droplet), _) => {
+                    ends.destroys[droplet].get_or_insert(step.id);
                 }
-                StepKind::DeleteVolume { volume, .. } => {
-                    let key = VolumeKey::of(volume);
-                    ends.deletes.entry(key).or_insert(step.id);
+                (StepKind::DeleteVolume { .. }, _, Some(volume)) => {
+                    ends.deletes[volume].get_or_insert(step.id);
                 }
-                StepKind::Detach {
-                    volume, droplet, ..
-                } => {
-                    let key = (VolumeKey::of(volume), DropletKey::of(droplet));
-                    ends.detaches.entry(key).or_insert(step.id);
+                (StepKind::Detach { .. }, Some(droplet), Some(volume)) => {
+                    ends.detaches.entry((volume, droplet)).or_insert(step.id);
                 }
                 _ => {}
             }

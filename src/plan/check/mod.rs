@@ -11,6 +11,7 @@ mod foreign;
 mod made;
 mod order;
 mod references;
+mod subjects;
 mod sweep;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::desired::names;
 use crate::live::Live;
 use crate::live::ownership::Owner;
 use order::Order;
+use subjects::Subjects;
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,7 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
         name_prefix: format!("{name}-"),
         name,
         order: Order::default(),
+        subjects: Subjects::default(),
         violations: Vec::new(),
     };
     if checker.numbers_and_edges() {
@@ -72,8 +75,9 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
             checker.a_good_snapshot_is_left();
         }
         checker.ephemeral_droplets_go();
-        checker.background_steps_are_stopped();
-        checker.services_outlive_their_users();
+        let ends = checker.ends();
+        checker.background_steps_are_stopped(&ends);
+        checker.services_outlive_their_users(&ends);
         checker.clones_go_with_their_droplets();
     }
     if checker.violations.is_empty() {
@@ -92,6 +96,8 @@ struct Checker<'a> {
     name_prefix: String,
     /// What comes before what.
     order: Order,
+    /// What steps are about.
+    subjects: Subjects<'a>,
     violations: Vec<Violation>,
 }
 
@@ -122,6 +128,7 @@ impl<'a> Checker<'a> {
         let is_sound = self.violations.is_empty();
         if is_sound {
             self.order = Order::of(self.plan);
+            self.subjects = Subjects::of(self.plan, self.live);
         }
         is_sound
     }
@@ -133,36 +140,6 @@ impl<'a> Checker<'a> {
 
     fn steps(&self) -> impl Iterator<Item = &'a Step> + use<'a> {
         self.plan.steps.iter()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum DropletKey<'a> {
-    Known(u64),
-    Created(StepId, &'a str),
-}
-
-impl<'a> DropletKey<'a> {
-    fn of(droplet: &'a DropletRef) -> Self {
-        match droplet {
-            DropletRef::Known { id, .. } => Self::Known(*id),
-            DropletRef::Created { step, name } => Self::Created(*step, name),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum VolumeKey<'a> {
-    Known(&'a str),
-    Created(StepId),
-}
-
-impl<'a> VolumeKey<'a> {
-    fn of(volume: &'a VolumeRef) -> Self {
-        match volume {
-            VolumeRef::Known { id } => Self::Known(id),
-            VolumeRef::Created { step } => Self::Created(*step),
-        }
     }
 }
 

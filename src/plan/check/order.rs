@@ -56,47 +56,59 @@ impl Order {
     /// Of a plan whose edges lead forward, between steps it has.
     pub(super) fn of(plan: &Plan) -> Self {
         let count = plan.steps.len();
-        let mut edges: Vec<(StepId, EdgeKind, StepId)> = plan
-            .edges
-            .iter()
-            .map(|edge| (edge.to, edge.kind, edge.from))
-            .collect();
-        edges.sort_unstable();
-        let mut begins = Vec::with_capacity(count + 1);
+        // How many of each kind each step has, then where they lie: each is put where those of its
+        // step are, which takes no comparing.
+        let mut begins = vec![(0, 0); count + 1];
         let mut users_begin = vec![0; count + 1];
-        let mut at = 0;
-        for step in 0..count {
-            let begin = at;
-            let is_of = |edge: &&(StepId, EdgeKind, StepId)| edge.0.0 as usize == step;
-            let of_step = edges[at..].iter().take_while(is_of);
-            at += of_step.clone().count();
-            let needs = of_step.take_while(|(_, kind, _)| *kind == EdgeKind::Needs);
-            let mut after = begin;
-            for (_, _, from) in needs {
-                users_begin[from.0 as usize + 1] += 1;
-                after += 1;
+        for edge in &plan.edges {
+            let (needs, after) = &mut begins[edge.to.0 as usize];
+            match edge.kind {
+                EdgeKind::Needs => {
+                    *needs += 1;
+                    users_begin[edge.from.0 as usize + 1] += 1;
+                }
+                EdgeKind::After => *after += 1,
             }
-            begins.push((begin, after));
         }
-        begins.push((at, at));
+        let mut at = 0;
+        for begin in &mut begins {
+            let (needs, after) = *begin;
+            *begin = (at, at + needs);
+            at += needs + after;
+        }
         for step in 0..count {
             users_begin[step + 1] += users_begin[step];
         }
-        let mut next = users_begin.clone();
+        let mut next = begins.clone();
+        let mut users_next = users_begin.clone();
+        let mut before = vec![StepId(0); plan.edges.len()];
         let mut users = vec![StepId(0); users_begin[count]];
-        for (to, kind, from) in &edges {
-            if *kind == EdgeKind::Needs {
-                let place = &mut next[from.0 as usize];
-                users[*place] = *to;
-                *place += 1;
-            }
+        for edge in &plan.edges {
+            let (needs, after) = &mut next[edge.to.0 as usize];
+            let place = match edge.kind {
+                EdgeKind::Needs => {
+                    let place = &mut users_next[edge.from.0 as usize];
+                    users[*place] = edge.to;
+                    *place += 1;
+                    needs
+                }
+                EdgeKind::After => after,
+            };
+            before[*place] = edge.from;
+            *place += 1;
+        }
+        // The edges of a plan are sorted; those of one from a file may not be.
+        for step in 0..count {
+            let ((begin, after), (end, _)) = (begins[step], begins[step + 1]);
+            before[begin..after].sort_unstable();
+            before[after..end].sort_unstable();
         }
         let search = Search {
             seen: vec![0; count],
             ..Search::default()
         };
         Self {
-            before: edges.into_iter().map(|(_, _, from)| from).collect(),
+            before,
             begins,
             users,
             users_begin,

@@ -17,10 +17,8 @@ impl<'a> Checker<'a> {
             );
             let (droplet, volume, image, firewall) = references(&step.kind);
             if let Some(DropletRef::Created { step: by, name }) = droplet {
-                match self.plan.step(*by).map(|by| &by.kind) {
-                    Some(StepKind::CreateDroplets { droplets, .. })
-                        if droplets.iter().any(|droplet| droplet.name == *name) => {}
-                    _ => self.wrong(step.id, format!("no step makes droplet {name}")),
+                if self.subjects.is_on_unmade(step.id) {
+                    self.wrong(step.id, format!("no step makes droplet {name}"));
                 }
                 self.made_before(step, *by, "droplet", forgiving);
             }
