@@ -1,6 +1,7 @@
 //! Values that several hold and none changes: a plan has those of the desired state, not copies.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A value that is held in several places and lies in memory once. It is read, written and described
 /// as the value itself.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Shared<T>(Arc<T>);
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Shared<T: ?Sized>(Arc<T>);
 
 impl<T: Clone> Shared<T> {
     /// To change the value, for this holder alone: it gets a copy when there are others.
@@ -19,13 +20,21 @@ impl<T: Clone> Shared<T> {
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T: ?Sized> Shared<T> {
+    /// Whether two of them lie in one place, so that they are equal without being read.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T: ?Sized> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -39,7 +48,25 @@ impl<T> From<T> for Shared<T> {
     }
 }
 
-impl<T: Serialize> Serialize for Shared<T> {
+impl<T: fmt::Display + ?Sized> fmt::Display for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::fmt(self, f)
+    }
+}
+
+impl From<&str> for Shared<str> {
+    fn from(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl From<String> for Shared<str> {
+    fn from(text: String) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl<T: Serialize + ?Sized> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         T::serialize(self, serializer)
     }
@@ -51,7 +78,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Shared<T> {
+impl<'de> Deserialize<'de> for Shared<str> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<T: JsonSchema + ?Sized> JsonSchema for Shared<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
     }
@@ -75,11 +108,24 @@ mod tests {
 
     #[test]
     fn one_holder_changes_nothing_for_the_others() {
-        let one = Shared::from("a".to_owned());
+        let one = Shared::<String>::from("a".to_owned());
         let mut other = one.clone();
         assert!(Arc::ptr_eq(&one.0, &other.0), "it lies in memory once");
         other.to_mut().push('b');
         assert_eq!((one.as_str(), other.as_str()), ("a", "ab"));
+    }
+
+    #[test]
+    fn a_text_is_shared_and_written_as_any() {
+        let shared = Shared::<str>::from("a");
+        assert!(shared.is_same(&shared.clone()));
+        let read: Shared<str> = serde_json::from_str("\"a\"").expect("read");
+        assert!(read == shared && !read.is_same(&shared));
+        assert_eq!(serde_json::to_string(&read).expect("written"), "\"a\"");
+        assert_eq!(
+            schemars::schema_for!(Shared<str>),
+            schemars::schema_for!(String)
+        );
     }
 
     #[test]

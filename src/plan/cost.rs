@@ -377,7 +377,7 @@ mod tests {
         StepKind::DestroyDroplet {
             droplet: DropletRef::Created {
                 step: StepId(step),
-                name: "web".to_owned(),
+                name: "web".into(),
             },
             tag: String::new(),
         }

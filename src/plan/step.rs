@@ -72,14 +72,15 @@ pub enum DropletRef {
         /// Its id.
         id: u64,
         /// Its name.
-        name: String,
+        // All steps of a droplet hold it.
+        name: Shared<str>,
     },
     /// A `CreateDroplets` step makes it.
     Created {
         /// Which step.
         step: StepId,
         /// Its name, one of those the step makes.
-        name: String,
+        name: Shared<str>,
     },
 }
 

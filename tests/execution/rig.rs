@@ -296,7 +296,7 @@ pub fn create(rig: &Rig, address: &str, name: &str, image: ImageRef) -> StepKind
 pub fn made(step: StepId, name: &str) -> DropletRef {
     DropletRef::Created {
         step,
-        name: name.to_owned(),
+        name: name.into(),
     }
 }
 

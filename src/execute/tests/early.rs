@@ -27,7 +27,7 @@ const NAME: &str = "shop-main-runner";
 fn plan(policy: HostKeyPolicy) -> Plan {
     let droplet = || DropletRef::Created {
         step: StepId(0),
-        name: NAME.to_owned(),
+        name: NAME.into(),
     };
     let spec = DropletSpec {
         region: "nyc3".to_owned(),

@@ -226,7 +226,7 @@ impl Scenario {
         let run = plain_run(&name, "true");
         let droplet = DropletRef::Known {
             id: 1,
-            name: "shop-main-runner".to_owned(),
+            name: "shop-main-runner".into(),
         };
         self.step(
             StepKind::Run {
@@ -267,7 +267,7 @@ impl Scenario {
     fn destroy(self, act: Act) -> Self {
         let droplet = DropletRef::Created {
             step: StepId(0),
-            name: "shop-main-runner".to_owned(),
+            name: "shop-main-runner".into(),
         };
         let tag = "dewpoint:shop:main".to_owned();
         self.step(StepKind::DestroyDroplet { droplet, tag }, true, act)

@@ -113,7 +113,7 @@ fn bounded_the_whole_is_shorter_than_in_the_plans_order() {
 fn kind(sort: Limit) -> StepKind {
     let droplet = crate::plan::step::DropletRef::Known {
         id: 1,
-        name: "shop-main-runner".to_owned(),
+        name: "shop-main-runner".into(),
     };
     match sort {
         Limit::Api => StepKind::DeleteTags { names: vec![] },

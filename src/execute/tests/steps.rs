@@ -80,7 +80,7 @@ impl<F: FnMut() + Send> Listener for WhenReady<F> {
 fn runner() -> DropletRef {
     DropletRef::Known {
         id: 1,
-        name: "shop-main-runner".to_owned(),
+        name: "shop-main-runner".into(),
     }
 }
 

@@ -93,7 +93,7 @@ async fn attach(looks: usize, awaited: BTreeSet<StepId>, patience: Duration) -> 
         },
         droplet: DropletRef::Known {
             id: 8,
-            name: "shop-main-builder.volume.data".to_owned(),
+            name: "shop-main-builder.volume.data".into(),
         },
         region: "nyc3".to_owned(),
     });

@@ -119,7 +119,7 @@ pub(super) fn reference(
         (Some(live), _) => Some(known(live)),
         (None, Some(step)) => Some(DropletRef::Created {
             step,
-            name: planned.droplet.name.clone(),
+            name: planned.droplet.name.as_str().into(),
         }),
         (None, None) => None,
     }

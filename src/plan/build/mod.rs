@@ -295,7 +295,7 @@ impl<'a> Attached<'a> {
 pub(super) fn known(droplet: &LiveDroplet) -> DropletRef {
     DropletRef::Known {
         id: droplet.id,
-        name: droplet.name.clone(),
+        name: droplet.name.as_str().into(),
     }
 }
 

@@ -94,7 +94,7 @@ impl<'a> Draft<'a> {
         }
         let droplet = DropletRef::Created {
             step: create,
-            name: populate.droplet.clone(),
+            name: populate.droplet.as_str().into(),
         };
         let connect = self.step(
             address,

@@ -193,7 +193,7 @@ impl<'a> Draft<'a> {
         }
         let droplet = DropletRef::Created {
             step: create,
-            name: snapshot.builder_name.clone(),
+            name: snapshot.builder_name.as_str().into(),
         };
         let mut chain = vec![create];
         let connect = self.step(

@@ -27,7 +27,9 @@ impl<'a> Checker<'a> {
         for volume in here.filter(|volume| volume.region == self.plan.region) {
             named.entry(&volume.name).or_insert(volume);
         }
-        for step in self.steps() {
+        // Many steps are on one droplet.
+        let mut judged: Option<(u64, bool)> = None;
+        for step in std::mem::take(&mut self.subjects.touching) {
             let (droplet, volume, _, firewall) = references(&step.kind);
             let tagged = match &step.kind {
                 StepKind::UpdateTags { resource, id, .. } => Some((*resource, id.as_str())),
@@ -39,10 +41,17 @@ impl<'a> Checker<'a> {
                 _ => None,
             };
             if let Some(id) = droplet {
-                let ours = droplets.get(&id).is_some_and(|droplet| {
-                    let our_name = droplet.name.starts_with(&self.name_prefix);
-                    self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
-                });
+                let known = judged.filter(|(last, _)| *last == id);
+                let ours = known.map_or_else(
+                    || {
+                        droplets.get(&id).is_some_and(|droplet| {
+                            let our_name = droplet.name.starts_with(&self.name_prefix);
+                            self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
+                        })
+                    },
+                    |(_, ours)| ours,
+                );
+                judged = Some((id, ours));
                 if !ours {
                     self.wrong(step.id, format!("droplet {id} is not ours"));
                 }

@@ -10,7 +10,7 @@ impl<'a> Checker<'a> {
     /// a plan from a file could say otherwise, and then find what is someone else's.
     pub(super) fn what_is_made_is_ours(&mut self) {
         let in_project = format!("{}-", self.plan.project);
-        for step in self.steps() {
+        for step in std::mem::take(&mut self.subjects.naming) {
             match &step.kind {
                 StepKind::CreateDroplets { spec, droplets } => {
                     let tagged = spec.tags.contains(&self.owner.environment_tag)

@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use super::references;
 use crate::live::Live;
 use crate::plan::Plan;
-use crate::plan::step::{DropletRef, Step, StepId, StepKind, VolumeRef};
+use crate::plan::step::{
+    DropletRef, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef, VolumeUse,
+};
+use crate::shared::Shared;
 
 /// Stands for no number.
 const NONE: u32 = u32::MAX;
@@ -40,6 +43,10 @@ pub(super) struct Subjects<'a> {
     pub ends: Vec<&'a Step>,
     /// Steps that tag or prune snapshots.
     pub snapshots: Vec<&'a Step>,
+    /// Steps that touch what exists, or what is found by its name.
+    pub touching: Vec<&'a Step>,
+    /// Steps that make something, or find it by name and tag.
+    pub naming: Vec<&'a Step>,
     /// The droplet that was looked up last: the next step mostly is about it, too.
     last: Last<'a>,
 }
@@ -51,7 +58,7 @@ enum Last<'a> {
     None,
     Known(u64, u32),
     /// The step that makes it, its name and its position there.
-    Created(StepId, &'a str, usize, u32),
+    Created(StepId, &'a Shared<str>, usize, u32),
 }
 
 impl<'a> Subjects<'a> {
@@ -77,7 +84,17 @@ impl<'a> Subjects<'a> {
             }
         }
         for step in &plan.steps {
-            let (droplet, volume, _, _) = references(&step.kind);
+            let (droplet, volume, image, firewall) = references(&step.kind);
+            let is_known = matches!(droplet, Some(DropletRef::Known { .. }))
+                || matches!(volume, Some(VolumeRef::Known { .. }))
+                || matches!(image, Some(ImageRef::Id(_)))
+                || matches!(firewall, Some(FirewallRef::Known(_)));
+            if is_known || touches(&step.kind) {
+                subjects.touching.push(step);
+            }
+            if names(&step.kind) {
+                subjects.naming.push(step);
+            }
             let droplet = droplet.map_or(NONE, |droplet| subjects.add_droplet(plan, step, droplet));
             let volume = volume.map_or(NONE, |volume| subjects.add_volume(volume));
             subjects.by_step.push((droplet, volume));
@@ -119,7 +136,7 @@ impl<'a> Subjects<'a> {
                 number
             }
             (DropletRef::Created { step: by, name }, Last::Created(last, called, _, number))
-                if *by == last && name == called =>
+                if *by == last && (name.is_same(called) || name == called) =>
             {
                 number
             }
@@ -238,6 +255,42 @@ impl<'a> Subjects<'a> {
     pub(super) fn volume_of(&self, id: &str) -> Option<usize> {
         self.known_volumes.get(id).copied().and_then(number)
     }
+}
+
+/// Whether a step touches what exists although it does not refer to it.
+const fn touches(kind: &StepKind) -> bool {
+    matches!(
+        kind,
+        StepKind::UpdateTags { .. }
+            | StepKind::ResizeVolume { .. }
+            | StepKind::DeleteVolumeSnapshot { .. }
+            | StepKind::Prune { .. }
+            | StepKind::UpdateFirewall { .. }
+            | StepKind::DeleteSshKey { .. }
+            | StepKind::Mount {
+                usage: VolumeUse::Own,
+                ..
+            }
+    )
+}
+
+/// Whether a step makes something, or finds it by name and tag.
+const fn names(kind: &StepKind) -> bool {
+    matches!(
+        kind,
+        StepKind::CreateDroplets { .. }
+            | StepKind::DestroyDroplet { .. }
+            | StepKind::KeepDroplet { .. }
+            | StepKind::SnapshotVolume { .. }
+            | StepKind::TagVolume { .. }
+            | StepKind::CreateVolume { .. }
+            | StepKind::CloneVolume { .. }
+            | StepKind::TakeSnapshot { .. }
+            | StepKind::CreateFirewall { .. }
+            | StepKind::UpdateFirewall { .. }
+            | StepKind::CreateSshKey { .. }
+            | StepKind::DeleteTags { .. }
+    )
 }
 
 fn number(number: u32) -> Option<usize> {

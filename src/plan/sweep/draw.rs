@@ -127,7 +127,7 @@ impl<'a> Draft<'a> {
             let address = Address::droplet(&droplet.name);
             let known = DropletRef::Known {
                 id: droplet.id,
-                name: droplet.name.clone(),
+                name: droplet.name.as_str().into(),
             };
             // Volumes that stay leave it first: then nothing of theirs is cut off half-written by
             // the droplet's end, and they are free at once.

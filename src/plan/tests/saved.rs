@@ -287,7 +287,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
     }
     let theirs = || DropletRef::Known {
         id: 7,
-        name: "theirs".to_owned(),
+        name: "theirs".into(),
     };
     let volume = || VolumeRef::Known {
         id: "v7".to_owned(),

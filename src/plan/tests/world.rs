@@ -121,7 +121,7 @@ impl World {
         match droplet {
             DropletRef::Known { id, .. } => Some(*id),
             DropletRef::Created { step, name } => {
-                self.droplets.get(&(step.0, name.clone())).copied()
+                self.droplets.get(&(step.0, name.to_string())).copied()
             }
         }
     }

@@ -162,7 +162,7 @@ pub(crate) fn plan(count: u32) -> Plan {
 fn droplet(index: u32) -> DropletRef {
     DropletRef::Created {
         step: StepId(0),
-        name: format!("shop-main-runner-{index}"),
+        name: format!("shop-main-runner-{index}").into(),
     }
 }
 

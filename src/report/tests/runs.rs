@@ -377,7 +377,7 @@ fn a_builder_that_was_destroyed_is_not_kept() {
     plan.steps[4].kind = crate::plan::StepKind::DestroyDroplet {
         droplet: crate::plan::step::DropletRef::Known {
             id: 1,
-            name: "shop-main-builder.base".to_owned(),
+            name: "shop-main-builder.base".into(),
         },
         tag: "dewpoint:shop:main".to_owned(),
     };
