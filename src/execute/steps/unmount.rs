@@ -73,7 +73,7 @@ impl Steps {
         if !self.sessions.was_made(droplet.name()).await {
             match droplet {
                 DropletRef::Created { .. } => return Ok(Unmounted::Yes("was never connected")),
-                DropletRef::Known { name, .. } if self.doomed.contains(name) => {
+                DropletRef::Known { .. } if self.doomed.contains(droplet.name()) => {
                     return Ok(Unmounted::Unknown);
                 }
                 DropletRef::Known { .. } => {}
