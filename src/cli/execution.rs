@@ -253,7 +253,10 @@ pub async fn execute_from(
             palette: context.terminal.out,
             run_folder: loaded.relative(&run_folder),
             next: &next,
-            width: context.terminal.out_folds.then_some(context.terminal.width),
+            width: context
+                .terminal
+                .out_folds
+                .then_some(context.terminal.width()),
             retells: context.terminal.retells,
         },
     );

@@ -27,7 +27,7 @@ fn files_and_folders_go_to_a_droplet_and_come_back() {
     workspace
         .local(&["cp", "droplet.box[1]:/etc/hostname", "."])
         .expect(1)
-        .says("dewpoint::cli::droplet_not_up");
+        .says("dewpoint::cli::droplet_not_made");
     workspace.local(&["apply", "--yes"]).expect(0);
     let ssh = |command: &str| workspace.run(&["ssh", "--local", "droplet.box[2]", "--", command]);
 

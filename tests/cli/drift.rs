@@ -242,7 +242,7 @@ fn what_was_powered_off_or_grown_by_hand_is_drift_in_its_own_words() {
         .local(&["plan"])
         .expect(1)
         .says("so nothing can run on it")
-        .says("`dewpoint apply --replace droplet.box`");
+        .says("`dewpoint apply --replace droplet.box --local`");
     workspace
         .local(&["plan", "--replace", "droplet.box"])
         .expect(0)

@@ -68,7 +68,7 @@ async fn run_locked(
         let text = adoption::render(&adopted, project, environment, context.terminal.out);
         let text = hints::complete(&text, &context.flags());
         print(&if context.terminal.out_folds {
-            fold::fold(&text, context.terminal.width)
+            fold::fold(&text, context.terminal.width())
         } else {
             text
         })?;

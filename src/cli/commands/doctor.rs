@@ -41,7 +41,7 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
         print(&text)?;
     } else {
         let terminal = context.terminal;
-        let width = terminal.out_folds.then_some(terminal.width);
+        let width = terminal.out_folds.then_some(terminal.width());
         print(&render(&findings, terminal.out, width))?;
     }
     let is_broken = findings.iter().any(|f| f.health == Health::Bad);

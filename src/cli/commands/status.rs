@@ -81,7 +81,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
             palette,
             place: &seen.cloud.endpoint,
             width: if context.terminal.out_folds {
-                context.terminal.width
+                context.terminal.width()
             } else {
                 usize::MAX
             },
@@ -101,7 +101,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         }
     }
     print(&if context.terminal.out_folds {
-        fold::fold(&text, context.terminal.width)
+        fold::fold(&text, context.terminal.width())
     } else {
         text
     })?;

@@ -116,7 +116,10 @@ fn text(context: &Context, options: &Options, swept: &Sweep, cloud: &Cloud, now:
         now,
         flags: if context.global.local { " --local" } else { "" },
         next: (!options.yes).then_some(next.as_str()),
-        width: context.terminal.out_folds.then_some(context.terminal.width),
+        width: context
+            .terminal
+            .out_folds
+            .then_some(context.terminal.width()),
     };
     sweep_text::render(swept, view)
 }
@@ -209,7 +212,10 @@ async fn delete(
             palette: context.terminal.out,
             run_folder: Utf8Path::as_str(&run_folder),
             next: &next,
-            width: context.terminal.out_folds.then_some(context.terminal.width),
+            width: context
+                .terminal
+                .out_folds
+                .then_some(context.terminal.width()),
             retells: true,
         },
     );

@@ -149,7 +149,10 @@ impl Steps {
         if polls.is_untouched() {
             Ok(String::new())
         } else {
-            Ok(format!("waited {} s for it", since.elapsed().as_secs()))
+            Ok(format!(
+                "waited {} for it",
+                Seconds(since.elapsed().as_secs())
+            ))
         }
     }
 
