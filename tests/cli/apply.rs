@@ -41,7 +41,7 @@ fn what_was_applied_has_no_changes_and_what_was_destroyed_is_gone() {
     workspace
         .local(&["apply", "--yes", "--max-cost", "0.001"])
         .expect(1)
-        .says(" s on the local cloud")
+        .says("s on the local cloud")
         .says("`--max-cost` is $0.001; nothing was changed")
         .says("expected are $0.01");
     workspace.assert_empty();

@@ -50,7 +50,7 @@ fn the_systems_ssh_logs_in_where_the_right_key_answers() {
     workspace
         .local(&["ssh", "droplet.box"])
         .expect(1)
-        .says("dewpoint::cli::droplet_not_up");
+        .says("dewpoint::cli::droplet_not_made");
     workspace.local(&["apply", "--yes"]).expect(0);
     // Only now is it the key that is missing.
     let (keys, away) = (workspace.path(".dewpoint/keys"), workspace.path("away"));

@@ -415,7 +415,15 @@ fn not_there(
         .iter()
         .map(|(known, _)| inventory::beyond_count(scope, known).unwrap_or_else(|| known.clone()))
         .collect();
-    let hint = if let Some(meant) = meant(given, &up).or_else(|| meant(given, &declared)) {
+    // Of several of one name, no other number is nearer.
+    let name = |address: &str| address.split('[').next().map(str::to_owned);
+    let is_one_too_many = up
+        .iter()
+        .any(|known| name(&known.to_string()) == name(given));
+    let near = || meant(given, &up).or_else(|| meant(given, &declared));
+    let hint = if is_one_too_many {
+        format!("droplets that are up: {}", few(&up))
+    } else if let Some(meant) = near() {
         format!("did you mean `{meant}`?")
     } else if up.is_empty() {
         "no droplet of the environment is up; `dewpoint apply` makes them".to_owned()
