@@ -29,7 +29,7 @@
 //! | [`local`] | HTTP and SSH, as DigitalOcean gets them | a cloud of guests on this machine |
 //!
 //! Data flows one way: a module imports only what stands before it. The ground floor ([`address`],
-//! [`digest`], [`secret`], [`seemly`], [`units`]) imports nothing of ours.
+//! [`digest`], [`secret`], [`seemly`], [`times`], [`units`]) imports nothing of ours.
 //!
 //! # One apply
 //!
@@ -69,6 +69,7 @@ pub mod secret;
 pub mod seemly;
 pub mod shared;
 pub mod store;
+pub mod times;
 pub mod units;
 
 #[cfg(test)]

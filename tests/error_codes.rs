@@ -65,6 +65,15 @@ fn literal(expression: &syn::Expr) -> Option<String> {
     }
 }
 
+/// The pattern of `#[error("…", …)]`, unless a part of it has no name that says what stands there.
+fn pattern(input: syn::parse::ParseStream<'_>) -> syn::Result<Option<String>> {
+    let text = input.parse::<Option<syn::LitStr>>()?;
+    let _: proc_macro2::TokenStream = input.parse()?;
+    Ok(text
+        .map(|text| text.value())
+        .filter(|text| !text.contains("{}")))
+}
+
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
@@ -82,10 +91,7 @@ impl Found {
         let mut message = None;
         for attribute in attributes {
             if attribute.path().is_ident("error") {
-                let parts = attribute.parse_args_with(
-                    syn::punctuated::Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated,
-                );
-                message = parts.ok().and_then(|parts| literal(parts.first()?));
+                message = attribute.parse_args_with(pattern).unwrap_or_default();
             }
             if !attribute.path().is_ident("diagnostic") {
                 continue;

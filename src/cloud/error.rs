@@ -7,6 +7,8 @@
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::units::Seconds;
+
 /// A cause of whatever kind.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -196,7 +198,7 @@ pub enum CloudError {
     },
 
     /// The rate limit leaves no room for a call within two hours.
-    #[error("{call} would have to wait {seconds} s for the rate limit")]
+    #[error("{call} would have to wait {time} for the rate limit", time = Seconds(*.seconds))]
     #[diagnostic(
         code(dewpoint::cloud::held_back),
         help("use a token that nothing else uses, or run the command again later")
@@ -248,7 +250,7 @@ pub enum CloudError {
     },
 
     /// Something did not come about in time.
-    #[error("waited {seconds} s in vain for {what}")]
+    #[error("waited {time} in vain for {what}", time = Seconds(*.seconds))]
     #[diagnostic(
         code(dewpoint::cloud::timed_out),
         help(

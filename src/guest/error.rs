@@ -6,6 +6,8 @@ use camino::Utf8PathBuf;
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::units::Seconds;
+
 /// A cause of whatever kind.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -165,7 +167,7 @@ pub enum GuestError {
     },
 
     /// Nothing that speaks SSH answered in time.
-    #[error("{label} did not answer SSH at {at} within {}", seconds(*.waited))]
+    #[error("{label} did not answer SSH at {at} within {time}", time = seconds(*.waited))]
     #[diagnostic(
         code(dewpoint::guest::unreachable),
         help(
@@ -296,7 +298,7 @@ pub enum GuestError {
     },
 
     /// Something of our own took too long over there.
-    #[error("{doing} took longer than {} on {label}", seconds(*.limit))]
+    #[error("{doing} took longer than {time} on {label}", time = seconds(*.limit))]
     #[diagnostic(
         code(dewpoint::guest::took_too_long),
         help("log in and look at `cloud-init status --long` and the system's journal")
@@ -324,7 +326,7 @@ pub enum GuestError {
     },
 
     /// An attached volume does not show up.
-    #[error("the volume {volume} did not appear on {label} within {} s", .waited_seconds)]
+    #[error("the volume {volume} did not appear on {label} within {time}", time = Seconds(u64::from(*.waited_seconds)))]
     #[diagnostic(
         code(dewpoint::guest::volume_missing),
         help(
@@ -490,7 +492,7 @@ pub enum GuestError {
     },
 
     /// git took too long on this side.
-    #[error("git did not {doing} {url} within {}", seconds(*.limit))]
+    #[error("git did not {doing} {url} within {time}", time = seconds(*.limit))]
     #[diagnostic(
         code(dewpoint::guest::git_timeout),
         help("check the network and try again")
@@ -654,9 +656,9 @@ impl GuestError {
 fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds == 0 {
-        format!("{} ms", duration.as_millis())
+        format!("{}ms", duration.as_millis())
     } else {
-        format!("{seconds} s")
+        Seconds(seconds).to_string()
     }
 }
 

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use super::labels::step_title;
 use super::lines::line_of;
-use super::plan_text::duration;
 use super::style::Palette;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::{Event, EventKind};
 use crate::plan::{Plan, StepId};
 use crate::seemly;
+use crate::times::duration;
 
 /// How many bytes of a step's output are held back; then its group comes in parts.
 const MOST_HELD: usize = 256 * 1024;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::fold::fold;
-use super::plan_text::duration;
 use super::style::Palette;
 use crate::guest::cp::Carried;
+use crate::times::duration;
+use crate::units::Seconds;
 
 /// How many things that were left out are named.
 const NAMED: usize = 5;
@@ -38,9 +39,9 @@ pub fn so_far(bytes: u64, took: Duration) -> String {
     )]
     let rate = (bytes as f64 / seconds) as u64;
     format!(
-        "{} after {} s, {}/s",
+        "{} after {}, {}/s",
         ByteSize(bytes),
-        took.as_secs(),
+        Seconds(took.as_secs()),
         ByteSize(rate)
     )
 }
@@ -116,13 +117,13 @@ mod tests {
             width,
         };
         insta::assert_snapshot!(render(&carried, view(Some(80))), @r"
-        ok droplet.runner[2]:/mnt/models/llama (1204 files, 50.0 MiB, 2.3 s)
+        ok droplet.runner[2]:/mnt/models/llama (1204 files, 50.0 MiB, 2.3s)
         note: left out, for they are neither files, folders nor links: a, b, c, d, e and
             2 more
         note: tar: ./app.log: file changed as we read it
         ");
         insta::assert_snapshot!(render(&carried, view(Some(160))), @r"
-        ok droplet.runner[2]:/mnt/models/llama (1204 files, 50.0 MiB, 2.3 s)
+        ok droplet.runner[2]:/mnt/models/llama (1204 files, 50.0 MiB, 2.3s)
         note: left out, for they are neither files, folders nor links: a, b, c, d, e and 2 more
         note: tar: ./app.log: file changed as we read it
         ");
@@ -135,7 +136,7 @@ mod tests {
             on: None,
             ..view(None)
         };
-        insta::assert_snapshot!(render(&one, here), @"ok ./report.xml (1 file, 0 B, 2.3 s)");
-        insta::assert_snapshot!(so_far(52_400_000, Duration::from_millis(2_500)), @"50.0 MiB after 2 s, 20.0 MiB/s");
+        insta::assert_snapshot!(render(&one, here), @"ok ./report.xml (1 file, 0 B, 2.3s)");
+        insta::assert_snapshot!(so_far(52_400_000, Duration::from_millis(2_500)), @"50.0 MiB after 2s, 20.0 MiB/s");
     }
 }

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::plan_text::duration;
 use super::style::Palette;
 use crate::execute::StepState;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::history::{How, PastRun, PastStep};
 use crate::plan::Goal;
+use crate::times::duration;
 
 /// What a goal's command is.
 #[must_use]
@@ -261,11 +261,11 @@ mod tests {
         let shown = list(&[stopped], Palette::PLAIN);
         insta::assert_snapshot!(crate::report::fold::fold(&shown, 80), @r"
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after
-            72 s, exit 130
+            1m12s, exit 130
             stopped: droplet.runner run step-0
         ");
         insta::assert_snapshot!(crate::report::fold::fold(&shown, 160), @r"
-        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 72 s, exit 130
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 1m12s, exit 130
             stopped: droplet.runner run step-0
         ");
     }
@@ -288,12 +288,12 @@ mod tests {
             broken,
         ];
         insta::assert_snapshot!(list(&runs, Palette::PLAIN), @r"
-        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: running after 72 s
-        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: succeeded after 72 s
-        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: a run step failed after 72 s, exit 3
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: running after 1m12s
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: succeeded after 1m12s
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: a run step failed after 1m12s, exit 3
             failed: droplet.runner run step-1 (exit status 4)
-        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 72 s, exit 130
-        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 72 s: its journal has no end
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 1m12s, exit 130
+        01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  test main: interrupted after 1m12s: its journal has no end
             not ended: droplet.runner run step-1
         01K4AZ5TQ8Z0V8XJ5M2W3N4P5Q  2026-08-01 12:00:00Z  unreadable
             cannot read it

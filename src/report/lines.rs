@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::actions::{Groups, Piece};
 use super::labels::{step_label, step_title};
-use super::plan_text::duration;
 use super::style::Palette;
 use crate::execute::error::INTERRUPTED;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId, StepKind};
 use crate::seemly;
+use crate::times::duration;
+use crate::units::Seconds;
 
 /// Off a terminal a wait is one line in this time, not one a resource.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -268,7 +269,7 @@ fn beat(shared: &Shared) {
                 .running
                 .iter()
                 .take(3)
-                .map(|(_, what, since)| format!("{what} ({} s)", since.elapsed().as_secs()))
+                .map(|(_, what, since)| format!("{what} ({})", Seconds(since.elapsed().as_secs())))
                 .collect();
             let more = match state.running.len().saturating_sub(3) {
                 0 => String::new(),

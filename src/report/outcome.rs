@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use super::fold::fold;
 use super::groups::{names_of, title_of};
 use super::labels::step_title;
-use super::plan_text::{cut, duration, monthly_stored, unpriced};
+use super::plan_text::{LEAST_CUT, cut, monthly_stored, unpriced};
 use super::style::Palette;
 use crate::address::Address;
 use crate::execute::NOT_KEPT;
@@ -18,6 +18,7 @@ use crate::execute::standing::{Presence, Sort, Standing, Tariff};
 use crate::execute::{Event, EventKind, Failure, FailureClass};
 use crate::plan::{Goal, Plan, StepKind};
 use crate::seemly;
+use crate::times::duration;
 use crate::units::Money;
 
 /// What became of one run step.
@@ -118,6 +119,13 @@ const FAILURES_SHOWN: usize = 20;
 /// Longest line of last output that is told off a terminal: the log has it whole.
 const LONGEST_TAIL_LINE: usize = 500;
 
+/// How wide names of run steps may be, so that how each ended stands beside it. What is cut was told whole
+/// when it ran.
+fn room_for_runs(width: usize, droplets: usize) -> usize {
+    const BESIDE: usize = "  ".len() * 4 + "1h30m5s".len() + "FAILED: exit status 1".len();
+    width.saturating_sub(droplets + BESIDE).max(LEAST_CUT)
+}
+
 /// Renders the end of a run. `events` are those that are not output.
 #[must_use]
 pub fn render(plan: &Plan, events: &[Event], view: View<'_>) -> String {
@@ -132,6 +140,9 @@ fn render_of(plan: &Plan, events: &[Event], view: View<'_>) -> String {
         let _ = writeln!(out, "\n{}", palette.strong("Runs:"));
         let droplets = results.iter().map(|r| r.droplet.len()).max().unwrap_or(0);
         let runs = results.iter().map(|r| r.run.len()).max().unwrap_or(0);
+        let runs = view
+            .width
+            .map_or(runs, |width| runs.min(room_for_runs(width, droplets)));
         let (shown, well) = worth_a_line(&results);
         for result in shown {
             let (word, detail) = match (&result.failure, &result.skipped) {
@@ -154,7 +165,7 @@ fn render_of(plan: &Plan, events: &[Event], view: View<'_>) -> String {
             let line = format!(
                 "  {:droplets$}  {:runs$}  {took:>7}  {word}{tries}{}{detail}",
                 result.droplet,
-                result.run,
+                cut(&result.run, runs),
                 if detail.is_empty() { "" } else { ": " },
             );
             let _ = writeln!(out, "{}", line.trim_end());

@@ -10,7 +10,8 @@ use super::labels::{is_builder, step_label};
 use super::style::Palette;
 use super::text_diff;
 use crate::plan::{Action, Basis, Change, Cost, EdgeKind, FieldChange, Goal, Plan};
-use crate::units::{Money, Seconds};
+use crate::times::about;
+use crate::units::Money;
 
 /// How a plan is shown.
 #[derive(Debug, Clone, Copy)]
@@ -232,14 +233,6 @@ pub(super) const fn every(plan: &Plan) -> &'static str {
     }
 }
 
-/// How long something is expected to take.
-pub(super) fn about(seconds: u64) -> String {
-    match seconds {
-        0..=90 => format!("about {seconds} s"),
-        _ => format!("about {} min", seconds.div_ceil(60)),
-    }
-}
-
 /// How long a plan is expected to take, and what that goes by where it is not what is usual.
 fn expected(cost: &Cost) -> String {
     let time = about(cost.expected_seconds);
@@ -350,12 +343,16 @@ fn write_fields(out: &mut String, fields: &[FieldChange], action: Action, view: 
     }
 }
 
+/// Nothing is cut to less.
+pub(super) const LEAST_CUT: usize = 20;
+
 /// Cuts a line to a width, saying so.
 pub(super) fn cut(line: &str, width: usize) -> String {
-    if line.chars().count() <= width.max(20) {
+    let width = width.max(LEAST_CUT);
+    if line.chars().count() <= width {
         return line.to_owned();
     }
-    let mut short: String = line.chars().take(width.max(20) - 3).collect();
+    let mut short: String = line.chars().take(width - 3).collect();
     short.push_str("...");
     short
 }
@@ -518,15 +515,4 @@ fn ranges(mut steps: Vec<(u32, EdgeKind)>) -> String {
         }
     }
     texts.join(", ")
-}
-
-/// A length of time as people say it: `1.2 s`, `75 s`, `4m30s`.
-#[must_use]
-pub fn duration(ms: u64) -> String {
-    match ms {
-        0..=999 => format!("{ms} ms"),
-        1_000..=9_999 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        10_000..=99_999 => format!("{} s", ms / 1_000),
-        _ => Seconds(ms / 1_000).to_string(),
-    }
 }

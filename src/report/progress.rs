@@ -1,19 +1,23 @@
 //! Events on a terminal: what runs now at the bottom, what happened above it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{
+    MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike,
+};
 
 use super::fold;
 use super::labels::step_label;
 use super::lines::line_of;
-use super::plan_text::about;
 use super::screen::Screen;
 use super::style::Palette;
 use crate::execute::{Event, EventKind, Listener};
 use crate::plan::{Plan, StepId};
 use crate::seemly;
+use crate::times::about;
+use crate::units::Seconds;
 
 /// More running steps than this are only counted: the view must fit a small terminal.
 const BARS: usize = 8;
@@ -37,8 +41,8 @@ struct Running {
 }
 
 /// How a step that runs is drawn, and how all of them are.
-const BAR: &str = "  {spinner} {elapsed}{prefix} {wide_msg}";
-const TOTAL: &str = "{spinner} {elapsed} {wide_msg}";
+const BAR: &str = "  {spinner} {took}{prefix} {wide_msg}";
+const TOTAL: &str = "{spinner} {took} {wide_msg}";
 
 impl Progress {
     /// Draws to standard error, which must be a terminal.
@@ -189,6 +193,11 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the template is a constant that a test has run")
         .tick_chars("-\\|/ ")
+        // Its own form of times stands still after a minute and a half, and is not ours.
+        .with_key("took", |state: &ProgressState, out: &mut dyn Write| {
+            // Nobody sees what a terminal was not shown.
+            let _ = write!(out, "{}", Seconds(state.elapsed().as_secs()));
+        })
 }
 
 #[cfg(test)]
@@ -210,11 +219,11 @@ mod tests {
     #[test]
     fn lines_are_broken_at_words_and_output_is_not() {
         let text =
-            "ok firewall create firewall (11 ms, firewall b5a222ac-885b-42d7-a09d-4b538a91b973)";
+            "ok firewall create firewall (11ms, firewall b5a222ac-885b-42d7-a09d-4b538a91b973)";
         let done = Story::new().done(0, "");
         let done = &done.0.last().expect("an event").kind;
         insta::assert_snapshot!(fitted(text, done, 77), @r"
-        ok firewall create firewall (11 ms, firewall
+        ok firewall create firewall (11ms, firewall
             b5a222ac-885b-42d7-a09d-4b538a91b973)
         ");
         assert_eq!(fitted(text, done, 157), text);
@@ -254,14 +263,14 @@ mod tests {
     #[test]
     fn it_fits_a_narrow_and_a_wide_screen() {
         insta::assert_snapshot!(running(80, Palette::PLAIN), @r"
-          0s of about 75 s droplet.runner[1] create droplet waiting for the droplet to
+          0s of about 1m15s droplet.runner[1] create droplet waiting for the droplet t
           0s volume.scratch create volume
-        0s 05 steps, expected about 4 min
+        0s 05 steps, expected about 4m
         ");
         insta::assert_snapshot!(running(160, Palette::PLAIN), @r"
-          0s of about 75 s droplet.runner[1] create droplet waiting for the droplet to become active, which takes a minute or so
+          0s of about 1m15s droplet.runner[1] create droplet waiting for the droplet to become active, which takes a minute or so
           0s volume.scratch create volume
-        0s 05 steps, expected about 4 min
+        0s 05 steps, expected about 4m
         ");
     }
 

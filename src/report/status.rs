@@ -14,7 +14,8 @@ use crate::plan::cost::{image_monthly, volume_monthly};
 use crate::plan::drift::certain;
 use crate::plan::inventory::Inventory;
 use crate::plan::{Action, Plan};
-use crate::units::{Gib, Money, Seconds};
+use crate::times;
+use crate::units::{Gib, Money};
 
 /// What there is.
 #[derive(Debug, Clone, Serialize)]
@@ -222,18 +223,6 @@ pub fn drift(found: &[crate::plan::Drift]) -> Vec<Drift> {
         .collect()
 }
 
-/// A length of time, no finer than it matters: `3d`, `4h10m`, `12m`, `40s`.
-fn about(seconds: u64) -> String {
-    let coarse = match seconds {
-        0 => return "0s".to_owned(),
-        1..60 => seconds,
-        60..36_000 => seconds - seconds % 60,
-        36_000..259_200 => seconds - seconds % 3_600,
-        _ => seconds - seconds % 86_400,
-    };
-    Seconds(coarse).to_string()
-}
-
 /// How it is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -278,14 +267,16 @@ fn render_of(status: &Status, view: View<'_>) -> String {
         out.push('\n');
         table(&mut out, &stored_rows(&stored), view);
     }
-    if !(status.droplets.is_empty() && stored.is_empty()) {
+    let monthly = Money(status.monthly.0.round_dp(2));
+    if !status.droplets.is_empty() {
         let _ = writeln!(
             out,
-            "\nCost: {}/h while droplets are up, about {} so far; {}/month kept.",
+            "\nCost: {}/h while droplets are up, about {} so far; {monthly}/month kept.",
             status.hourly,
             Money(status.so_far.0.round_dp(2)),
-            Money(status.monthly.0.round_dp(2))
         );
+    } else if !stored.is_empty() {
+        let _ = writeln!(out, "\nCost: {monthly}/month kept.");
     }
     for drift in &status.drift {
         let _ = writeln!(
@@ -329,8 +320,8 @@ fn droplet_rows(status: &Status) -> Vec<Vec<String>> {
     ];
     for droplet in &status.droplets {
         let expires = match droplet.expires_in_seconds {
-            Some(left) if left > 0 => format!("in {}", about(left.unsigned_abs())),
-            Some(over) => format!("{} ago", about(over.unsigned_abs())),
+            Some(left) if left > 0 => format!("in {}", times::age(left.unsigned_abs())),
+            Some(over) => format!("{} ago", times::age(over.unsigned_abs())),
             None => "never".to_owned(),
         };
         rows.push(vec![
@@ -340,7 +331,7 @@ fn droplet_rows(status: &Status) -> Vec<Vec<String>> {
             droplet
                 .public_ipv4
                 .map_or_else(|| "-".to_owned(), |address| address.to_string()),
-            about(droplet.age_seconds),
+            times::age(droplet.age_seconds),
             expires,
             droplet.so_far.map_or_else(
                 || "?".to_owned(),
@@ -362,7 +353,7 @@ fn stored_rows(stored: &[&Stored]) -> Vec<Vec<String>> {
             stored.address.clone(),
             stored.size.clone(),
             stored.scope.to_owned(),
-            about(stored.age_seconds),
+            times::age(stored.age_seconds),
             format!("{}/month", Money(stored.monthly.0.round_dp(2))),
             stored.attached_to.clone().unwrap_or_else(|| "-".to_owned()),
         ]);

@@ -7,7 +7,8 @@ use super::fold::fold;
 use super::style::Palette;
 use crate::plan::Action;
 use crate::plan::sweep::{Found, FoundKind, Sweep};
-use crate::units::{Money, Seconds};
+use crate::times;
+use crate::units::Money;
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy)]
@@ -177,14 +178,7 @@ fn cents(money: Money) -> Money {
     Money(money.0.round_dp(2))
 }
 
-/// An age as people say it: its two largest units.
+/// How long ago it was; clocks that disagree make that no time at all.
 fn age(seconds: i64) -> String {
-    let seconds = u64::try_from(seconds).unwrap_or(0);
-    let unit = match seconds {
-        0..60 => 1,
-        60..3_600 => 60,
-        3_600..86_400 => 60,
-        _ => 3_600,
-    };
-    Seconds(seconds / unit * unit).to_string()
+    times::age(u64::try_from(seconds).unwrap_or(0))
 }

@@ -13,6 +13,7 @@ use crate::execute::journal::file_name;
 use crate::execute::output::CommandOutput;
 use crate::guest::{Began, Look, Probe, RemoteCommand, Session, Standing, Start, Watch};
 use crate::plan::step::{BackgroundSpec, CollectLog, DropletRef, ProbeSpec, RunSpec};
+use crate::times;
 use crate::units::Seconds;
 
 /// Between two looks: short at first, for many programs are up at once.
@@ -73,13 +74,13 @@ impl Steps {
         watch.finish(&mut output);
         let (mut tail, _) = output.finish();
         let Err(end) = end else {
-            let took = since.elapsed().as_secs_f64();
+            let took = times::duration(crate::execute::feed::milliseconds(since.elapsed()));
             return Ok(match (began, &background.ready) {
                 (Began::LeftAlone, _) => "runs on, nothing changed".to_owned(),
                 (Began::Started, None) => "runs".to_owned(),
                 (Began::Restarted, None) => "restarted".to_owned(),
-                (Began::Started, Some(_)) => format!("ready after {took:.1} s"),
-                (Began::Restarted, Some(_)) => format!("restarted, ready after {took:.1} s"),
+                (Began::Started, Some(_)) => format!("ready after {took}"),
+                (Began::Restarted, Some(_)) => format!("restarted, ready after {took}"),
             });
         };
         if tail.is_empty()

@@ -12,7 +12,7 @@ use crate::live::ownership::Owner;
 use crate::manifest::schema::Filesystem;
 use crate::plan::step::{DeletedVolume, DropletRef, VolumeRef, VolumeSpec, VolumeUse};
 use crate::plan::{StepId, environment_of, held_by};
-use crate::units::Gib;
+use crate::units::{Gib, Seconds};
 
 impl Steps {
     /// Makes a volume.
@@ -144,7 +144,10 @@ impl Steps {
         if polls.is_untouched() {
             Ok(String::new())
         } else {
-            Ok(format!("waited {} s for it", since.elapsed().as_secs()))
+            Ok(format!(
+                "waited {} for it",
+                Seconds(since.elapsed().as_secs())
+            ))
         }
     }
 

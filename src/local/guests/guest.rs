@@ -18,6 +18,7 @@ use super::network;
 use super::sys;
 use super::wire::{self, Ending, FromGuest, Setup, ToGuest};
 use crate::local::watch::watch;
+use crate::units::Seconds;
 
 /// How long a guest may take from its start to `READY`, a hundred at once on two processors.
 const BOOT: Duration = Duration::from_secs(60);
@@ -135,7 +136,7 @@ impl Guest {
             Err(_) => {
                 // Init, if there is one, ends when our end of the socket closes.
                 let _ = supervisor.start_kill();
-                let message = format!("it was not up after {} s", BOOT.as_secs());
+                let message = format!("it was not up after {}", Seconds(BOOT.as_secs()));
                 return Err(GuestError::Boot { droplet, message });
             }
         };

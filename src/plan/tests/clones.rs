@@ -95,8 +95,8 @@ fn clones_are_made_of_what_is_left_and_go_with_their_droplets() {
       30  droplet.use[2]                                delete clone  after ~24, 29
       31  environment                                   delete tags  after ~13, ~21, ~22, ~29, ~30
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 31 steps; about 4 min; $0.0298/h
-        while up, $1.00/month kept, about $0.0301 for this run (at most $0.1698).
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 31 steps; about 4m; $0.0298/h while
+        up, $1.00/month kept, about $0.0301 for this run (at most $0.1698).
     ");
 }
 
@@ -224,7 +224,7 @@ fn a_destroy_removes_clones_and_of_the_whole_project_snapshots_too() {
       - volume.data (app-data)
       - volume.data-snap-105 (app-data-snap-105)
 
-    Plan: 0 to add, 0 to change, 0 to replace, 2 to destroy; 3 steps; about 2 s; $0.00/month kept.
+    Plan: 0 to add, 0 to change, 0 to replace, 2 to destroy; 3 steps; about 2s; $0.00/month kept.
     ");
     assert_eq!(World::execute(&gone, &after), nothing());
 }

@@ -80,8 +80,8 @@ fn a_server_is_ready_before_its_client_runs_and_goes_after_it() {
       20  droplet.server                  destroy droplet  after ~4, ~6..~11, ~14, ~16..~19
       21  environment                     delete tags  after ~15, ~20
 
-    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 21 steps; about 4 min; $0.0179/h
-        while up, $0.10/month kept, about $0.02 for this run (at most $0.0948).
+    Plan: 2 to add, 0 to change, 0 to replace, 0 to destroy; 3 runs; 21 steps; about 4m; $0.0179/h while
+        up, $0.10/month kept, about $0.02 for this run (at most $0.0948).
     ");
     let why = plan
         .edges
@@ -123,8 +123,8 @@ fn droplets_that_stay_bring_logs_back_and_nothing_is_stopped() {
        9  droplet.client  run tests  after 6, 8
       10  droplet.server  collect log of serve  after 3, 4, ~5, ~6, ~9
 
-    No changes. Every apply: 3 runs; 10 steps; about 3 min; $0.0179/h while up ($12.00/month for
-        droplets that stay), $0.10/month kept.
+    No changes. Every apply: 3 runs; 10 steps; about 3m; $0.0179/h while up ($12.00/month for droplets
+        that stay), $0.10/month kept.
     ");
     // What runs is stopped before the volume is taken from under it.
     let moved = yaml.replace("    volumes: [{ volume: data, mount: /mnt/data }]\n", "");

@@ -100,7 +100,7 @@ fn a_volume_is_filled_before_anything_uses_it() {
       22  droplet.use    mount /mnt/data  after 21
       23  environment    delete tags  after ~9, ~17, ~18
 
-    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 23 steps; about 6 min; $0.0089/h while up
+    Plan: 4 to add, 0 to change, 0 to replace, 0 to destroy; 23 steps; about 6m; $0.0089/h while up
         ($6.00/month for droplets that stay), $1.00/month kept, about $0.03 for this run (at most
         $0.3949); the price of snapshot.base shows once it is taken.
     ");

@@ -22,6 +22,7 @@ use super::groups::title_of;
 use crate::address::Address;
 use crate::plan::schedule::Schedule;
 use crate::plan::{EdgeKind, Plan, Step, StepKind};
+use crate::times;
 use crate::units::Seconds;
 
 /// Steps as they are drawn. Nodes are in an order in which they could be done: links go forward.
@@ -80,7 +81,7 @@ impl Node {
         }
     }
 
-    /// `60 s, from 1m20s`: expected duration and start.
+    /// `1m, from 1m20s`: expected duration and start.
     fn times(&self) -> String {
         let took = match self.seconds {
             0 => "under 1s".to_owned(),
@@ -215,10 +216,10 @@ impl Graph {
 fn summary(plan: &Plan) -> String {
     match plan.steps.len() {
         0 => "nothing to do".to_owned(),
-        1 => format!("1 step, about {}", Seconds(plan.cost.expected_seconds)),
+        1 => format!("1 step, {}", times::about(plan.cost.expected_seconds)),
         steps => format!(
-            "{steps} steps, about {}",
-            Seconds(plan.cost.expected_seconds)
+            "{steps} steps, {}",
+            times::about(plan.cost.expected_seconds)
         ),
     }
 }

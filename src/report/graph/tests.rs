@@ -38,7 +38,7 @@ fn graph(count: u32, all: bool) -> Graph {
 fn droplets_that_go_the_same_way_are_one_lane() {
     insta::assert_snapshot!(mermaid(&graph(12, false)), @r#"
     flowchart TB
-    %% shop / main: 98 steps, about 6m1s
+    %% shop / main: 98 steps, about 7m
       subgraph l0["environment"]
         n0["create ssh#95;key<br>9s, from 0s"]
         n1["create tags<br>1s, from 0s"]
@@ -187,7 +187,7 @@ fn droplets_in_turn_stay_apart_and_links_go_forward() {
 fn dot_of_a_small_plan() {
     insta::assert_snapshot!(dot(&graph(1, false)), @r##"
     digraph plan {
-      graph [label="shop / main: 31 steps, about 6m1s", labelloc=t, fontname="sans-serif", rankdir=TB, compound=true];
+      graph [label="shop / main: 31 steps, about 7m", labelloc=t, fontname="sans-serif", rankdir=TB, compound=true];
       node [shape=box, style=rounded, fontname="sans-serif", fontsize=11];
       subgraph cluster_0 {
         label="environment"; color=gray70; fontsize=12;

@@ -14,10 +14,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Chart, Mark, chart};
 use super::history::command;
-use super::plan_text::duration;
 use crate::execute::history::{How, PastRun};
 use crate::execute::past_files::PastFiles;
 use crate::execute::{Event, EventKind};
+use crate::times::{about, duration};
 
 /// More of a kind than this are folded, or drawn smaller: a page of hundreds must be read, too.
 const MANY: usize = 30;
@@ -143,7 +143,7 @@ fn head(page: Page<'_>, chart: &Chart) -> Markup {
                 (fact("took", html! {
                     (duration(chart.took))
                     @if let Some(seconds) = expected.filter(|seconds| *seconds > 0) {
-                        " " span.faint { "(expected about " (duration(seconds.saturating_mul(1_000))) ")" }
+                        " " span.faint { "(expected " (about(seconds)) ")" }
                     }
                 }))
                 @if let Some(exit) = run.exit { (fact("exit code", html! { (exit) })) }

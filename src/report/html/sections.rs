@@ -11,8 +11,8 @@ use super::found_tests::{FoundTest, Verdict, tests as found};
 use super::{MANY, Page, word};
 use crate::execute::{Event, EventKind};
 use crate::report::outcome::{RunResult, run_results};
-use crate::report::plan_text::duration;
 use crate::seemly;
+use crate::times::duration;
 
 /// How many tests that failed, and that did not run, a file's list shows.
 const MOST_TESTS: usize = 200;
@@ -173,7 +173,7 @@ pub(super) fn tests(page: Page<'_>) -> Markup {
 }
 
 fn took(test: &FoundTest) -> Markup {
-    html! { @if !test.seconds.is_empty() { span.faint { (seemly::line(&test.seconds)) " s" } } }
+    html! { @if !test.seconds.is_empty() { span.faint { (seemly::line(&test.seconds)) "s" } } }
 }
 
 /// When each step went on, a lane a droplet.

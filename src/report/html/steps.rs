@@ -8,8 +8,8 @@ use super::{MANY, Page, word};
 use crate::execute::EventKind;
 use crate::execute::past_files::PastLog;
 use crate::report::labels::step_title;
-use crate::report::plan_text::duration;
 use crate::seemly;
+use crate::times::duration;
 
 /// Steps by lane, in the order they were started, and those that were not.
 pub(super) fn steps(page: Page<'_>, chart: &Chart) -> Markup {

@@ -71,7 +71,7 @@ fn a_plan_on_a_narrow_screen() {
       - volume.old (shop-old)
 
     Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about
-        4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run (at
+        4m; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run (at
         most $0.3571).
     ");
 }
@@ -129,7 +129,7 @@ fn a_plan_on_a_wide_screen() {
       +/- snapshot.base (shop-base-0123456789ab)
       - volume.old (shop-old)
 
-    Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about 4 min; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run (at most
+    Plan: 0 to add, 1 to change, 2 to replace, 1 to destroy; 2 runs; 8 steps; about 4m; $0.0714/h while up, $5.00/month kept, about $0.0123 for this run (at most
         $0.3571).
     ");
 }
@@ -153,7 +153,7 @@ fn a_plan_of_many_droplets_stays_short() {
     Steps:
       2 create, 40 sync, 40 run, 40 destroy (`plan --steps` lists them)
 
-    No changes. Every apply: 40 runs; 122 steps; about 4 min; $0.0714/h while up,
+    No changes. Every apply: 40 runs; 122 steps; about 4m; $0.0714/h while up,
         $5.00/month kept, about $0.0123 for this run (at most $0.3571).
     ");
 }
@@ -272,7 +272,7 @@ fn a_matrix_is_told_in_bounds() {
       2  environment                               create tags
       3  droplet.runner[1]                         sync
 
-    No changes. Every apply: 8 runs; 3 steps; about 4 min; $0.0714/h while up,
+    No changes. Every apply: 8 runs; 3 steps; about 4m; $0.0714/h while up,
         $5.00/month kept, about $0.0123 for this run (at most $0.3571).
     ");
 }

@@ -105,7 +105,7 @@ impl Story {
     }
 
     /// The same on a terminal.
-    fn end_at(&self, plan: &Plan, width: Option<usize>) -> String {
+    pub(super) fn end_at(&self, plan: &Plan, width: Option<usize>) -> String {
         let view = outcome::View {
             palette: Palette::PLAIN,
             run_folder: ".dewpoint/runs/01M0",
@@ -199,15 +199,15 @@ fn a_run_line_by_line() {
         });
     insta::assert_snapshot!(story.lines(&plan), @r"
     run 01M0: 5 steps
-    ok droplet.runner[1] create droplet (1.5 s, droplet 3164444 at 203.0.113.7)
-      GET /v2/droplets is held back by the rate limit; waiting 61 s
-    ok droplet.runner[1] sync (1.5 s, 12 files, 3 sent)
+    ok droplet.runner[1] create droplet (1.5s, droplet 3164444 at 203.0.113.7)
+      GET /v2/droplets is held back by the rate limit; waiting 1m1s
+    ok droplet.runner[1] sync (1.5s, 12 files, 3 sent)
     > droplet.runner[1] run tests
     droplet.runner[1] | 4 passed
-      droplet.runner[1] run tests: exit status 1; try 2 in 1.0 s
-    FAILED droplet.runner[1] run tests (allowed) (75 s): exit status 1
+      droplet.runner[1] run tests: exit status 1; try 2 in 1.0s
+    FAILED droplet.runner[1] run tests (allowed) (1m15s): exit status 1
     SIGINT: no new steps; removing what is ephemeral (once more to stop at once)
-    FAILED droplet.runner[1] destroy droplet (75 s): the connection to droplet.runner[1] was lost while bringing files
+    FAILED droplet.runner[1] destroy droplet (1m15s): the connection to droplet.runner[1] was lost while bringing files
       caused by: broken pipe
     note: something to know
     SIGINT: stopping now
@@ -225,11 +225,10 @@ fn the_end_of_a_run_that_went_well() {
         .did(&plan, 4, "")
         .finished(0, 0, false, "0");
     insta::assert_snapshot!(story.end(&plan), @r"
-
     Runs:
-      droplet.runner[1]  tests    1.5 s  ok
+      droplet.runner[1]  tests     1.5s  ok
 
-    Done: 5 of 5 steps done, 16 s in all, 21 API calls, $0.0012 of droplets.
+    Done: 5 of 5 steps done, 16s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db)
     Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     help: `dewpoint destroy --local` removes what is up
@@ -248,9 +247,8 @@ fn the_end_of_a_run_whose_tests_failed() {
         .did(&plan, 4, "")
         .finished(1, 0, false, "0");
     insta::assert_snapshot!(story.end(&plan), @r"
-
     Runs:
-      droplet.runner[1]  tests     75 s  FAILED: exit status 1
+      droplet.runner[1]  tests    1m15s  FAILED: exit status 1
           log: .dewpoint/runs/01M0/shop-main-runner-1/tests.log
 
     error: droplet.runner[1] run tests [dewpoint::run::exit]
@@ -259,7 +257,7 @@ fn the_end_of_a_run_whose_tests_failed() {
         test_greeting FAILED
         E  AssertionError: 1 != 2
 
-    Failed: 4 of 5 steps done, 1 failed, 16 s in all, 21 API calls, $0.0012 of droplets.
+    Failed: 4 of 5 steps done, 1 failed, 16s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db)
     Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     help: `dewpoint apply --local` runs all run steps again, but for `when: once` that has succeeded, `dewpoint destroy --local` removes what is up
@@ -292,7 +290,7 @@ fn the_end_of_a_run_that_left_droplets_up() {
       help: apply again
       2 steps were skipped because of this
 
-    Failed: 2 of 5 steps done, 1 failed, 2 skipped, 13 s in all, 21 API calls, $0.0012 of droplets.
+    Failed: 2 of 5 steps done, 1 failed, 2 skipped, 13s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.runner[1..3] (shop-main-runner-1 to shop-main-runner-3), $0.0268/h
     Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     help: `dewpoint apply --local` goes on from here, `dewpoint destroy --local` removes what is up
@@ -320,7 +318,7 @@ fn the_end_of_a_run_that_was_stopped_at_once() {
     Runs:
       droplet.runner[1]  tests           skipped: interrupted by SIGINT
 
-    Interrupted: 1 of 5 steps done, 1 stopped, 3 skipped, 12 s in all, 21 API calls, $0.0012 of droplets.
+    Interrupted: 1 of 5 steps done, 1 stopped, 3 skipped, 12s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db), $0.0089/h
     Kept: volume.models (shop-models), volume.old (shop-old), volume.scratch (shop-scratch), $5.00/month
     May be left: droplet.runner[1] (shop-main-runner-1)
@@ -355,7 +353,7 @@ fn a_builder_that_was_destroyed_is_not_kept() {
     Runs:
       droplet.runner[1]  tests           skipped: the run ended before it
 
-    Done: 5 of 5 steps done, 4.5 s in all, 21 API calls, $0.0012 of droplets.
+    Done: 5 of 5 steps done, 4.5s in all, 21 API calls, $0.0012 of droplets.
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
     let still_there = Story::new().finished(0, 5, false, "0");
@@ -364,7 +362,7 @@ fn a_builder_that_was_destroyed_is_not_kept() {
     Runs:
       droplet.runner[1]  tests           skipped: the run ended before it
 
-    Done: 0 of 5 steps done, 5 skipped, 1.5 s in all, 21 API calls, $0.0012 of droplets.
+    Done: 0 of 5 steps done, 5 skipped, 1.5s in all, 21 API calls, $0.0012 of droplets.
     Up: the builder of snapshot.base (shop-main-builder.base)
     help: `dewpoint apply --local` runs all run steps again, but for `when: once` that has succeeded, `dewpoint destroy --local` removes what is up
     Logs, artifacts and journal: .dewpoint/runs/01M0
@@ -389,14 +387,13 @@ fn runs_tell_of_tries_and_of_what_was_done_before_and_notices_are_told_again() {
         })
         .finished(0, 0, false, "0");
     insta::assert_snapshot!(story.end(&plan), @r"
-
     Runs:
-      droplet.runner[1]  tests    1.5 s  ok at try 2
+      droplet.runner[1]  tests     1.5s  ok at try 2
       droplet.runner[2]  tests           skipped: has succeeded before
 
     note: the artifact `report.xml` matched nothing on shop-main-runner-1
 
-    Done: 5 of 8 steps done, 10 s in all, 21 API calls, $0.0012 of droplets.
+    Done: 5 of 8 steps done, 10s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db)
     Kept: volume.models (shop-models), volume.old (shop-old), $5.00/month
     help: `dewpoint destroy --local` removes what is up
@@ -417,9 +414,8 @@ fn a_terminal_is_told_the_end_of_the_output_and_long_lines_hang() {
         .failed(&plan, 3, failure)
         .finished(1, 0, false, "0");
     insta::assert_snapshot!(story.end_at(&plan, Some(60)), @r"
-
     Runs:
-      droplet.runner[1]  tests     75 s  FAILED: exit status 1
+      droplet.runner[1]  tests    1m15s  FAILED: exit status 1
           log: .dewpoint/runs/01M0/shop-main-runner-1/tests.log
 
     error: droplet.runner[1] run tests [dewpoint::run::exit]
@@ -431,7 +427,7 @@ fn a_terminal_is_told_the_end_of_the_output_and_long_lines_hang() {
         line 19 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
         line 20 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
 
-    Failed: 4 of 5 steps done, 1 failed, 4.5 s in all, 21 API
+    Failed: 4 of 5 steps done, 1 failed, 4.5s in all, 21 API
         calls, $0.0012 of droplets.
     Up: droplet.db (shop-main-db)
     Kept: volume.models (shop-models), volume.old (shop-old),
@@ -466,14 +462,14 @@ fn what_is_kept_is_priced_once() {
     Runs:
       droplet.runner[1]  tests           skipped: the run ended before it
 
-    Done: 5 of 5 steps done, 7.5 s in all, 21 API calls, $0.0012 of droplets.
+    Done: 5 of 5 steps done, 7.5s in all, 21 API calls, $0.0012 of droplets.
     Up: droplet.runner[1] (shop-main-runner-1), $0.0089/h
     Kept: volume.models (shop-models), snapshot.base (shop-base-1), $5.00/month and the price of snapshot.base, which the next plan knows
     help: `dewpoint destroy --local` removes what is up
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
     let summary = crate::report::plan_text::summary(&plan, Palette::PLAIN);
-    insta::assert_snapshot!(summary, @"No changes. Every apply: 1 run; 5 steps; about 4 min; $0.0714/h while up ($6.00/month for droplets that stay), $5.00/month kept, about $0.0123 for this run (at most $0.3571); the price of snapshot.base shows once it is taken.");
+    insta::assert_snapshot!(summary, @"No changes. Every apply: 1 run; 5 steps; about 4m; $0.0714/h while up ($6.00/month for droplets that stay), $5.00/month kept, about $0.0123 for this run (at most $0.3571); the price of snapshot.base shows once it is taken.");
 }
 
 #[test]
@@ -489,12 +485,11 @@ fn of_many_results_those_that_did_not_go_well_are_told() {
     });
     let story = story.finished(1, 1, false, "0");
     insta::assert_snapshot!(story.end_at(&plan, Some(80)), @r"
-
     Runs:
-      droplet.runner[42]   tests     75 s  FAILED: exit status 1
+      droplet.runner[42]   tests    1m15s  FAILED: exit status 1
           log: .dewpoint/runs/01M0/shop-main-runner-42/tests.log
       droplet.runner[43]   tests           skipped: droplet.runner[1] sync failed
-      98 of 100 ok, in 1.5 s each
+      98 of 100 ok, in 1.5s each
 
     error: droplet.runner[42] run tests [dewpoint::run::exit]
       exit status 1
@@ -511,12 +506,11 @@ fn of_many_results_those_that_did_not_go_well_are_told() {
     Logs, artifacts and journal: .dewpoint/runs/01M0
     ");
     insta::assert_snapshot!(story.end_at(&plan, Some(160)), @r"
-
     Runs:
-      droplet.runner[42]   tests     75 s  FAILED: exit status 1
+      droplet.runner[42]   tests    1m15s  FAILED: exit status 1
           log: .dewpoint/runs/01M0/shop-main-runner-42/tests.log
       droplet.runner[43]   tests           skipped: droplet.runner[1] sync failed
-      98 of 100 ok, in 1.5 s each
+      98 of 100 ok, in 1.5s each
 
     error: droplet.runner[42] run tests [dewpoint::run::exit]
       exit status 1
