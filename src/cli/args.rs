@@ -16,12 +16,7 @@ use crate::units::{Money, Seconds};
 /// and carries it out. There is no state file. With --local everything happens on a local cloud
 /// that needs no account.
 #[derive(Debug, Parser)]
-#[command(
-    name = "dewpoint",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "dewpoint", version, max_term_width = 100)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]
@@ -166,7 +161,7 @@ pub enum Command {
     Apply(Apply),
     /// Apply, run, collect, and destroy the environment whatever happened; for CI.
     Test(Test),
-    /// Sync and run on droplets that are up, nothing else.
+    /// Bring the source to droplets that are up and run their steps; nothing else.
     Run(Run),
     /// Destroy the environment; what the project owns stays.
     Destroy(Destroy),
@@ -190,13 +185,13 @@ pub enum Command {
     SshConfig,
     /// Delete what has expired or was left behind, in the whole account; shows it unless `--yes`.
     Sweep(Sweep),
-    /// Look whether all is there that the other commands need, and say how to mend what is not.
+    /// Check that all is there that the other commands need, and say how to mend what is not.
     Doctor(Doctor),
     /// Explain an error code, such as `dewpoint::cloud::rate_limited`; without one, list them all.
     Explain(Explain),
     /// Print the JSON Schema of manifests, or of what commands write as JSON.
     Schema {
-        /// Of what.
+        /// What it is the schema of.
         #[arg(value_enum, default_value_t = SchemaOf::Manifest, value_name = "OF")]
         of: SchemaOf,
     },
@@ -208,12 +203,12 @@ pub enum Command {
     },
     /// Print a completion script.
     Completions {
-        /// For which shell.
+        /// The shell it is for.
         shell: clap_complete::Shell,
     },
     /// Print the man page, or that of a command.
     Man {
-        /// Of which command, such as `apply` or `local up`.
+        /// The command that is told of, such as `apply` or `local up`.
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
         /// Write all of them into this folder, which must be there.
@@ -241,8 +236,8 @@ pub enum SchemaOf {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
+    pub format: ListFormat,
 }
 
 /// Options of `explain`.
@@ -456,7 +451,7 @@ pub struct Locking {
 /// Where runs are kept for a team.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Storing {
-    /// The history of the team: s3://BUCKET/PREFIX, or a folder they share.
+    /// Where a team keeps its history of runs: s3://BUCKET/PREFIX, or a folder they share.
     #[arg(
         long,
         value_name = "URL",
@@ -644,8 +639,8 @@ pub struct Sweep {
     #[arg(short, long, visible_alias = "auto-approve")]
     pub yes: bool,
     /// How what is found is written.
-    #[arg(long, value_enum, default_value_t = SweepFormat::Text, value_name = "FORMAT")]
-    pub format: SweepFormat,
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
+    pub format: ListFormat,
     /// Also snapshots, older than a day, of the projects whose manifests are given, that none of these
     /// manifests names.
     #[arg(long)]
@@ -655,9 +650,9 @@ pub struct Sweep {
     pub manifests: Vec<Utf8PathBuf>,
 }
 
-/// How what a sweep finds is written.
+/// How what is found or listed is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SweepFormat {
+pub enum ListFormat {
     /// For people.
     Text,
     /// One JSON document.
@@ -688,8 +683,8 @@ pub struct Adopt {
 #[derive(Debug, Args)]
 pub struct Status {
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
+    pub format: ListFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub storing: Storing,
@@ -705,12 +700,12 @@ pub struct History {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// How they are written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
+    pub format: ListFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub storing: Storing,
-    /// Instead: send the store every run of the project that is in this folder and not there.
+    /// List nothing; send the store every run of the project that is in this folder and not in the store.
     #[arg(long, requires = "store", conflicts_with_all = ["all", "limit", "format"])]
     pub push: bool,
 }
@@ -718,7 +713,7 @@ pub struct History {
 /// Options of `logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
+    /// Which run: its id, or enough of its beginning or end to tell it from others [default: the newest].
     #[arg(value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
     pub run: Option<String>,
     /// Only steps of droplets of that address, in which `*` stands for any characters.
@@ -731,8 +726,8 @@ pub struct Logs {
     #[arg(long, conflicts_with = "format", short = 'F')]
     pub follow: bool,
     /// How it is written.
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text, value_name = "FORMAT")]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
+    pub format: ListFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub storing: Storing,
@@ -741,7 +736,7 @@ pub struct Logs {
 /// Options of `report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// Which run: its id, or as much of its beginning or end as is its alone [default: the newest].
+    /// Which run: its id, or enough of its beginning or end to tell it from others [default: the newest].
     #[arg(value_name = "RUN", add = ArgValueCandidates::new(complete::runs))]
     pub run: Option<String>,
     /// Where to write the page; `-` is standard output [default: report.html in the run's folder].
@@ -777,7 +772,7 @@ pub struct Cp {
     /// What is copied: PATH of this machine or ADDRESS:PATH.
     #[arg(value_name = "FROM", add = ArgValueCompleter::new(complete::sides_of_a_copy))]
     pub from: String,
-    /// Where it goes: the other of both.
+    /// Where it goes: ADDRESS:PATH when FROM is of this machine, else PATH.
     #[arg(value_name = "TO", add = ArgValueCompleter::new(complete::sides_of_a_copy))]
     pub to: String,
 }
@@ -811,13 +806,13 @@ fn ports(text: &str) -> Result<(u16, String, u16), String> {
 /// What to do with the local cloud.
 #[derive(Debug, Subcommand)]
 pub enum LocalCommand {
-    /// Start it.
+    /// Start the local cloud.
     Up(Up),
-    /// Stop it; its droplets power off, its state stays.
+    /// Stop the local cloud; its droplets power off, its state stays.
     Down,
-    /// Show whether it runs, what its droplets are and what it holds.
+    /// Show whether the local cloud runs, what its droplets are and what it holds.
     Status,
-    /// Stop it and delete everything it holds.
+    /// Stop the local cloud and delete everything it holds.
     Reset {
         /// Do not ask.
         #[arg(short, long)]
@@ -843,7 +838,7 @@ pub struct Up {
     /// Simulate the API alone, even where guests could be.
     #[arg(long, conflicts_with = "guests")]
     pub without_guests: bool,
-    /// What droplets are: what is best here when left out, or that and nothing less. It stays so until `local reset`.
+    /// What droplets are made of; it stays so until `local reset` [default: the best that this machine can do].
     #[arg(long, value_name = "TIER")]
     pub guests: Option<Tier>,
 }

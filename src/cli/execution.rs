@@ -242,7 +242,10 @@ pub async fn execute_from(
             palette: context.terminal.out,
             run_folder: loaded.relative(&run_folder),
             flags: &context.flags(),
-            width: context.terminal.out_folds.then_some(context.terminal.width),
+            width: context
+                .terminal
+                .out_folds
+                .then_some(context.terminal.width()),
         },
     );
     // They are about the run: without them it is what it is.

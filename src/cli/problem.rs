@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use miette::{Diagnostic, MietteHandler, ReportHandler};
+use miette::{Diagnostic, MietteHandler, MietteHandlerOpts, ReportHandler};
+use textwrap::{WordSeparator, WordSplitter};
 
 use crate::report::fold::fold;
 use crate::report::style::Palette;
@@ -16,6 +17,21 @@ pub(super) struct Problem {
     pub(super) palette: Palette,
     /// Width of the screen; `None` off a terminal, where a sentence stays one line.
     pub(super) width: Option<usize>,
+}
+
+/// What draws errors that point into a file. Lines break at blanks alone, as all others do: names of
+/// droplets, options and paths stay whole, and are copied whole.
+pub(super) fn pointing(width: usize, is_coloured: bool, is_unicode: bool) -> MietteHandler {
+    MietteHandlerOpts::new()
+        .color(is_coloured)
+        .unicode(is_unicode)
+        .width(width)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(false)
+        .terminal_links(false)
+        .context_lines(1)
+        .build()
 }
 
 impl ReportHandler for Problem {
@@ -136,13 +152,8 @@ mod tests {
                 self.1.debug(self.0, f)
             }
         }
-        let pointing = miette::MietteHandlerOpts::new()
-            .width(width)
-            .color(false)
-            .unicode(true)
-            .build();
         let problem = Problem {
-            pointing,
+            pointing: pointing(width, false, true),
             palette: Palette::PLAIN,
             width: Some(width),
         };
@@ -168,6 +179,29 @@ mod tests {
                 "{text}"
             );
             insta::assert_snapshot!(format!("errors_on_{width}_columns"), text);
+        }
+    }
+    #[test]
+    fn names_with_hyphens_stay_whole_on_narrow_screens() {
+        let manifest = b"version: 1\nproject: fleet\nregion: nyc3\ndroplets:\n  web: {}\n";
+        let text = String::from_utf8_lossy(manifest).into_owned();
+        // At each place in a line once, so that each width breaks near it.
+        for before in 0..60 {
+            let name = "fleet-main-web-1/--lock-timeout/dewpoint-env:x";
+            let help = format!("{}{name} is what is meant", "x ".repeat(before));
+            let error = miette::MietteDiagnostic::new("it is not as it should be")
+                .with_help(help)
+                .with_label(miette::LabeledSpan::at(0..7, "here"));
+            let report = miette::Report::new(error)
+                .with_source_code(miette::NamedSource::new("dewpoint.yaml", text.clone()));
+            for width in [60, 80] {
+                let shown = shown(&*report, width);
+                assert!(shown.contains(name), "at {width} columns: {shown}");
+                assert!(
+                    shown.lines().all(|line| line.chars().count() <= width),
+                    "at {width} columns: {shown}"
+                );
+            }
         }
     }
 }

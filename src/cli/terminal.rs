@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use super::args::{Colour, Global};
 use super::env_vars;
 use super::error::CliError;
-use super::problem::Problem;
+use super::problem::{Problem, pointing};
 use crate::report::fold::fold;
 use crate::report::style::Palette;
 use crate::seemly;
@@ -21,8 +21,6 @@ pub struct Terminal {
     pub err_coloured: bool,
     /// Whether standard error is a terminal on which things may move.
     pub moves: bool,
-    /// Width of the screen in characters.
-    pub width: usize,
     /// Whether standard output is a terminal: what is longer than its width goes on in the next line.
     pub out_folds: bool,
     /// The same of standard error.
@@ -49,21 +47,12 @@ impl Terminal {
         };
         let err_is_terminal = std::io::stderr().is_terminal();
         let out_is_terminal = std::io::stdout().is_terminal();
-        let width = rustix::termios::tcgetwinsize(std::io::stdout())
-            .or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr()))
-            .ok()
-            .map(|size| usize::from(size.ws_col))
-            // A terminal that does not know its size says 0.
-            .filter(|columns| *columns > 0)
-            .unwrap_or(100)
-            .clamp(40, 200);
         Self {
             out: Palette::new(colour(out_is_terminal)),
             err: Palette::new(colour(err_is_terminal)),
             err_coloured: colour(err_is_terminal),
             // Lines of the log would tear a moving view.
             moves: err_is_terminal && !ci && !dumb && !global.plain && global.verbose == 0,
-            width,
             out_folds: out_is_terminal,
             err_folds: err_is_terminal,
             is_plain: global.plain,
@@ -71,11 +60,24 @@ impl Terminal {
         }
     }
 
+    /// Width of the screen in characters, now: a window may be made wider or narrower while a run goes on.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        rustix::termios::tcgetwinsize(std::io::stdout())
+            .or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr()))
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            // A terminal that does not know its size says 0.
+            .filter(|columns| *columns > 0)
+            .unwrap_or(100)
+            .clamp(40, 200)
+    }
+
     /// What is to be written to standard output: where that is a terminal, long lines go on in the next.
     #[must_use]
     pub fn fit(&self, text: String) -> String {
         match self.out_folds {
-            true => fold(&text, self.width),
+            true => fold(&text, self.width()),
             false => text,
         }
     }
@@ -84,7 +86,7 @@ impl Terminal {
     #[must_use]
     pub fn fit_err(&self, text: String) -> String {
         match self.err_folds {
-            true => fold(&text, self.width).trim_end_matches('\n').to_owned(),
+            true => fold(&text, self.width()).trim_end_matches('\n').to_owned(),
             false => text,
         }
     }
@@ -104,15 +106,9 @@ impl Terminal {
         // A second call would keep the first style: there is only one.
         let _ = miette::set_hook(Box::new(move |_| {
             Box::new(Problem {
-                pointing: miette::MietteHandlerOpts::new()
-                    .color(self.err_coloured)
-                    .unicode(unicode)
-                    .width(self.width)
-                    .terminal_links(false)
-                    .context_lines(1)
-                    .build(),
+                pointing: pointing(self.width(), self.err_coloured, unicode),
                 palette: self.err,
-                width: self.err_folds.then_some(self.width),
+                width: self.err_folds.then_some(self.width()),
             })
         }));
     }

@@ -113,7 +113,7 @@ mod tests {
         let findings = [
             Finding::good(
                 "local cloud",
-                "droplets can be real guests here; every public image is the host's root (Debian GNU/Linux 12 (bookworm))",
+                "droplets can be real guests here; every public image is the root of this machine (Debian GNU/Linux 12 (bookworm))",
             ),
             Finding::lacking(
                 "SSH agent",
@@ -128,7 +128,7 @@ mod tests {
         ];
         insta::assert_snapshot!(render(&findings, Palette::PLAIN, Some(80)), @r"
         ok    local cloud  droplets can be real guests here; every public image is the
-                           host's root (Debian GNU/Linux 12 (bookworm))
+                           root of this machine (Debian GNU/Linux 12 (bookworm))
         --    SSH agent    no SSH agent answers: Environment variable `SSH_AUTH_SOCK`
                            not found
                            only `ssh.key: agent` needs one
@@ -139,7 +139,7 @@ mod tests {
         Nothing is broken.
         ");
         insta::assert_snapshot!(render(&findings, Palette::PLAIN, Some(160)), @r"
-        ok    local cloud  droplets can be real guests here; every public image is the host's root (Debian GNU/Linux 12 (bookworm))
+        ok    local cloud  droplets can be real guests here; every public image is the root of this machine (Debian GNU/Linux 12 (bookworm))
         --    SSH agent    no SSH agent answers: Environment variable `SSH_AUTH_SOCK` not found
                            only `ssh.key: agent` needs one
         --    token        there is none; `--local` works without

@@ -45,7 +45,7 @@ fn folded(text: &str, width: usize, column: Option<usize>) -> String {
 }
 
 /// How many characters of a line are seen: colours are not.
-fn visible(line: &str) -> usize {
+pub(super) fn visible(line: &str) -> usize {
     anstream::adapter::strip_str(line)
         .map(|seen| seen.chars().count())
         .sum()

@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::TermLike;
 
+use super::fold::visible;
+
 /// Standard error, which must be a terminal.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
@@ -24,6 +26,66 @@ pub(super) struct Screen {
 struct Frame {
     text: String,
     next: Next,
+    /// How wide the screen was said to be.
+    said: usize,
+    /// Its lines.
+    lines: Vec<Line>,
+    /// Whether it begins by clearing what was drawn last.
+    clears: bool,
+    /// The lines that stand on the screen.
+    shown: Vec<Line>,
+}
+
+/// A line that is drawn.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// How many characters wide it is.
+    width: usize,
+    /// How many rows indicatif takes it for.
+    rows: usize,
+}
+
+/// How many rows a line takes on a screen of so many columns.
+const fn rows(width: usize, columns: usize) -> usize {
+    match (width, columns) {
+        (0, _) | (_, 0) => 1,
+        (width, columns) => width.div_ceil(columns),
+    }
+}
+
+impl Frame {
+    /// What is written to a screen of so many columns; 0 when that is not known.
+    ///
+    /// A terminal that was made narrower has broken the lines that stand on it, and indicatif clears as
+    /// many rows as they took when they were drawn. The rest would stay for good, so it is cleared here. (A
+    /// terminal that cuts lines off in place of breaking them loses as many rows of what stands above; the
+    /// logs have them.)
+    fn take(&mut self, columns: usize) -> String {
+        let mut out = String::new();
+        if self.clears && columns > 0 {
+            let known: usize = self.shown.iter().map(|line| line.rows).sum();
+            let all: usize = self
+                .shown
+                .iter()
+                .map(|line| rows(line.width, columns))
+                .sum();
+            if all > known {
+                out.push_str(&format!("\x1b[{}A\r\x1b[J", all - 1));
+                if known > 1 {
+                    out.push_str(&format!("\x1b[{}B", known - 1));
+                }
+            }
+            // It was made wider again: what indicatif goes up further than its lines are high.
+            out.push_str(&"\n".repeat(known.saturating_sub(all)));
+        }
+        out.push_str(&std::mem::take(&mut self.text));
+        if self.clears || !self.lines.is_empty() {
+            self.shown = std::mem::take(&mut self.lines);
+        }
+        self.clears = false;
+        self.next = Next::First;
+        out
+    }
 }
 
 /// What indicatif writes next.
@@ -44,6 +106,12 @@ impl Screen {
         let mut frame = self.frame();
         frame.text.push_str(text);
         frame.next = Next::First;
+    }
+
+    /// Says how wide the screen is: what is drawn next is drawn for that.
+    fn say(&self, width: u16) -> u16 {
+        self.frame().said = usize::from(width);
+        width
     }
 
     fn frame(&self) -> MutexGuard<'_, Frame> {
@@ -70,9 +138,14 @@ fn room(columns: u16) -> u16 {
     }
 }
 
+/// What the terminal says; 0 when it does not know.
+fn columns() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col)
+}
+
 impl TermLike for Screen {
     fn width(&self) -> u16 {
-        room(rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col))
+        self.say(room(columns()))
     }
 
     fn height(&self) -> u16 {
@@ -120,26 +193,33 @@ impl TermLike for Screen {
         if frame.next == Next::Line {
             frame.text.push('\n');
         }
-        frame.text.push_str(s.trim_end_matches(' '));
+        let line = s.trim_end_matches(' ');
+        frame.text.push_str(line);
+        let width = visible(line);
+        let rows = rows(width, frame.said);
+        frame.lines.push(Line { width, rows });
         frame.next = Next::Blanks;
         Ok(())
     }
 
     fn clear_line(&self) -> Result<()> {
         self.draw("\r\x1b[2K");
+        self.frame().clears = true;
         Ok(())
     }
 
     fn flush(&self) -> Result<()> {
-        let frame = std::mem::take(&mut *self.frame());
+        let text = self.frame().take(usize::from(columns()));
         // Nobody sees what a closed terminal was not shown.
-        let _ = std::io::stderr().write_all(frame.text.as_bytes());
+        let _ = std::io::stderr().write_all(text.as_bytes());
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU16, Ordering};
+
     use super::*;
 
     #[test]
@@ -154,10 +234,10 @@ mod tests {
         use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
         /// Keeps what would be flushed.
         #[derive(Debug)]
-        struct Kept(std::sync::Arc<Screen>);
+        struct Kept(std::sync::Arc<Screen>, std::sync::Arc<AtomicU16>);
         impl TermLike for Kept {
             fn width(&self) -> u16 {
-                20
+                self.0.say(self.1.load(Ordering::Relaxed))
             }
             fn move_cursor_up(&self, n: usize) -> Result<()> {
                 self.0.move_cursor_up(n)
@@ -185,7 +265,11 @@ mod tests {
             }
         }
         let screen = std::sync::Arc::new(Screen::default());
-        let kept = Box::new(Kept(std::sync::Arc::clone(&screen)));
+        let width = std::sync::Arc::new(AtomicU16::new(20));
+        let kept = Box::new(Kept(
+            std::sync::Arc::clone(&screen),
+            std::sync::Arc::clone(&width),
+        ));
         let multi = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(kept));
         let bars = ["one", "a longer one than the screen is wide"].map(|message| {
             let bar = multi.add(ProgressBar::new_spinner());
@@ -193,13 +277,40 @@ mod tests {
             bar.set_message(message);
             bar
         });
-        std::mem::take(&mut *screen.frame());
+        screen.frame().take(20);
         bars[0].tick();
-        let frame = std::mem::take(&mut *screen.frame()).text;
+        let frame = screen.frame().take(20);
         // Two lines are drawn over, then both are drawn.
         assert_eq!(
             frame,
             "\x1b[1A\r\x1b[2K\x1b[1B\r\x1b[2K\x1b[1Aone\x1b[K\na longer one than th\x1b[K"
         );
+
+        // On 8 columns the terminal has broken the second line into three rows: all four go. What is drawn
+        // then may be for the old width still.
+        bars[0].tick();
+        let frame = screen.frame().take(8);
+        let begin = "\x1b[3A\r\x1b[J\x1b[1B\x1b[1A\r\x1b[2K";
+        assert!(frame.starts_with(begin), "{frame:?}");
+        // A line that was drawn for a screen as narrow as it is takes as many rows as indicatif knows of.
+        width.store(8, Ordering::Relaxed);
+        bars[0].tick();
+        let frame = screen.frame().take(8);
+        assert!(frame.starts_with(begin), "{frame:?}");
+        bars[0].tick();
+        let frame = screen.frame().take(20);
+        assert!(frame.starts_with("\n\n\x1b[3A\r\x1b[2K"), "{frame:?}");
+        bars[1].tick();
+        screen.frame().take(8);
+        bars[0].tick();
+        let frame = screen.frame().take(8);
+        assert!(frame.ends_with("one\x1b[K\na longer\x1b[K"), "{frame:?}");
+        assert!(!frame.contains("\x1b[J"), "{frame:?}");
+        // Nothing is left to be cleared where nothing stands.
+        multi.clear().expect("a screen that never fails");
+        screen.frame().take(20);
+        bars[0].tick();
+        let frame = screen.frame().take(4);
+        assert!(!frame.contains("\x1b[J"), "{frame:?}");
     }
 }

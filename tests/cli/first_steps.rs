@@ -1,6 +1,6 @@
 //! What a newcomer meets first: init, validate, schema, and the ways to go wrong.
 
-use crate::workspace::Workspace;
+use crate::workspace::{Asking, Workspace};
 
 #[test]
 fn init_writes_a_manifest_that_validates_and_never_overwrites() {
@@ -228,6 +228,53 @@ fn a_fault_of_what_was_given_is_not_blamed_on_the_manifest() {
 }
 
 #[test]
+fn init_asks_again_until_the_name_can_be_one() {
+    let workspace = Workspace::new();
+    let mut asking = Asking::start_elsewhere(&workspace, &["init"]);
+    for wrong in ["Not A Name", "9lives"] {
+        asking.pass("Name of the project [");
+        asking.answer(wrong);
+        // One word of what is said: a screen may break it between any two.
+        asking.pass("`a-z`");
+    }
+    assert!(!workspace.path("dewpoint.yaml").exists());
+    asking.pass("Name of the project [");
+    asking.answer("demo");
+    let (code, seen) = asking.end();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("Wrote dewpoint.yaml"), "{seen}");
+    assert!(
+        workspace.read("dewpoint.yaml").contains("project: demo"),
+        "the last answer counts"
+    );
+    workspace.run(&["validate"]).expect(0);
+}
+
+#[test]
+fn init_takes_what_it_offers_when_nothing_is_said() {
+    // An empty line, and a terminal that says no more (Ctrl-D).
+    for answer in ["\n", "\x04"] {
+        let workspace = Workspace::new();
+        let mut asking = Asking::start_elsewhere(&workspace, &["init"]);
+        asking.until("]: ");
+        let offered = asking
+            .seen()
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split_once(']'))
+            .map(|(name, _)| name.to_owned())
+            .expect("a name is offered");
+        asking.write(answer);
+        let (code, seen) = asking.end();
+        assert_eq!(code, Some(0), "{seen}");
+        let manifest = workspace.read("dewpoint.yaml");
+        assert!(
+            manifest.contains(&format!("project: {offered}\n")),
+            "{offered}: {manifest}"
+        );
+    }
+}
+
+#[test]
 fn init_finds_the_language_and_the_repository() {
     let workspace = Workspace::new();
     workspace.write("requirements.txt", "pytest\n");
@@ -326,6 +373,17 @@ fn without_a_command_it_says_what_there_is() {
     assert!(!said.err.starts_with("error"), "{}", said.all());
     said.says("Usage: dewpoint [OPTIONS] <COMMAND>")
         .says("  init         Write a commented starter manifest");
+    // Newcomers ask for help in both ways.
+    let help = workspace
+        .run(&["help", "plan"])
+        .expect(0)
+        .says("Show what apply would do")
+        .says("--max-cost <AMOUNT>");
+    assert_eq!(help.out, workspace.run(&["plan", "--help"]).expect(0).out);
+    workspace
+        .run(&["help", "local", "up"])
+        .expect(0)
+        .says("--droplet-limit <N>");
     // What `tail -f` and others have taught is told apart.
     workspace
         .run(&["logs", "-f"])
@@ -333,5 +391,5 @@ fn without_a_command_it_says_what_there_is() {
         .says("tip: `--follow` follows a run");
     let said = workspace.run(&["local"]).expect(1);
     said.says("Usage: dewpoint local [OPTIONS] <COMMAND>")
-        .says("  up      Start it");
+        .says("  up      Start the local cloud");
 }

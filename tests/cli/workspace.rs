@@ -303,6 +303,11 @@ pub struct Asking {
 impl Asking {
     /// Starts it against the local cloud.
     pub fn start(workspace: &Workspace, arguments: &[&str]) -> Self {
+        Self::start_elsewhere(workspace, &[arguments, &["--local"]].concat())
+    }
+
+    /// Starts it against no cloud, or what the arguments say.
+    pub fn start_elsewhere(workspace: &Workspace, arguments: &[&str]) -> Self {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&terminal).expect("ours");
@@ -317,7 +322,7 @@ impl Asking {
                 .expect("the other side")
         };
         let process = workspace
-            .command(&[arguments, &["--local"]].concat())
+            .command(arguments)
             .stdin(side())
             .stdout(Stdio::null())
             .stderr(side())
@@ -353,7 +358,26 @@ impl Asking {
 
     /// Types a line.
     pub fn answer(&mut self, line: &str) {
-        writeln!(self.terminal, "{line}").expect("it reads");
+        self.write(&format!("{line}\n"));
+    }
+
+    /// Types that.
+    pub fn write(&mut self, keys: &str) {
+        self.terminal.write_all(keys.as_bytes()).expect("it reads");
+    }
+
+    /// What the terminal showed, without what was forgotten.
+    pub fn seen(&self) -> &str {
+        &self.seen
+    }
+
+    /// Reads until this text has come, and forgets it and what came before it.
+    #[track_caller]
+    pub fn pass(&mut self, text: &str) {
+        self.until(text);
+        if let Some(at) = self.seen.find(text) {
+            self.seen.drain(..at + text.len());
+        }
     }
 
     /// Waits for its end: the exit code, and all that the terminal showed.

@@ -67,7 +67,7 @@ async fn run_locked(
         let (project, environment) = (&loaded.manifest.project, &loaded.manifest.environment);
         let text = adoption::render(&adopted, project, environment, context.terminal.out);
         print(&if context.terminal.out_folds {
-            fold::fold(&text, context.terminal.width)
+            fold::fold(&text, context.terminal.width())
         } else {
             text
         })?;

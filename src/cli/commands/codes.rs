@@ -14,7 +14,7 @@ use crate::report::codes;
 pub fn run(context: &Context, options: &Explain) -> miette::Result<Exit> {
     let palette = context.terminal.out;
     let width = if context.terminal.out_folds {
-        context.terminal.width
+        context.terminal.width()
     } else {
         usize::MAX
     };

@@ -144,7 +144,10 @@ fn say(context: &Context, carried: &Carried, to: &Side<'_>, address: &str, took:
         palette: context.terminal.err,
         on,
         took,
-        width: context.terminal.err_folds.then_some(context.terminal.width),
+        width: context
+            .terminal
+            .err_folds
+            .then_some(context.terminal.width()),
     };
     tell(carried::render(carried, view).trim_end());
 }

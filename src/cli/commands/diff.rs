@@ -27,7 +27,7 @@ pub fn run(context: &Context, options: &Diff) -> miette::Result<Exit> {
             &difference,
             diff_text::View {
                 palette: context.terminal.out,
-                width: context.terminal.width,
+                width: context.terminal.width(),
                 folds: context.terminal.out_folds,
             },
         ),

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::cli::args::{Doctor, PlanFormat};
+use crate::cli::args::{Doctor, ListFormat};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::endpoint::{self, blocking, local_folder};
 use crate::cli::error::CliError;
@@ -34,14 +34,14 @@ pub async fn run(context: &Context, options: &Doctor) -> miette::Result<Exit> {
     findings.push(local(context).await);
     findings.extend(machines(context));
     findings.extend(cloud(context).await);
-    if options.format == PlanFormat::Json {
+    if options.format == ListFormat::Json {
         let document = json!({ "findings": findings });
         let mut text = serde_json::to_string_pretty(&document).expect("plain data");
         text.push('\n');
         print(&text)?;
     } else {
         let terminal = context.terminal;
-        let width = terminal.out_folds.then_some(terminal.width);
+        let width = terminal.out_folds.then_some(terminal.width());
         print(&render(&findings, terminal.out, width))?;
     }
     let is_broken = findings.iter().any(|f| f.health == Health::Bad);

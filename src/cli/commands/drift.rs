@@ -76,7 +76,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         PlanFormat::Text => {
             let text = report::render(&found, context.terminal.out, place, &flags);
             if context.terminal.out_folds {
-                fold::fold(&text, context.terminal.width)
+                fold::fold(&text, context.terminal.width())
             } else {
                 text
             }

@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::cli::args::{History, Logs, PlanFormat};
+use crate::cli::args::{History, ListFormat, Logs};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -41,8 +41,8 @@ pub async fn list(context: &Context, options: &History) -> miette::Result<Exit> 
         None => runs_here(&loaded, options)?,
     };
     print(&match options.format {
-        PlanFormat::Json => report::json(&runs),
-        _ => context
+        ListFormat::Json => report::json(&runs),
+        ListFormat::Text => context
             .terminal
             .fit(report::list(&runs, context.terminal.out)),
     })?;
@@ -135,7 +135,7 @@ pub async fn logs(context: &Context, options: &Logs) -> miette::Result<Exit> {
             Ok((step, String::from_utf8_lossy(&bytes).into_owned()))
         })
         .collect::<Result<_, CliError>>()?;
-    if options.format == PlanFormat::Json {
+    if options.format == ListFormat::Json {
         let logs: Vec<_> = said
             .iter()
             .map(|(step, text)| {

@@ -48,7 +48,7 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
             } else if was_running && !context.global.quiet {
                 tell("the local cloud was running already");
             }
-            show(&folder).await?;
+            show(context, &folder).await?;
         }
         LocalCommand::Down => {
             let stopping = blocking(move || service::down(&folder));
@@ -58,7 +58,7 @@ pub async fn run(context: &Context, command: &LocalCommand) -> miette::Result<Ex
                 tell("the local cloud was not running");
             }
         }
-        LocalCommand::Status => show(&folder).await?,
+        LocalCommand::Status => show(context, &folder).await?,
         LocalCommand::Reset { yes } => {
             if !yes {
                 if !context.terminal.can_ask {
@@ -97,10 +97,10 @@ fn options(up: &Up) -> UpOptions {
     options
 }
 
-async fn show(folder: &Utf8Path) -> miette::Result<()> {
+async fn show(context: &Context, folder: &Utf8Path) -> miette::Result<()> {
     let at = folder.to_owned();
     let status = blocking(move || service::status(&at)).await?;
-    Ok(print(&render(folder, &status))?)
+    Ok(print(&context.terminal.fit(render(folder, &status)))?)
 }
 
 fn render(folder: &Utf8Path, status: &Status) -> String {
@@ -137,4 +137,51 @@ fn render(folder: &Utf8Path, status: &Status) -> String {
         count(status.snapshots, "snapshot"),
     );
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::Endpoint;
+    use crate::local::latency::Latency;
+    use crate::report::fold::fold;
+    use crate::secret::Secret;
+
+    #[test]
+    fn status_fits_a_narrow_and_a_wide_screen() {
+        let endpoint = Endpoint {
+            url: "http://127.0.0.1:42101".to_owned(),
+            token: Secret::new("secret-token".to_owned()),
+            ssh_port: 2222,
+            tier: Tier::Api,
+            reasons: vec![
+                "guests are made of namespaces and loop devices, which only root may make, and this is not root"
+                    .to_owned(),
+            ],
+            base: Some("the root of this machine (Debian GNU/Linux 12 (bookworm))".to_owned()),
+            pid: 28_491,
+            version: "0.1.0".to_owned(),
+            build: String::new(),
+            latency: Latency::default(),
+            restarted: None,
+        };
+        let status = Status {
+            running: Some(endpoint),
+            warnings: vec![
+                "the snapshot of volume data was taken of another version of the format: it is not used"
+                    .to_owned(),
+            ],
+            droplets: 1,
+            volumes: 2,
+            snapshots: 0,
+        };
+        for width in [80, 160] {
+            let text = fold(&render(Utf8Path::new("/var/lib/dewpoint"), &status), width);
+            assert!(
+                text.lines().all(|line| line.chars().count() <= width),
+                "{text}"
+            );
+            insta::assert_snapshot!(format!("status_on_{width}_columns"), text);
+        }
+    }
 }

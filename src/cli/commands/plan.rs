@@ -97,7 +97,7 @@ fn explain(context: &Context, plan: &Plan, pattern: &str) -> Result<String, CliE
         }
     })?;
     Ok(if context.terminal.out_folds {
-        fold::fold(&text, context.terminal.width)
+        fold::fold(&text, context.terminal.width())
     } else {
         text
     })
@@ -114,7 +114,7 @@ pub fn show(context: &Context, plan: &Plan, place: &str, all_steps: bool) -> Res
             palette: context.terminal.out,
             place,
             all_steps,
-            width: context.terminal.width,
+            width: context.terminal.width(),
             folds: context.terminal.out_folds,
         },
     ))

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::applied::Record;
-use crate::cli::args::{PlanFormat, Status as Options};
+use crate::cli::args::{ListFormat, Status as Options};
 use crate::cli::context::{Context, Loaded};
 use crate::cli::exit::Exit;
 use crate::cli::planning;
@@ -66,7 +66,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         // It tells a change by hand from an edit of the manifest.
         found.drift = status::drift(&plan::drift::drift(&applied, &seen.live, now));
     }
-    if options.format == PlanFormat::Json {
+    if options.format == ListFormat::Json {
         let mut value = serde_json::to_value(&found).expect("a status is plain data");
         value["runs"] = runs.iter().map(history::value).collect();
         let mut text = serde_json::to_string_pretty(&value).expect("plain data");
@@ -81,7 +81,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
             palette,
             place: &seen.cloud.endpoint,
             width: if context.terminal.out_folds {
-                context.terminal.width
+                context.terminal.width()
             } else {
                 usize::MAX
             },
@@ -96,7 +96,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
         }
     }
     print(&if context.terminal.out_folds {
-        fold::fold(&text, context.terminal.width)
+        fold::fold(&text, context.terminal.width())
     } else {
         text
     })?;

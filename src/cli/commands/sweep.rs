@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::apply::refuse_unsafe;
-use crate::cli::args::{Global, Sweep as Options, SweepFormat};
+use crate::cli::args::{Global, ListFormat, Sweep as Options};
 use crate::cli::context::{Context, private_folder, unmade};
 use crate::cli::endpoint::{self, Cloud};
 use crate::cli::error::CliError;
@@ -54,7 +54,7 @@ pub async fn run(context: &Context, options: &Options) -> miette::Result<Exit> {
     refuse_unsafe(&swept.plan, &account.live)?;
     tracing::info!("{} calls to the API", cloud.client.calls());
 
-    let json = options.format == SweepFormat::Json;
+    let json = options.format == ListFormat::Json;
     let is_told = !(json || options.yes && context.global.quiet);
     if is_told {
         print(&text(context, options, &swept, &cloud, now))?;
@@ -109,7 +109,10 @@ fn text(context: &Context, options: &Options, swept: &Sweep, cloud: &Cloud, now:
         place: &cloud.endpoint,
         now,
         next: (!options.yes).then_some(next.as_str()),
-        width: context.terminal.out_folds.then_some(context.terminal.width),
+        width: context
+            .terminal
+            .out_folds
+            .then_some(context.terminal.width()),
     };
     sweep_text::render(swept, view)
 }
@@ -199,7 +202,10 @@ async fn delete(
             palette: context.terminal.out,
             run_folder: Utf8Path::as_str(&run_folder),
             flags,
-            width: context.terminal.out_folds.then_some(context.terminal.width),
+            width: context
+                .terminal
+                .out_folds
+                .then_some(context.terminal.width()),
         },
     );
     Ok((outcome.ending, told))

@@ -62,7 +62,10 @@ pub fn probe(state_dir: &Utf8Path) -> Probe {
         reasons.push("the state folder must not lie in /usr, which guests share".to_owned());
     }
     if reasons.is_empty() {
-        let base = Some(format!("host root ({})", base::distribution()));
+        let base = Some(format!(
+            "the root of this machine ({})",
+            base::distribution()
+        ));
         Probe {
             tier: Tier::Namespaces,
             reasons: lacks(),

@@ -32,7 +32,7 @@ pub struct Probe {
     pub tier: Tier,
     /// Why it is not a better one, or what its guests lack; empty when nothing is to be wished for.
     pub reasons: Vec<String>,
-    /// What image slugs stand for, such as `host root (Debian GNU/Linux 12)`.
+    /// What image slugs stand for, such as `the root of this machine (Debian GNU/Linux 12)`.
     pub base: Option<String>,
 }
 
