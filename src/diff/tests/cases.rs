@@ -42,6 +42,28 @@ fn text(difference: &Difference) -> String {
     diff_text::render(difference, view)
 }
 
+/// What a pull request of a fleet shows on a narrow and on a wide screen.
+#[test]
+fn it_fits_a_narrow_and_a_wide_screen() {
+    let case = cases()
+        .into_iter()
+        .find(|case| case.ends_with("review-fleet"));
+    let difference = difference(&case.expect("the case of a fleet"));
+    for width in [80, 160] {
+        let view = diff_text::View {
+            palette: Palette::PLAIN,
+            width,
+            folds: true,
+        };
+        let text = diff_text::render(&difference, view);
+        assert!(
+            text.lines().all(|line| line.chars().count() <= width),
+            "{text}"
+        );
+        insta::assert_snapshot!(format!("a_difference_on_{width}_columns"), text);
+    }
+}
+
 fn json(difference: &Difference) -> String {
     let mut text = serde_json::to_string_pretty(difference).expect("plain data");
     text.push('\n');

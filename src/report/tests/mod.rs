@@ -5,6 +5,7 @@ pub(crate) mod markdown;
 mod plans;
 pub(crate) mod runs;
 pub(crate) mod seemly;
+mod widths;
 
 use crate::address::{Address, Instance};
 use crate::digest::Digest;
