@@ -1,6 +1,7 @@
-"""Opens a page of a run in a real browser and uses it as a reader would.
+"""Opens pages of runs in a real browser and uses them as a reader would.
 
-Arguments: the page, the browser, its driver, a folder for pictures. Prints `all seen` in the end.
+Arguments: the page of a run of one droplet, that of a run of many, the browser, its driver, a folder for
+pictures. Prints `all seen` in the end.
 """
 
 import os
@@ -9,9 +10,10 @@ import tempfile
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.chrome.service import Service
 
-page, browser, driver_path, pictures = sys.argv[1:]
+page, page_of_many, browser, driver_path, pictures = sys.argv[1:]
 
 
 def start(profile):
@@ -40,6 +42,92 @@ def colours(scheme):
     )
     body = driver.find_element(By.TAG_NAME, "body")
     return body.value_of_css_property("background-color"), body.value_of_css_property("color")
+
+
+def alone():
+    """Nothing was complained of, and nothing was loaded."""
+    said = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    assert not said, said
+    loaded = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert not loaded, f"the page is to stand alone: {loaded}"
+
+
+def is_open(details):
+    return details.get_attribute("open") is not None
+
+
+def summary(details):
+    return details.find_element(By.XPATH, "./summary")
+
+
+def steps_of(group):
+    return group.find_elements(By.CSS_SELECTOR, "details.step")
+
+
+def by_keys():
+    """The folds of many droplets, and those within them, without a mouse."""
+    driver.get("file://" + page_of_many)
+    groups = driver.find_elements(By.CSS_SELECTOR, "details.group:has(details.step)")
+    well = [group for group in groups if "well" in group.get_attribute("class").split()]
+    bad = [group for group in groups if group not in well]
+    assert len(well) >= 30 and len(bad) == 1, (len(well), len(bad))
+
+    # What failed is open from the start, fold within fold; what went well is not.
+    assert is_open(bad[0]) and "droplet.box[7]" in summary(bad[0]).text, summary(bad[0]).text
+    failed = [step for step in steps_of(bad[0]) if is_open(step)]
+    assert len(failed) == 1 and "said by" in failed[0].find_element(By.CSS_SELECTOR, "pre.log").text
+    others = [step for step in steps_of(bad[0]) if step not in failed]
+    assert others and all(step.is_displayed() for step in others), "the rest of its lane is there, folded"
+
+    # A group opens by Enter, and what is in it is folded still; a step of it opens by Space.
+    group = next(group for group in well if "droplet.box[9]" in summary(group).text)
+    step = steps_of(group)[0]
+    within = step.find_element(By.XPATH, "./div")
+    assert not is_open(group) and not step.is_displayed()
+    summary(group).send_keys(Keys.ENTER)
+    assert is_open(group) and step.is_displayed() and not within.is_displayed()
+    assert driver.switch_to.active_element == summary(group), "who opened it is still there"
+    driver.switch_to.active_element.send_keys(Keys.TAB)
+    assert driver.switch_to.active_element == summary(step), "Tab goes into what is open"
+    driver.switch_to.active_element.send_keys(Keys.SPACE)
+    assert within.is_displayed(), "a step opens within its group"
+    summary(step).send_keys(Keys.ENTER)
+    assert not within.is_displayed() and step.is_displayed() and is_open(group), "a step folds alone"
+    # What was open within a fold is open when that opens again.
+    summary(step).send_keys(Keys.SPACE)
+    summary(group).send_keys(Keys.SPACE)
+    assert not step.is_displayed() and not within.is_displayed()
+    driver.switch_to.active_element.send_keys(Keys.TAB)
+    assert driver.switch_to.active_element not in steps_of(group), "Tab does not go into what is folded"
+    assert driver.switch_to.active_element.is_displayed()
+    summary(group).send_keys(Keys.ENTER)
+    assert within.is_displayed()
+
+    # A bar leads to its step through both folds.
+    folded = next(group for group in well if not is_open(group))
+    step = steps_of(folded)[-1]
+    within = step.find_element(By.XPATH, "./div")
+    bar = one(f'a.bar[href="#{within.get_attribute("id")}"]')
+    bar.send_keys(Keys.ENTER)
+    assert is_open(folded) and is_open(step) and within.is_displayed()
+
+    # Results that went well are one line until they are asked for.
+    results = one("details.group:has(table)")
+    rows = results.find_elements(By.CSS_SELECTOR, "tr:has(td)")
+    assert len(rows) == 30 and "30 of 31 went well" in summary(results).text, len(rows)
+    assert not rows[0].is_displayed()
+    summary(results).send_keys(Keys.SPACE)
+    assert all(row.is_displayed() for row in rows)
+
+    # The filter leaves the one group that did not go well.
+    one("#only-failed").send_keys(Keys.SPACE)
+    assert [group for group in groups if group.is_displayed()] == bad
+    assert all(step.is_displayed() == (step in failed) for step in steps_of(bad[0]))
+    one("#only-failed").send_keys(Keys.SPACE)
+    assert all(group.is_displayed() for group in groups)
+    for width in (400, 1280):
+        fits(width)
+    alone()
 
 
 def fits(width):
@@ -101,10 +189,8 @@ with tempfile.TemporaryDirectory() as profile:
                 )
                 driver.save_screenshot(os.path.join(pictures, f"{scheme}-{width}.png"))
 
-        said = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-        assert not said, said
-        loaded = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
-        assert not loaded, f"the page is to stand alone: {loaded}"
+        alone()
+        by_keys()
     finally:
         driver.quit()
 print("all seen")

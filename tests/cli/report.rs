@@ -25,6 +25,20 @@ droplets:
         artifacts: [report.xml]
 "#;
 
+const MANY: &str = r#"
+version: 1
+project: page
+region: nyc3
+droplets:
+  box:
+    count: 31
+    image: ubuntu-24-04-x64
+    size: s-1vcpu-1gb
+    run:
+      - name: tests
+        command: echo "said by $(hostname)"; [ "$(hostname)" != page-main-box-7 ]
+"#;
+
 #[test]
 fn a_run_becomes_a_page() {
     let workspace = Workspace::with(FAILING);
@@ -111,6 +125,11 @@ fn a_browser_shows_the_page() {
     let workspace = Workspace::with(FAILING);
     workspace.local(&["test"]).expect(3);
     workspace.run(&["report", "-o", "page.html"]).expect(0);
+    // Of many droplets, the page folds what went well, and steps within it.
+    let many = Workspace::with(MANY);
+    many.up(&["--droplet-limit", "40"]);
+    many.local(&["test"]).expect(3);
+    many.run(&["report", "-o", "page.html"]).expect(0);
     let pictures = match std::env::var("DEWPOINT_PICTURES") {
         Ok(folder) => std::path::PathBuf::from(folder),
         Err(_) => workspace.path("."),
@@ -119,6 +138,7 @@ fn a_browser_shows_the_page() {
     let output = Command::new(python)
         .arg(script)
         .arg(workspace.path("page.html"))
+        .arg(many.path("page.html"))
         .args([browser, driver])
         .arg(pictures)
         .output()
