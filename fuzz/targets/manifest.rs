@@ -2,18 +2,18 @@
 //! refusal points into the text, and what is read is the same read again.
 #![no_main]
 
-use dewpoint::manifest::{self, Inputs};
+use dewpoint::manifest::{self, Inputs, Unset};
 use dewpoint::plan::saved;
 use libfuzzer_sys::fuzz_target;
 use miette::Diagnostic as _;
 
 fuzz_target!(|text: &[u8]| {
-    for keeps_unset in [false, true] {
+    for unset in [Unset::Refused, Unset::Kept, Unset::Spared] {
         let inputs = Inputs {
             variables: vec![("size".to_owned(), "s-1vcpu-1gb".to_owned())],
             ambient: vec![("REGION".to_owned(), "nyc3".to_owned())],
             environment: None,
-            keeps_unset,
+            unset,
         };
         match manifest::load("dewpoint.yaml", text, &inputs) {
             Ok(manifest) => {
