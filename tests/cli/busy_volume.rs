@@ -5,32 +5,34 @@ use serde_json::json;
 use crate::guests;
 use crate::workspace::Workspace;
 
-const WRITTEN: &str = r#"
-version: 1
-project: busy
-region: nyc3
-volumes: { data: { size: 1GiB } }
-droplets:
-  box:
-    image: ubuntu-24-04-x64
-    size: s-1vcpu-1gb
-    volumes: [{ volume: data, mount: /mnt/data }]
-    run: [{ name: write, command: "cd /mnt/data && echo precious >written && (setsid sleep 900 </dev/null >/dev/null 2>&1 &)" }]
-"#;
+/// A droplet that writes to its volume, and goes on holding it.
+const WRITES: &str = r#"run: [{ name: write, command: "cd /mnt/data && echo precious >written && (setsid sleep 900 </dev/null >/dev/null 2>&1 &)" }]"#;
+/// One that reads what was written, and goes.
+const READS: &str = r#"run: [{ name: read, command: "grep precious /mnt/data/written" }]
+    after_run: destroy"#;
 
-const READ: &str = r#"
-version: 1
+fn manifest(what: &str) -> String {
+    format!(
+        "version: 1
 project: busy
 region: nyc3
-volumes: { data: { size: 1GiB } }
+volumes: {{ data: {{ size: 1GiB }} }}
 droplets:
   box:
     image: ubuntu-24-04-x64
     size: s-1vcpu-1gb
-    volumes: [{ volume: data, mount: /mnt/data }]
-    run: [{ name: read, command: "grep precious /mnt/data/written" }]
-    after_run: destroy
-"#;
+    volumes: [{{ volume: data, mount: /mnt/data }}]
+    {what}
+"
+    )
+}
+
+/// An environment whose droplet holds its volume.
+fn busy() -> Workspace {
+    let workspace = Workspace::with(&manifest(WRITES));
+    workspace.local(&["apply", "--yes"]).expect(0);
+    workspace
+}
 
 /// What was done with droplets and volumes by action, in order.
 fn actions(workspace: &Workspace) -> Vec<String> {
@@ -55,7 +57,7 @@ fn is_shut_down_first(workspace: &Workspace) {
         ["attach", "shutdown", "detach"],
         "off before its disk is taken away"
     );
-    workspace.write("dewpoint.yaml", READ);
+    workspace.write("dewpoint.yaml", &manifest(READS));
     workspace.local(&["test"]).expect(0);
     workspace
         .local(&["destroy", "--project", "--yes"])
@@ -68,8 +70,7 @@ fn a_droplet_that_goes_is_shut_down_when_its_volume_is_in_use() {
     if !guests() {
         return;
     }
-    let workspace = Workspace::with(WRITTEN);
-    workspace.local(&["apply", "--yes"]).expect(0);
+    let workspace = busy();
     is_shut_down_first(&workspace);
 }
 
@@ -78,8 +79,7 @@ fn a_droplet_that_nobody_can_log_in_to_is_shut_down_before_its_volume_leaves_it(
     if !guests() {
         return;
     }
-    let workspace = Workspace::with(WRITTEN);
-    workspace.local(&["apply", "--yes"]).expect(0);
+    let workspace = busy();
     // As `git clean -fdx` does.
     std::fs::remove_dir_all(workspace.path(".dewpoint")).expect("it is there");
     is_shut_down_first(&workspace);
@@ -90,8 +90,7 @@ fn a_volume_is_not_torn_from_a_droplet_that_cannot_be_shut_down() {
     if !guests() {
         return;
     }
-    let workspace = Workspace::with(WRITTEN);
-    workspace.local(&["apply", "--yes"]).expect(0);
+    let workspace = busy();
     workspace.fault(&json!({
         "method": "POST", "path": "/v2/droplets/*/actions", "times": 0, "fault": { "status": { "code": 403 } }
     }));

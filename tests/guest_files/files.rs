@@ -1,5 +1,8 @@
 //! What the SSH side does to droplets, done to real guests: files there and back, volumes, seal.
 
+#[path = "../support/real_guests.rs"]
+mod real_guests;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -11,7 +14,7 @@ use dewpoint::guest::{
     copy_digest, copy_to, derive_host_key, generate_key_file, has_run_once, mark_run_once,
     mount_volume, open_key, seal, sync_path, unmount, wait_first_boot,
 };
-use dewpoint::local::guests::{BootSpec, GuestHost, GuestImage, Tier, probe};
+use dewpoint::local::guests::{BootSpec, GuestHost, GuestImage, Tier};
 use dewpoint::manifest::schema::Filesystem;
 
 pub fn main() {
@@ -21,23 +24,9 @@ pub fn main() {
     {
         dewpoint::local::guests::supervisor_main();
     }
-    // Listing, as test runners ask for it.
-    if std::env::args().any(|word| word == "--list") {
-        println!("guest_files: test");
-        return;
-    }
     let folder = tempfile::tempdir().expect("a folder");
     let folder = Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
-    let found = probe(folder);
-    if found.tier == Tier::Api {
-        println!(
-            "NOT RUN: this machine cannot do guests: {}",
-            found.reasons.join("; ")
-        );
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must run the guests' tests"
-        );
+    if !real_guests::are_to_run("guest_files", folder) {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -10,12 +10,14 @@ mod limits;
 mod login;
 mod many;
 mod network;
+#[path = "../support/real_guests.rs"]
+mod real_guests;
 mod systemd;
 
 use std::future::Future;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use dewpoint::local::guests::{Options, Tier, probe};
+use dewpoint::local::guests::Options;
 
 /// First argument that makes this program a cloud process for [`killed`].
 const CLOUD: &str = "__cloud";
@@ -39,23 +41,9 @@ pub fn main() {
         let folder = Utf8PathBuf::from(words.next().expect("a folder"));
         return runtime.block_on(killed::cloud(&folder));
     }
-    // Listing, as test runners ask for it.
-    if std::env::args().any(|word| word == "--list") {
-        println!("guests: test");
-        return;
-    }
     let folder = tempfile::tempdir().expect("a folder");
     let folder = Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
-    let found = probe(folder);
-    if found.tier == Tier::Api {
-        println!(
-            "NOT RUN: this machine cannot do guests: {}",
-            found.reasons.join("; ")
-        );
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must run the guests' tests"
-        );
+    if !real_guests::are_to_run("guests", folder) {
         return;
     }
     let mut suite = Suite {
