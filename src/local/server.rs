@@ -1,5 +1,8 @@
 //! The API over HTTP: on loopback only, for whoever has the token.
 
+mod answers;
+mod control;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -7,17 +10,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use answers::{injected, refuse, respond};
+use control::control;
 
 use super::account::Account;
 use super::connection::{Connections, CuttableListener, Scissors};
 use super::exchange::{Answer, Millis, Refusal, Request, Verb};
-use super::faults::{Fault, Faults, Rule, stand_in};
+use super::faults::{Fault, Faults, stand_in};
 use super::latency::{Latency, Wait};
 use super::request_log::{Entry, RequestLog};
 use super::work::{Worker, lock, now};
@@ -481,147 +487,6 @@ fn with_budget(mut response: Response, budget: Budget) -> Response {
     headers.insert("ratelimit-remaining", HeaderValue::from(budget.remaining));
     headers.insert("ratelimit-reset", HeaderValue::from(budget.reset));
     response
-}
-
-fn respond(answer: &Answer) -> Response {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    match &answer.body {
-        None => status.into_response(),
-        Some(body) => with_json(status, body),
-    }
-}
-
-fn with_json(status: StatusCode, body: &Value) -> Response {
-    let bytes = Bytes::from(body.to_string());
-    let mut response = (status, bytes.clone()).into_response();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json; charset=utf-8"),
-    );
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    if let Ok(id) = HeaderValue::from_str(&ulid::Ulid::generate().to_string()) {
-        headers.insert("x-request-id", id);
-    }
-    response
-}
-
-fn refuse(refusal: &Refusal) -> Response {
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = with_json(status, &refusal.body());
-    if let Some(seconds) = refusal.retry_after {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
-}
-
-/// The answer of a fault. Gateways in front of the API answer in HTML.
-fn injected(code: u16, retry_after: Option<u64>) -> Response {
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let (id, message) = match code {
-        429 => ("too_many_requests", "API Rate limit exceeded."),
-        503 => ("service_unavailable", "Service is unavailable."),
-        _ => ("server_error", "Server was unable to give you a response."),
-    };
-    let mut response = if matches!(code, 502 | 504) {
-        let page = format!("<html><body><h1>{status}</h1></body></html>");
-        (status, [(header::CONTENT_TYPE, "text/html")], page).into_response()
-    } else {
-        with_json(status, &json!({ "id": id, "message": message }))
-    };
-    if let Some(seconds) = retry_after {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
-}
-
-/// What only tests and the service itself ask for.
-fn control(
-    api: &Api,
-    method: &Method,
-    path: &str,
-    query: &[(String, String)],
-    body: Option<Value>,
-) -> Response {
-    match (path, method) {
-        ("status", &Method::GET) => {
-            let (droplets, volumes, snapshots) = lock(&api.worker.account).census();
-            let mut about = api.about.clone();
-            about["warnings"] = json!(api.worker.look_at_images());
-            about["droplets"] = json!(droplets);
-            about["volumes"] = json!(volumes);
-            about["snapshots"] = json!(snapshots);
-            with_json(StatusCode::OK, &about)
-        }
-        ("requests", &Method::GET) => {
-            let after = query
-                .iter()
-                .find(|(key, _)| key == "after")
-                .and_then(|(_, value)| value.parse().ok())
-                .unwrap_or(0);
-            let log = lock(&api.log);
-            let entries: Vec<&Entry> = log.after(after).collect();
-            // All but the one that asks.
-            let open = api.open.load(Ordering::SeqCst);
-            let others = open.max(api.connections.count()).saturating_sub(1);
-            let answer = json!({ "requests": entries, "under_way": others });
-            with_json(StatusCode::OK, &answer)
-        }
-        ("faults", &Method::GET) => {
-            let faults = lock(&api.faults);
-            let rules: Vec<Value> = faults
-                .list()
-                .map(|(rule, seen)| json!({ "rule": rule, "seen": seen }))
-                .collect();
-            with_json(StatusCode::OK, &json!({ "faults": rules }))
-        }
-        ("faults", &Method::POST) => {
-            let rule = match serde_json::from_value::<Rule>(body.unwrap_or_default()) {
-                Ok(rule) => rule,
-                Err(error) => return refuse(&Refusal::bad_request(error.to_string())),
-            };
-            match lock(&api.faults).add(rule) {
-                Ok(()) => StatusCode::NO_CONTENT.into_response(),
-                Err(error) => refuse(&Refusal::bad_request(error.to_string())),
-            }
-        }
-        ("faults", &Method::DELETE) => {
-            lock(&api.faults).clear();
-            lock(&api.past).clear();
-            api.worker.free_stuck();
-            StatusCode::NO_CONTENT.into_response()
-        }
-        ("account", &Method::GET) => {
-            let account = serde_json::to_value(&*lock(&api.worker.account));
-            with_json(StatusCode::OK, &account.unwrap_or_default())
-        }
-        ("account", &Method::PUT) => replace_account(api, body.unwrap_or_default()),
-        ("status" | "requests" | "faults" | "account", _) => refuse(&Refusal::method_not_allowed()),
-        _ => refuse(&Refusal::not_found()),
-    }
-}
-
-/// Takes another account in place of what there is: tests begin where another left off. Not with
-/// guests, whose files would not fit it.
-fn replace_account(api: &Api, account: Value) -> Response {
-    if api.worker.has_guests() {
-        return refuse(&Refusal::conflict("droplets are guests here"));
-    }
-    let other = match serde_json::from_value::<Account>(account) {
-        Ok(other) => other,
-        Err(error) => return refuse(&Refusal::bad_request(error.to_string())),
-    };
-    let jobs = {
-        let mut account = lock(&api.worker.account);
-        account.become_other(other, now());
-        account.take_fresh()
-    };
-    api.worker.start(jobs);
-    StatusCode::NO_CONTENT.into_response()
 }
 
 /// A path with its `%..` replaced; what is no such thing stays.

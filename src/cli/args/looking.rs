@@ -154,7 +154,6 @@ A file that is there is a file, anything else a git revision; with `-- PATH` bot
 `dewpoint diff main` compares the manifest of a branch with the working tree, `main..HEAD` two
 revisions, `main...HEAD` what HEAD has changed since it left main, `main:a.yaml HEAD:b.yaml` two
 files of theirs, and `/dev/null dewpoint.yaml` shows all that a manifest makes.")]
-
 pub struct Diff {
     /// The manifest before: a file, a git revision, REV:PATH, or both sides as REV..REV.
     #[arg(value_name = "OLD")]

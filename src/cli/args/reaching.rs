@@ -26,7 +26,6 @@ has its name only when all of it is there. A local path with a colon is written 
 
     dewpoint cp droplet.runner:/var/log/app .
     dewpoint cp model.bin droplet.runner:/mnt/models/")]
-
 pub struct Cp {
     /// What is copied: PATH of this machine or ADDRESS:PATH.
     #[arg(value_name = "FROM", add = ArgValueCompleter::new(complete::sides_of_a_copy))]
