@@ -9,7 +9,8 @@
 //! fresh process`, where every page is new and no round before has filled the caches.
 //!
 //! `cargo bench --bench planning` prints the table. `cargo bench --bench planning -- --once CASE N` does
-//! one of them once, for a profiler, and with `judged` as a further word judges the plan, too.
+//! one of them once, for a profiler; with `planned TIMES` or `judged TIMES` as further words it does that so
+//! often.
 
 mod support;
 
@@ -255,15 +256,22 @@ fn after_planning(report: &mut Report) {
 
 /// One plan of a case, for a profiler.
 fn once(arguments: &[String]) {
-    let (case, droplets, judges) = match arguments {
-        [case, droplets] => (case, droplets, false),
-        [case, droplets, judged] if judged == "judged" => (case, droplets, true),
-        _ => panic!("--once CASE N [judged]"),
+    let (case, droplets, more) = match arguments {
+        [case, droplets] => (case, droplets, None),
+        [case, droplets, what, times] => (case, droplets, Some((what.as_str(), times))),
+        _ => panic!("--once CASE N [planned TIMES | judged TIMES]"),
     };
     let world = world_called(case, droplets);
     let plan = world.plan();
-    if judges {
-        plan::check::check(&plan, &world.live).expect("a good plan");
+    let times = more.map_or(0, |(_, times)| times.parse().expect("a number"));
+    for _ in 0..times {
+        match more {
+            Some(("planned", _)) => assert_eq!(world.plan().steps.len(), plan.steps.len()),
+            Some(("judged", _)) => {
+                plan::check::check(&plan, &world.live).expect("a good plan");
+            }
+            _ => panic!("`planned` or `judged`"),
+        }
     }
     println!("{} steps", plan.steps.len());
 }

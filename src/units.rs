@@ -138,6 +138,15 @@ impl fmt::Display for Seconds {
     }
 }
 
+impl Money {
+    /// To the cent, for what a month costs and what was spent; less than a cent stays as it is.
+    #[must_use]
+    pub fn cents(self) -> Self {
+        let cents = self.0.round_dp(2);
+        if cents.is_zero() { self } else { Self(cents) }
+    }
+}
+
 impl fmt::Display for Money {
     /// With cents, or with as many more digits (at most four) as the amount has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,5 +257,13 @@ mod tests {
         assert_eq!(money("0.00893"), "$0.0089");
         assert_eq!(money("0.0714"), "$0.0714");
         assert_eq!(money("12.5"), "$12.50");
+    }
+
+    #[test]
+    fn to_the_cent_nothing_becomes_free() {
+        let cents = |text: &str| Money(text.parse().expect("a decimal")).cents().to_string();
+        assert_eq!(cents("0.244"), "$0.24");
+        assert_eq!(cents("0.0024"), "$0.0024");
+        assert_eq!(cents("0"), "$0.00");
     }
 }

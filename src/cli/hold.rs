@@ -10,6 +10,7 @@ use crate::cloud::{Client, CloudError, HoldPolls};
 use crate::desired::Desired;
 use crate::live::Live;
 use crate::plan::{Refusal, Refusals};
+use crate::units::Seconds;
 
 /// How often it is said what is waited for.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -17,6 +18,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// What a plan waits for, and for how long it still may.
 #[derive(Debug)]
 pub(super) struct Hold {
+    /// For how long it waits in all.
+    patience: Duration,
     polls: HoldPolls,
     waited_for: Option<Held>,
 }
@@ -34,6 +37,7 @@ struct Held {
 impl Hold {
     pub(super) fn new(patience: Duration) -> Self {
         Self {
+            patience,
             polls: HoldPolls::new(Instant::now() + patience),
             waited_for: None,
         }
@@ -85,6 +89,7 @@ impl Hold {
         if self.polls.is_over() {
             return Ok(false);
         }
+        let most = Seconds(self.patience.as_secs());
         let mut told: Option<Instant> = None;
         for (id, holders) in &held.volumes {
             while held.client.volume_holders(id).await? == *holders {
@@ -92,7 +97,7 @@ impl Hold {
                     told = Some(Instant::now());
                     for refusal in &held.refusals {
                         tell(&format!(
-                            "waiting for {refusal}; nothing is made before it is free"
+                            "waiting for {refusal}; for {most} at most (`--wait`), and nothing is made before it is free"
                         ));
                     }
                 }

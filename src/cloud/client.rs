@@ -26,7 +26,7 @@ use super::transport::{Answer, Carry, Transport};
 use super::wait::SharedPoll;
 use super::waits::Waits;
 use crate::secret::Secret;
-use crate::seemly;
+use crate::{seemly, times};
 
 /// How to reach an account.
 #[derive(Debug, Clone)]
@@ -194,12 +194,12 @@ impl Client {
                 wait,
                 reason,
             } => {
-                tracing::debug!("{call}: {reason}; try {attempt} in {} ms", wait.as_millis());
+                tracing::debug!("{call}: {reason}; try {attempt} in {}", in_words(*wait));
             }
             ClientNotice::RateLimited { call, wait } => {
                 tracing::debug!(
-                    "{call}: held back by the rate limit for {} ms",
-                    wait.as_millis()
+                    "{call}: held back by the rate limit for {}",
+                    in_words(*wait)
                 );
             }
         }
@@ -439,10 +439,10 @@ impl Client {
 /// One line a call: method, path, status, time. In detail also the query and the answer's size and
 /// id; never a header of the request or a body: they hold the token and user data.
 fn log(request: &Request, outcome: &Result<Answer, super::transport::Fault>, took: Duration) {
-    let (call, ms) = (request.label(), took.as_millis());
+    let (call, took) = (request.label(), in_words(took));
     match outcome {
         Ok(answer) => {
-            tracing::info!("{call} {} {ms} ms", answer.status);
+            tracing::info!("{call} {} {took}", answer.status);
             let query: Vec<String> = request
                 .query
                 .iter()
@@ -456,8 +456,13 @@ fn log(request: &Request, outcome: &Result<Answer, super::transport::Fault>, too
                 answer.header("ratelimit-remaining").unwrap_or("-"),
             );
         }
-        Err(_) => tracing::info!("{call} no answer {ms} ms"),
+        Err(_) => tracing::info!("{call} no answer {took}"),
     }
+}
+
+/// As all lengths of time are told.
+fn in_words(time: Duration) -> String {
+    times::duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Reads a whole answer.

@@ -323,7 +323,7 @@ fn cost(plan: &Plan) -> Vec<Vec<String>> {
         ],
         vec![
             "a month of the droplets that stay".to_owned(),
-            text(&cost.monthly_droplets.to_string()),
+            text(&cost.monthly_droplets.cents().to_string()),
         ],
         vec![
             "this run, about".to_owned(),

@@ -168,7 +168,10 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
     } = &plan.cost;
     if hourly_while_up.0 > rust_decimal::Decimal::ZERO {
         let month = if monthly_droplets.0 > rust_decimal::Decimal::ZERO {
-            format!(" ({monthly_droplets}/month for droplets that stay)")
+            format!(
+                " ({}/month for droplets that stay)",
+                monthly_droplets.cents()
+            )
         } else {
             String::new()
         };
@@ -212,7 +215,7 @@ pub fn summary(plan: &Plan, palette: Palette) -> String {
 
 /// What a month costs of volumes and snapshots that stay.
 pub(super) fn monthly_stored(plan: &Plan) -> Money {
-    Money(plan.cost.monthly_kept.0 - plan.cost.monthly_droplets.0)
+    Money(plan.cost.monthly_kept.0 - plan.cost.monthly_droplets.0).cents()
 }
 
 /// What has no price: snapshots that are yet to be taken, and sizes the account does not know.

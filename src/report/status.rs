@@ -287,13 +287,13 @@ fn render_of(status: &Status, view: View<'_>) -> String {
         let rows = stored_rows(&stored, &status.volume_snapshots);
         table(&mut out, &rows, view);
     }
-    let monthly = Money(status.monthly.0.round_dp(2));
+    let monthly = status.monthly.cents();
     if !status.droplets.is_empty() {
         let _ = writeln!(
             out,
             "\nCost: {}/h while droplets are up, about {} so far; {monthly}/month kept.",
             status.hourly,
-            Money(status.so_far.0.round_dp(2)),
+            status.so_far.cents(),
         );
     } else if !stored.is_empty() || !status.volume_snapshots.is_empty() {
         let _ = writeln!(out, "\nCost: {monthly}/month kept.");
@@ -380,7 +380,7 @@ fn stored_rows(stored: &[&Stored], of_volumes: &[Stored]) -> Vec<Vec<String>> {
             stored.size.clone(),
             stored.scope.to_owned(),
             times::age(stored.age_seconds),
-            format!("{}/month", Money(stored.monthly.0.round_dp(2))),
+            format!("{}/month", stored.monthly.cents()),
             stored.attached_to.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
@@ -398,7 +398,7 @@ fn stored_rows(stored: &[&Stored], of_volumes: &[Stored]) -> Vec<Vec<String>> {
             same.len().to_string(),
             first.scope.to_owned(),
             times::age(youngest.unwrap_or_default()),
-            format!("{}/month", Money(monthly.0.round_dp(2))),
+            format!("{}/month", monthly.cents()),
             "-".to_owned(),
         ]);
         rest = more;

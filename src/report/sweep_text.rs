@@ -139,12 +139,12 @@ fn write_found(out: &mut String, found: &Found, view: View<'_>) {
     parts.push(format!("{}{expired}", found.reason.text));
     let price = match (found.hourly, found.monthly) {
         (Some(hourly), _) => Some(format!("{hourly}/h")),
-        (None, Some(monthly)) => Some(format!("{monthly}/month")),
+        (None, Some(monthly)) => Some(format!("{}/month", monthly.cents())),
         (None, None) => None,
     };
     if let Some(price) = price {
         let spent = found.spent.map_or_else(String::new, |spent| {
-            format!(", about {} so far", cents(spent))
+            format!(", about {} so far", spent.cents())
         });
         parts.push(format!("{price}{spent}"));
     }
@@ -263,7 +263,7 @@ fn pieces(one: &str, many: &str, pieces: &[Piece]) -> Option<String> {
 
 /// What costs by the hour and by the month, if anything does.
 fn priced(hourly: Money, monthly: Money) -> Option<String> {
-    let money: Vec<String> = [(hourly, "/h"), (monthly, "/month")]
+    let money: Vec<String> = [(hourly, "/h"), (monthly.cents(), "/month")]
         .into_iter()
         .filter(|(money, _)| money.0 > rust_decimal::Decimal::ZERO)
         .map(|(money, per)| format!("{money}{per}"))
@@ -296,16 +296,12 @@ fn summary(sweep: &Sweep, palette: Palette) -> String {
     let mut parts = vec![counts.join(", ")];
     parts.extend(priced(hourly, monthly).map(|money| format!("{money} saved")));
     if spent.0 > rust_decimal::Decimal::ZERO {
-        parts.push(format!("about {} so far", cents(spent)));
+        parts.push(format!("about {} so far", spent.cents()));
     }
     format!("{} {}.", palette.strong("To delete:"), parts.join("; "))
 }
 
 /// What was spent is an estimate: to the cent.
-fn cents(money: Money) -> Money {
-    Money(money.0.round_dp(2))
-}
-
 /// How long ago it was; clocks that disagree make that no time at all.
 fn age(seconds: i64) -> String {
     times::age(u64::try_from(seconds).unwrap_or(0))

@@ -91,10 +91,7 @@ fn the_holder_is_told_by_name_and_what_was_made_in_vain_is_removed() {
     let mut test = Running::start(&workspace, &["test", "--env", "b", "--wait", "2s"]);
     attach(&mut test);
     test.until("droplet.box waits for a volume: ");
-    let since = std::time::Instant::now();
     test.until("FAILED droplet.box");
-    let waited = since.elapsed();
-    assert!(waited < std::time::Duration::from_secs(10), "{waited:?}");
     let (code, rest) = test.end();
     assert_eq!(code, Some(1), "{rest}");
     assert_eq!(workspace.names("droplets"), ["vol-c-box"]);
@@ -166,7 +163,10 @@ droplets:
     let waits = "waiting for volume.data: it is attached to droplet turn-a-box of environment a, which was made at 20";
     let mut test = Running::start(&workspace, &["test", "--env", "b"]);
     let told = test.until(waits);
-    assert!(told.contains(" and expires at 20"), "{told}");
+    assert!(
+        told.contains(" and expires at 20") && told.contains("; for 2h at most (`--wait`)"),
+        "{told}"
+    );
     // SAFETY: the process is our child and has not been waited for.
     assert_eq!(unsafe { libc::kill(test.pid(), libc::SIGINT) }, 0);
     let (code, text) = test.end();
