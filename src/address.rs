@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 
+use crate::shared::Shared;
+
 /// The name of a resource within an environment, such as `droplet.runner[2]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
@@ -14,13 +16,14 @@ pub enum Address {
     /// The environment's firewall: `firewall`.
     Firewall,
     /// `volume.NAME`.
-    Volume(String),
+    Volume(Shared<str>),
     /// `snapshot.NAME`.
-    Snapshot(String),
+    Snapshot(Shared<str>),
     /// `droplet.NAME` or `droplet.NAME[INSTANCE]`.
     Droplet {
         /// Name in the manifest.
-        name: String,
+        // All steps of all droplets of that name hold it.
+        name: Shared<str>,
         /// Which one of several, when `count` or `matrix` asks for several.
         instance: Option<Instance>,
     },
@@ -56,11 +59,32 @@ impl Address {
         }
     }
 
+    /// Which one of several droplets.
+    #[must_use]
+    pub const fn instance(&self) -> Option<&Instance> {
+        match self {
+            Self::Droplet { instance, .. } => instance.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// A volume.
+    #[must_use]
+    pub fn volume(name: &str) -> Self {
+        Self::Volume(name.into())
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn snapshot(name: &str) -> Self {
+        Self::Snapshot(name.into())
+    }
+
     /// A droplet without an instance.
     #[must_use]
     pub fn droplet(name: &str) -> Self {
         Self::Droplet {
-            name: name.to_owned(),
+            name: name.into(),
             instance: None,
         }
     }
@@ -152,8 +176,8 @@ impl FromStr for Address {
             return Err(bad());
         }
         match (kind, instance) {
-            ("volume", None) => Ok(Self::Volume(name.to_owned())),
-            ("snapshot", None) => Ok(Self::Snapshot(name.to_owned())),
+            ("volume", None) => Ok(Self::Volume(name.into())),
+            ("snapshot", None) => Ok(Self::Snapshot(name.into())),
             ("droplet", None) => Ok(Self::droplet(name)),
             ("droplet", Some(instance)) => {
                 let instance = if let Ok(index) = instance.parse() {
@@ -170,7 +194,7 @@ impl FromStr for Address {
                     Instance::Matrix(pairs.ok_or_else(bad)?)
                 };
                 Ok(Self::Droplet {
-                    name: name.to_owned(),
+                    name: name.into(),
                     instance: Some(instance),
                 })
             }
@@ -263,7 +287,7 @@ mod tests {
     #[test]
     fn patterns_name_addresses() {
         let second = Address::Droplet {
-            name: "runner".to_owned(),
+            name: "runner".into(),
             instance: Some(Instance::Index(2)),
         };
         for pattern in [

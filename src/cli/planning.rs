@@ -336,8 +336,13 @@ fn known(
         }
     };
     addresses.extend([Address::SshKey, Address::Firewall]);
-    addresses.extend(manifest.volumes.keys().cloned().map(Address::Volume));
-    addresses.extend(manifest.snapshots.keys().cloned().map(Address::Snapshot));
+    addresses.extend(manifest.volumes.keys().map(|name| Address::volume(name)));
+    addresses.extend(
+        manifest
+            .snapshots
+            .keys()
+            .map(|name| Address::snapshot(name)),
+    );
     addresses.extend(manifest.droplets.keys().map(|name| Address::droplet(name)));
     for given in given {
         let is_known = addresses.iter().any(|address| {

@@ -28,8 +28,8 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
     let environment = &manifest.environment;
     let mut droplets = BTreeMap::new();
     for (name, droplet) in &manifest.droplets {
-        for instance in instances(droplet) {
-            let full = names::droplet(project, environment, name, instance.as_ref());
+        for address in addresses(name, droplet) {
+            let full = names::droplet(project, environment, name, address.instance());
             let mounts: BTreeMap<String, String> = droplet
                 .volumes
                 .iter()
@@ -45,10 +45,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
             droplets.insert(
                 full,
                 ScopeDroplet {
-                    address: Address::Droplet {
-                        name: name.clone(),
-                        instance,
-                    },
+                    address,
                     mounts,
                     has_background: droplet.run.iter().any(|run| run.background),
                 },
@@ -67,12 +64,7 @@ pub(super) fn scope(manifest: &Manifest) -> Scope {
         volumes: manifest
             .volumes
             .iter()
-            .map(|(name, volume)| {
-                (
-                    volume_name(manifest, name, volume),
-                    Address::Volume(name.clone()),
-                )
-            })
+            .map(|(name, volume)| (volume_name(manifest, name, volume), Address::volume(name)))
             .collect(),
         was: manifest
             .volumes
@@ -200,10 +192,11 @@ fn instances(droplet: &schema::Droplet) -> Vec<Option<Instance>> {
 
 /// The addresses of the instances of a droplet.
 pub(super) fn addresses(name: &str, droplet: &schema::Droplet) -> Vec<Address> {
+    let name = Shared::<str>::from(name);
     instances(droplet)
         .into_iter()
         .map(|instance| Address::Droplet {
-            name: name.to_owned(),
+            name: name.clone(),
             instance,
         })
         .collect()
@@ -274,19 +267,15 @@ fn droplets(
             .transpose()?
             .map(Shared::from);
         let needs = waits_for(manifest, droplet);
-        let instances = instances(droplet);
-        let count = instances.len();
-        for (index, instance) in (1..).zip(instances) {
+        let addresses = addresses(name, droplet);
+        let count = addresses.len();
+        for (index, address) in (1..).zip(addresses) {
             let full = names::droplet(
                 &manifest.project,
                 &manifest.environment,
                 name,
-                instance.as_ref(),
+                address.instance(),
             );
-            let address = Address::Droplet {
-                name: name.clone(),
-                instance,
-            };
             let mounts = mounts(manifest, droplet, &full);
             droplets.push(Droplet {
                 runs: runs(

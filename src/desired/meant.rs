@@ -41,7 +41,7 @@ fn spoken(address: &Address) -> Option<String> {
         Address::Droplet {
             name,
             instance: Some(Instance::Index(1)),
-        } => Some(name.clone()),
+        } => Some(name.as_str().to_owned()),
         Address::Droplet {
             name,
             instance: Some(Instance::Index(index)),

@@ -133,8 +133,8 @@ pub fn address_of_stray(project: &str, environment: &str, droplet: &str) -> Addr
         .unwrap_or(droplet);
     match rest.strip_prefix("builder.") {
         Some(built) if !built.is_empty() => match built.strip_prefix(OF_VOLUME) {
-            Some(volume) => Address::Volume(volume.to_owned()),
-            None => Address::Snapshot(built.to_owned()),
+            Some(volume) => Address::volume(&volume),
+            None => Address::snapshot(built),
         },
         _ => Address::droplet(rest),
     }

@@ -23,7 +23,7 @@ pub(super) fn snapshots(
         // The first by name whose base is done: the order of the manifest does not matter.
         let mut ready = None;
         for (&name, &snapshot) in &waiting {
-            let address = Address::Snapshot(name.clone());
+            let address = Address::snapshot(name);
             let from = image(manifest, &address, &snapshot.from)?;
             let is_ready = match &from {
                 Image::Snapshot(parent) => done.iter().any(|done| done.name == *parent),
@@ -36,9 +36,7 @@ pub(super) fn snapshots(
         }
         let Some((name, snapshot, from)) = ready else {
             let (name, _) = waiting.first_key_value().expect("the loop's condition");
-            return Err(DesiredError::SnapshotCycle(Address::Snapshot(
-                (*name).clone(),
-            )));
+            return Err(DesiredError::SnapshotCycle(Address::snapshot(name)));
         };
         waiting.remove(name);
         let built = self::snapshot(manifest, inputs, name, snapshot, from, &done)?;
@@ -55,7 +53,7 @@ fn snapshot(
     from: Image,
     done: &[Snapshot],
 ) -> Result<Snapshot, DesiredError> {
-    let address = Address::Snapshot(name.to_owned());
+    let address = Address::snapshot(name);
     let provision = snapshot
         .provision
         .iter()

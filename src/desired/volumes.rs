@@ -41,7 +41,7 @@ fn populate(
     owner: &str,
     snapshots: &[Snapshot],
 ) -> Result<Populate, DesiredError> {
-    let address = Address::Volume(name.to_owned());
+    let address = Address::volume(name);
     let image = image(manifest, &address, &populate.image)?;
     let steps: Vec<ProvisionStep> = populate
         .run
@@ -78,7 +78,7 @@ pub(super) fn volumes(
 ) -> Result<Vec<Volume>, DesiredError> {
     let mut volumes = Vec::new();
     for (name, volume) in &manifest.volumes {
-        let address = Address::Volume(name.clone());
+        let address = Address::volume(name);
         if volume.existing.is_some() {
             // Whoever made it says what it bears.
             volumes.push(Volume {

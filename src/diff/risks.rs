@@ -55,7 +55,7 @@ fn volume(
     name: &str,
     outcome: Outcome,
 ) -> Option<Risk> {
-    let address = Address::Volume(name.to_owned());
+    let address = Address::volume(name);
     let before = old.side.manifest.volumes.get(name);
     let desired = old.desired.volumes.iter().find(|of| of.address == address);
     let (size, price) = match desired.and_then(|of| of.size) {
@@ -135,12 +135,12 @@ fn successor(lost: &Volume, new: &Known<'_>, resources: &[ResourceChange]) -> Op
             effects.all(|effect| effect.outcome == Outcome::Created)
         })
         .filter_map(|change| match &change.address {
-            Address::Volume(name) => Some(name),
+            Address::Volume(name) => Some(name.as_str()),
             _ => None,
         })
         .filter(|name| new.side.manifest.volumes.get(*name).is_some_and(fits));
     match (created.next(), created.next()) {
-        (Some(only), None) => Some(only.clone()),
+        (Some(only), None) => Some(only.to_owned()),
         _ => None,
     }
 }
@@ -156,8 +156,8 @@ fn filled_again(old: &Known<'_>, new: &Known<'_>, after: &Outlook) -> Vec<Risk> 
             let Address::Volume(name) = &change.address else {
                 unreachable!("only volumes are filled");
             };
-            let was = renames(Some(old), new).remove(name);
-            let before = old.side.manifest.volumes.get(was.as_ref().unwrap_or(name));
+            let was = renames(Some(old), new).remove(&**name);
+            let before = old.side.manifest.volumes.get(was.as_deref().unwrap_or(name));
             let runs = match before.and_then(|before| before.populate.as_ref()) {
                 Some(_) => "its `populate` runs again, over",
                 None => "its new `populate` runs over",
@@ -180,7 +180,7 @@ fn unprotected(old: &Known<'_>, new: &Known<'_>, resources: &[ResourceChange]) -
     let (before, after) = (&old.side.manifest.protect, &new.side.manifest.protect);
     let renamed: BTreeMap<Address, Address> = renames(Some(old), new)
         .into_iter()
-        .map(|(now, was)| (Address::Volume(was), Address::Volume(now)))
+        .map(|(now, was)| (Address::Volume(was.into()), Address::Volume(now.into())))
         .collect();
     let desired = &old.desired;
     let volumes = desired.volumes.iter().map(|volume| &volume.address);

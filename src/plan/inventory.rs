@@ -47,7 +47,7 @@ impl<'a> Inventory<'a> {
                 .map(|image| {
                     let called = ownership::called(&image.name, &image.tags);
                     let name = names::snapshot_of(&scope.project, called).unwrap_or(&image.name);
-                    (Address::Snapshot(name.to_owned()), image)
+                    (Address::Snapshot(name.into()), image)
                 })
                 .collect(),
             volume_snapshots: Vec::new(),
@@ -130,11 +130,11 @@ pub fn beyond_count(scope: &Scope, stray: &Address) -> Option<Address> {
     let is_counted = scope.droplets.values().any(|droplet| {
         matches!(
             &droplet.address,
-            Address::Droplet { name: known, instance: None | Some(Instance::Index(_)) } if known == name
+            Address::Droplet { name: known, instance: None | Some(Instance::Index(_)) } if known.as_str() == name
         )
     });
     (is_counted && index > 1).then(|| Address::Droplet {
-        name: name.to_owned(),
+        name: name.into(),
         instance: Some(Instance::Index(index)),
     })
 }

@@ -244,7 +244,7 @@ fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> 
     }
     let mut within = BTreeSet::new();
     let from = |image: &Image| match image {
-        Image::Snapshot(name) => Some(Address::Snapshot(name.clone())),
+        Image::Snapshot(name) => Some(Address::snapshot(name)),
         Image::Slug(_) | Image::Id(_) => None,
     };
     while let Some(address) = wanted.pop() {
@@ -256,8 +256,8 @@ fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> 
             Address::Droplet { .. } => {
                 if let Some(droplet) = droplets.get(&address) {
                     wanted.extend(from(&droplet.image));
-                    let volumes = droplet.mounts.iter().map(|mount| mount.volume.clone());
-                    wanted.extend(volumes.map(Address::Volume));
+                    let volumes = droplet.mounts.iter();
+                    wanted.extend(volumes.map(|mount| Address::volume(&mount.volume)));
                     for name in &droplet.needs {
                         let needed = instances.remove(name.as_str());
                         wanted.extend(needed.into_iter().flatten().cloned());

@@ -278,7 +278,7 @@ fn destroy_images(
     for image in images {
         let called = ownership::called(&image.name, &image.tags);
         let name = names::snapshot_of(&scope.project, called).unwrap_or(&image.name);
-        let address = Address::Snapshot(name.to_owned());
+        let address = Address::snapshot(name);
         let id = Some(image.id.to_string());
         if !whole_project {
             count += 1;
@@ -365,7 +365,7 @@ pub(super) fn volume_address(scope: &Scope, name: &str) -> Address {
         .or_else(|| name.strip_prefix(&format!("{}-", scope.project)))
         .filter(|rest| !rest.is_empty())
         .unwrap_or(name);
-    Address::Volume(rest.to_owned())
+    Address::volume(rest)
 }
 
 impl<'a> Draft<'a> {

@@ -118,7 +118,7 @@ fn is_shared(address: &Address, manifest: &Manifest) -> bool {
     match address {
         Address::Snapshot(_) => true,
         Address::Volume(name) => {
-            let volume = manifest.volumes.get(name);
+            let volume = manifest.volumes.get(&**name);
             volume.is_none_or(|volume| volume.scope == Scope::Project)
         }
         Address::SshKey | Address::Firewall | Address::Droplet { .. } => false,

@@ -23,17 +23,17 @@ pub(super) fn left_behind(
     let same_project = old.side.manifest.project == manifest.project;
     let goes_on = match address {
         // Its older ones stay among those that are kept.
-        Address::Snapshot(of) => same_project && manifest.snapshots.contains_key(of),
+        Address::Snapshot(of) => same_project && manifest.snapshots.contains_key(&**of),
         _ => false,
     };
     if goes_on {
         return;
     }
-    let own = |of: &String| {
+    let own = |of: &str| {
         let volume = old.side.manifest.volumes.get(of);
         volume.is_none_or(|volume| volume.existing.is_none())
     };
-    let is_environments = |of: &String| {
+    let is_environments = |of: &str| {
         let volume = old.side.manifest.volumes.get(of);
         volume.is_some_and(|volume| volume.scope == Scope::Environment)
     };

@@ -18,19 +18,19 @@ pub(super) fn entry_fields(
     let of = |known: &Known<'_>, address: &Address| -> Option<Fields> {
         let manifest = &known.side.manifest;
         match address {
-            Address::Volume(name) => manifest.volumes.get(name).map(fields::volume),
-            Address::Snapshot(name) => manifest.snapshots.get(name).map(fields::snapshot),
-            Address::Droplet { name, .. } => manifest.droplets.get(name).map(fields::droplet),
+            Address::Volume(name) => manifest.volumes.get(&**name).map(fields::volume),
+            Address::Snapshot(name) => manifest.snapshots.get(&**name).map(fields::snapshot),
+            Address::Droplet { name, .. } => manifest.droplets.get(&**name).map(fields::droplet),
             Address::Firewall | Address::SshKey => None,
         }
     };
     let mut before_address = address.clone();
     let mut name = None;
     if let Address::Volume(now) = address
-        && let Some(was) = renames(old, new).remove(now)
+        && let Some(was) = renames(old, new).remove(&**now)
     {
         name = Some((was.clone(), now.clone()));
-        before_address = Address::Volume(was);
+        before_address = Address::Volume(was.into());
     }
     let mut before = old.and_then(|old| of(old, &before_address));
     let after = of(new, address);
@@ -54,7 +54,7 @@ pub(super) fn entry_fields(
         let Address::Droplet { name, .. } = address else {
             return false;
         };
-        let droplet = known.side.manifest.droplets.get(name);
+        let droplet = known.side.manifest.droplets.get(&**name);
         droplet.is_some_and(|droplet| droplet.matrix.is_empty())
     };
     for field in differences
@@ -72,7 +72,7 @@ pub(super) fn entry_fields(
             FieldChange {
                 field: "name".to_owned(),
                 old: Some(was),
-                new: Some(now),
+                new: Some(now.as_str().to_owned()),
                 forces_replace: false,
                 known_after_apply: false,
             },
@@ -91,20 +91,20 @@ pub(super) fn entry_steps(
     let after = &new.side.manifest;
     match address {
         Address::Snapshot(name) => steps::recipe(
-            before.and_then(|before| before.snapshots.get(name)),
-            after.snapshots.get(name),
+            before.and_then(|before| before.snapshots.get(&**name)),
+            after.snapshots.get(&**name),
             old.map_or(&nothing, |old| &old.side.copies),
             &new.side.copies,
         ),
         Address::Droplet { name, .. } => steps::runs(
-            before.and_then(|before| before.droplets.get(name)),
-            after.droplets.get(name),
+            before.and_then(|before| before.droplets.get(&**name)),
+            after.droplets.get(&**name),
         ),
         Address::Volume(name) => {
-            let was = renames(old, new).remove(name);
+            let was = renames(old, new).remove(&**name);
             steps::populate(
-                before.and_then(|before| before.volumes.get(was.as_ref().unwrap_or(name))),
-                after.volumes.get(name),
+                before.and_then(|before| before.volumes.get(was.as_deref().unwrap_or(name))),
+                after.volumes.get(&**name),
             )
         }
         Address::Firewall | Address::SshKey => Vec::new(),
@@ -154,7 +154,7 @@ pub(super) fn later(
         }
         Address::Snapshot(name) if nothing_else => {
             let keep =
-                |known: &Known<'_>| known.side.manifest.snapshots.get(name).map(|of| of.keep);
+                |known: &Known<'_>| known.side.manifest.snapshots.get(&**name).map(|of| of.keep);
             let (outcome, reasons) = match (old.and_then(keep), keep(new)) {
                 (Some(before), Some(after)) if after < before => (
                     Outcome::Changed,

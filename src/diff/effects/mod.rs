@@ -132,8 +132,11 @@ pub(super) fn entry(address: &Address) -> Address {
 }
 
 fn entries_of(manifest: &Manifest) -> Vec<Address> {
-    let volumes = manifest.volumes.keys().cloned().map(Address::Volume);
-    let snapshots = manifest.snapshots.keys().cloned().map(Address::Snapshot);
+    let volumes = manifest.volumes.keys().map(|name| Address::volume(name));
+    let snapshots = manifest
+        .snapshots
+        .keys()
+        .map(|name| Address::snapshot(name));
     let droplets = manifest.droplets.keys().map(|name| Address::droplet(name));
     volumes.chain(snapshots).chain(droplets).collect()
 }

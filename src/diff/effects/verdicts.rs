@@ -55,7 +55,7 @@ pub(super) fn fate(
         // What differs says it all.
         (Address::Droplet { .. } | Address::Firewall, Outcome::Changed) => Vec::new(),
         (Address::Droplet { name, .. }, Outcome::Destroyed) if !is_wanted(new, &change.name) => {
-            because(if new.side.manifest.droplets.contains_key(name) {
+            because(if new.side.manifest.droplets.contains_key(&**name) {
                 "its `count` or `matrix` no longer asks for it"
             } else {
                 "it is no longer in the manifest"
@@ -68,7 +68,7 @@ pub(super) fn fate(
         }
         (Address::Volume(_), Outcome::Changed) => volumes::reasons(change, old, new),
         (Address::Volume(name), Outcome::Created) => {
-            let volume = new.side.manifest.volumes.get(name);
+            let volume = new.side.manifest.volumes.get(&**name);
             because(
                 match volume.is_some_and(|volume| volume.populate.is_some()) {
                     true => "it is new, and filled by its `populate`",
@@ -153,7 +153,7 @@ fn made_from<'a>(address: &Address, new: &'a Known<'_>) -> Option<&'a str> {
     let Address::Snapshot(name) = address else {
         return None;
     };
-    match &new.side.manifest.snapshots.get(name)?.from {
+    match &new.side.manifest.snapshots.get(&**name)?.from {
         ImageSource::Snapshot(reference) => Some(&reference.snapshot),
         ImageSource::Slug(_) | ImageSource::Id(_) => None,
     }

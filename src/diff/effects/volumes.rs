@@ -20,7 +20,7 @@ pub(super) fn reasons(change: &Change, old: Option<&Known<'_>>, new: &Known<'_>)
     let Address::Volume(name) = &change.address else {
         return change.reasons.clone();
     };
-    let was = renames(old, new).remove(name);
+    let was = renames(old, new).remove(&**name);
     let mut reasons = Vec::new();
     if was.is_some() {
         reasons.extend(change.reasons.clone());
@@ -37,9 +37,12 @@ pub(super) fn reasons(change: &Change, old: Option<&Known<'_>>, new: &Known<'_>)
     if is_filled_again(change) {
         let before = old.and_then(|old| {
             let volumes = &old.side.manifest.volumes;
-            volumes.get(was.as_ref().unwrap_or(name))?.populate.as_ref()
+            volumes
+                .get(was.as_deref().unwrap_or(name))?
+                .populate
+                .as_ref()
         });
-        let after = new.side.manifest.volumes.get(name);
+        let after = new.side.manifest.volumes.get(&**name);
         let after = after.and_then(|volume| volume.populate.as_ref());
         reasons.extend(because(match (before, after) {
             (Some(before), Some(after)) if fill_alike(before, after) => format!(
@@ -121,8 +124,8 @@ pub(super) fn access(
             .map(|mount| (mount.volume.clone(), mount.access))
             .collect()
     };
-    let before = of(old.side.manifest.droplets.get(name));
-    for (volume, access) in of(new.side.manifest.droplets.get(name)) {
+    let before = of(old.side.manifest.droplets.get(&**name));
+    for (volume, access) in of(new.side.manifest.droplets.get(&**name)) {
         let was = renamed.get(&volume).unwrap_or(&volume);
         let text = match (before.get(was), access) {
             (Some(Access::Exclusive), Access::Clone) => format!(

@@ -314,7 +314,7 @@ fn protected(path: &Path, text: &str, manifest: &Manifest, report: &mut Report) 
         Address::Snapshot(name) => named(path, "snapshot", name, &manifest.snapshots, report),
         Address::Droplet { name, instance } => {
             named(path, "droplet", name, &manifest.droplets, report);
-            let (Some(droplet), Some(instance)) = (manifest.droplets.get(name), instance) else {
+            let (Some(droplet), Some(instance)) = (manifest.droplets.get(&**name), instance) else {
                 return;
             };
             let place = Path::of("droplets").then(name.as_str());

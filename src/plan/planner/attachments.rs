@@ -118,7 +118,7 @@ pub(super) fn release_moved_volumes<'a>(
                             .is_first(&mount.volume, &verdict.droplet.address))
             })
             .filter_map(|mount| match &mount.copy {
-                None => names.get(&Address::Volume(mount.volume.clone())).copied(),
+                None => names.get(&Address::volume(&mount.volume)).copied(),
                 Some(copy) => Some(copy.name.as_str()),
             })
             .collect();

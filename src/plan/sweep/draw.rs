@@ -103,7 +103,7 @@ impl<'a> Draft<'a> {
                 continue;
             };
             let step = self.step(
-                &Address::Volume(doomed.what.name.clone()),
+                &Address::volume(&doomed.what.name),
                 StepKind::UpdateTags {
                     resource: TaggedResource::Volume,
                     id: doomed.what.id.clone(),
@@ -196,7 +196,7 @@ impl<'a> Draft<'a> {
         for doomed in volumes {
             let volume = doomed.what;
             let step = self.step(
-                &Address::Volume(volume.name.clone()),
+                &Address::volume(&volume.name),
                 StepKind::DeleteVolume {
                     volume: VolumeRef::Known {
                         id: volume.id.clone(),
@@ -282,7 +282,7 @@ impl<'a> Draft<'a> {
         for doomed in images {
             let image = doomed.what;
             let step = self.step(
-                &Address::Snapshot(image.name.clone()),
+                &Address::snapshot(&image.name),
                 StepKind::Prune {
                     id: image.id,
                     name: image.name.clone(),
@@ -305,7 +305,7 @@ impl<'a> Draft<'a> {
         for doomed in snapshots {
             let snapshot = doomed.what;
             let step = self.step(
-                &Address::Volume(snapshot.name.clone()),
+                &Address::volume(&snapshot.name),
                 StepKind::DeleteVolumeSnapshot {
                     id: snapshot.id.clone(),
                     name: snapshot.name.clone(),
@@ -488,10 +488,10 @@ fn change(found: &Found) -> Option<Change> {
     let name = found.name.clone();
     let address = match found.kind {
         FoundKind::Droplet => Address::droplet(&name),
-        FoundKind::Volume | FoundKind::VolumeSnapshot => Address::Volume(name.clone()),
+        FoundKind::Volume | FoundKind::VolumeSnapshot => Address::volume(&name),
         FoundKind::Firewall => Address::Firewall,
         FoundKind::SshKey => Address::SshKey,
-        FoundKind::Snapshot => Address::Snapshot(name.clone()),
+        FoundKind::Snapshot => Address::snapshot(&name),
         FoundKind::Tag => return None,
     };
     Some(Change {
