@@ -443,13 +443,13 @@ fn everything(desired: &Desired) -> Live {
         .zip(&desired.droplets)
         .map(|(id, droplet)| LiveDroplet {
             id,
-            name: droplet.name.clone(),
+            name: droplet.name.as_str().to_owned(),
             status: DropletStatus::Active,
             region: desired.scope.region.clone(),
-            size: droplet.size.clone(),
+            size: droplet.size.as_str().to_owned(),
             image_id: 7,
             image_slug: match &droplet.image {
-                Image::Slug(slug) => Some(slug.clone()),
+                Image::Slug(slug) => Some(slug.as_str().to_owned()),
                 _ => None,
             },
             public_ipv4: Some([203, 0, 113, 1].into()),

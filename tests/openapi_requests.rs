@@ -138,15 +138,15 @@ every_call! {
     Call::Volume { .. } => [Call::Volume { id: text(UUID) }],
     Call::CreateVolume(_) => [
         Call::CreateVolume(VolumeSpec {
-            name: text("eval-models"),
-            region: text("nyc3"),
+            name: text("eval-models").into(),
+            region: text("nyc3").into(),
             size: Gib(50),
-            tags: tags(),
+            tags: tags().into(),
         }),
     ],
     Call::CopyVolume { .. } => [
         Call::CopyVolume {
-            spec: VolumeSpec { name: text("eval-pr-1-models"), region: text("nyc3"), size: Gib(50), tags: tags() },
+            spec: VolumeSpec { name: text("eval-pr-1-models").into(), region: text("nyc3").into(), size: Gib(50), tags: tags().into() },
             snapshot: text(UUID),
         },
     ],

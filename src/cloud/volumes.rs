@@ -166,7 +166,7 @@ impl Client {
             let error = match self.read::<Volume>(call, "volume").await {
                 Ok(mut volume) => {
                     // The answer to a create may leave out what was just said.
-                    volume.tags.get_or_insert_with(|| spec.tags.clone());
+                    volume.tags.get_or_insert_with(|| (*spec.tags).clone());
                     return volume.into_live();
                 }
                 Err(error) => error,
@@ -177,8 +177,8 @@ impl Client {
             }
             lost |= !taken;
             let named = Call::VolumesNamed {
-                name: spec.name.clone(),
-                region: spec.region.clone(),
+                name: spec.name.as_str().to_owned(),
+                region: spec.region.as_str().to_owned(),
             };
             let found = self.list::<Volume>(&named, "volumes").await;
             let found = found.map_err(|error| told(error, lost))?;
@@ -193,7 +193,7 @@ impl Client {
                 }
                 return Err(CloudError::NameTaken {
                     kind: "volume",
-                    name: spec.name.clone(),
+                    name: spec.name.as_str().to_owned(),
                 });
             }
             // Names are unique, so asking again cannot make two.

@@ -144,11 +144,11 @@ pub(super) fn image(
     source: &ImageSource,
 ) -> Result<Image, DesiredError> {
     match source {
-        ImageSource::Slug(slug) => Ok(Image::Slug(slug.clone())),
+        ImageSource::Slug(slug) => Ok(Image::Slug(slug.clone().into())),
         ImageSource::Id(id) => Ok(Image::Id(*id)),
         ImageSource::Snapshot(reference) => {
             if manifest.snapshots.contains_key(&reference.snapshot) {
-                Ok(Image::Snapshot(reference.snapshot.clone()))
+                Ok(Image::Snapshot(reference.snapshot.clone().into()))
             } else {
                 Err(DesiredError::UnknownSnapshot {
                     by: by.clone(),
@@ -266,31 +266,27 @@ fn droplets(
             .map(|source| source_spec(inputs, name, source))
             .transpose()?
             .map(Shared::from);
-        let needs = waits_for(manifest, droplet);
         let addresses = addresses(name, droplet);
-        let count = addresses.len();
+        let kind = Kind::of(manifest, droplet, addresses.len(), source.as_deref());
+        let size = Shared::<str>::from(droplet.size.as_str());
+        let tags = Shared::from(tags);
+        let needs = Shared::from(waits_for(manifest, droplet));
         for (index, address) in (1..).zip(addresses) {
-            let full = names::droplet(
+            let full: Shared<str> = names::droplet(
                 &manifest.project,
                 &manifest.environment,
                 name,
                 address.instance(),
-            );
-            let mounts = mounts(manifest, droplet, &full);
+            )
+            .into();
             droplets.push(Droplet {
-                runs: runs(
-                    manifest,
-                    droplet,
-                    (&address, &full),
-                    (index, count),
-                    source.as_deref(),
-                ),
+                runs: kind.runs(&address, &full, index),
+                mounts: kind.mounts(&full),
                 address,
-                name: full,
+                name: full.into(),
                 image: image.clone(),
-                size: droplet.size.clone(),
+                size: size.clone(),
                 tags: tags.clone(),
-                mounts,
                 source: source.clone(),
                 needs: needs.clone(),
                 after_run: droplet.after_run,
@@ -299,32 +295,6 @@ fn droplets(
     }
     droplets.sort_by(|a, b| a.address.cmp(&b.address));
     Ok(droplets)
-}
-
-/// What a droplet mounts; `name` is its own on DigitalOcean.
-fn mounts(manifest: &Manifest, droplet: &schema::Droplet, name: &str) -> Vec<Mount> {
-    let Manifest {
-        project,
-        environment,
-        ..
-    } = manifest;
-    let copy = |volume: &str| {
-        let mut tags = environment_tags(manifest);
-        tags.push(ownership::clone_tag(project, environment, volume));
-        VolumeCopy {
-            name: names::clone(project, environment, name, volume),
-            tags: sorted(tags),
-        }
-    };
-    droplet
-        .volumes
-        .iter()
-        .map(|mount| Mount {
-            volume: mount.volume.clone(),
-            path: mount.mount.clone(),
-            copy: (mount.access == Access::Clone).then(|| copy(&mount.volume)),
-        })
-        .collect()
 }
 
 /// Whom a droplet waits for: a copy of a volume is one of what those leave there that have it itself.
@@ -392,41 +362,128 @@ const INDEX: &str = "DEWPOINT_INDEX";
 /// How many there are of its kind.
 const COUNT: &str = "DEWPOINT_COUNT";
 
-fn runs(
-    manifest: &Manifest,
-    droplet: &schema::Droplet,
-    (address, name): (&Address, &str),
-    (index, count): (usize, usize),
-    source: Option<&SourceSpec>,
-) -> Vec<Run> {
-    let mut env = vec![
-        ("DEWPOINT_ENV".to_owned(), manifest.environment.clone()),
-        ("DEWPOINT_DROPLET".to_owned(), name.to_owned()),
-        (INDEX.to_owned(), index.to_string()),
-        (COUNT.to_owned(), count.to_string()),
-    ];
-    if let Address::Droplet {
-        instance: Some(Instance::Matrix(pairs)),
-        ..
-    } = address
-    {
-        env.extend(
-            pairs
-                .iter()
-                .map(|(key, value)| (matrix_variable(key), value.clone())),
-        );
+/// What the droplets of one kind have in common: it lies in memory once for all of them.
+struct Kind<'a> {
+    manifest: &'a Manifest,
+    droplet: &'a schema::Droplet,
+    /// How many there are.
+    count: usize,
+    source: Option<&'a SourceSpec>,
+    /// Variables that are the same on all, those that tell them apart left out.
+    environment: Variable,
+    counts: Variable,
+    own: Vec<Variable>,
+    /// Names of variables that tell them apart.
+    name: Shared<str>,
+    index: Shared<str>,
+    secrets: Shared<Vec<String>>,
+    cwd: Option<Shared<str>>,
+    /// By run step its name, its command, what it brings back.
+    runs: Vec<(Shared<str>, Shared<str>, Shared<Vec<String>>)>,
+    /// By mount the volume, the path, and the tags of a copy of the volume.
+    mounts: Vec<(Shared<str>, Shared<str>, Option<Shared<Vec<String>>>)>,
+}
+
+/// A variable and its value.
+type Variable = (Shared<str>, Shared<str>);
+
+impl<'a> Kind<'a> {
+    fn of(
+        manifest: &'a Manifest,
+        droplet: &'a schema::Droplet,
+        count: usize,
+        source: Option<&'a SourceSpec>,
+    ) -> Self {
+        let variable = |name: &str, value: &str| (Shared::from(name), Shared::from(value));
+        let copy_tags = |volume: &str| {
+            let mut tags = environment_tags(manifest);
+            let Manifest {
+                project,
+                environment,
+                ..
+            } = manifest;
+            tags.push(ownership::clone_tag(project, environment, volume));
+            Shared::from(sorted(tags))
+        };
+        let runs = droplet.run.iter().map(|run| {
+            let artifacts = run.artifacts.clone().into();
+            (
+                run.name.as_str().into(),
+                run.command.as_str().into(),
+                artifacts,
+            )
+        });
+        let mounts = droplet.volumes.iter().map(|mount| {
+            let tags = (mount.access == Access::Clone).then(|| copy_tags(&mount.volume));
+            (
+                mount.volume.as_str().into(),
+                mount.mount.as_str().into(),
+                tags,
+            )
+        });
+        let own = droplet.env.iter();
+        Self {
+            manifest,
+            droplet,
+            count,
+            source,
+            environment: variable("DEWPOINT_ENV", &manifest.environment),
+            counts: variable(COUNT, &count.to_string()),
+            own: own.map(|(name, value)| variable(name, value)).collect(),
+            name: "DEWPOINT_DROPLET".into(),
+            index: INDEX.into(),
+            secrets: sorted(droplet.secrets.clone()).into(),
+            cwd: source.map(|source| source.into_path().into()),
+            runs: runs.collect(),
+            mounts: mounts.collect(),
+        }
     }
-    env.extend(pairs(&droplet.env));
-    droplet
-        .run
-        .iter()
-        .map(|run| {
+
+    /// What one of them mounts; `name` is its own on DigitalOcean.
+    fn mounts(&self, name: &str) -> Vec<Mount> {
+        let Manifest {
+            project,
+            environment,
+            ..
+        } = self.manifest;
+        let mounts = self.mounts.iter().map(|(volume, path, tags)| Mount {
+            volume: volume.clone(),
+            path: path.clone(),
+            copy: tags.as_ref().map(|tags| VolumeCopy {
+                name: names::clone(project, environment, name, volume).into(),
+                tags: tags.clone(),
+            }),
+        });
+        mounts.collect()
+    }
+
+    /// What runs on one of them, which is the `index`th of them, from 1.
+    fn runs(&self, address: &Address, name: &Shared<str>, index: usize) -> Vec<Run> {
+        let mut env = Vec::with_capacity(4 + self.own.len());
+        env.extend([
+            self.environment.clone(),
+            (self.name.clone(), name.clone()),
+            (self.index.clone(), index.to_string().into()),
+            self.counts.clone(),
+        ]);
+        if let Some(Instance::Matrix(pairs)) = address.instance() {
+            let pairs = pairs.iter();
+            env.extend(pairs.map(|(key, value)| {
+                (
+                    Shared::from(matrix_variable(key)),
+                    Shared::from(value.as_str()),
+                )
+            }));
+        }
+        env.extend(self.own.iter().cloned());
+        let runs = self.droplet.run.iter().zip(&self.runs);
+        runs.map(|(run, (name, command, artifacts))| {
             let mut spec = RunSpec {
-                name: run.name.clone(),
-                command: run.command.clone(),
+                name: name.clone(),
+                command: command.clone(),
                 env: env.clone(),
-                secrets: sorted(droplet.secrets.clone()),
-                cwd: source.map(|source| source.into_path().to_owned()),
+                secrets: self.secrets.clone(),
+                cwd: self.cwd.clone(),
                 timeout: run.timeout.unwrap_or(RUN_TIMEOUT),
                 retries: run.retries,
                 allow_failure: run.allow_failure,
@@ -437,7 +494,7 @@ fn runs(
                 let ready = run.ready.as_ref().and_then(ready_spec);
                 spec.timeout = ready.as_ref().map_or(READY_TIMEOUT, |ready| ready.timeout);
                 spec.background = Some(BackgroundSpec {
-                    definition: definition(&spec, source),
+                    definition: definition(&spec, self.source),
                     ready,
                 });
             }
@@ -449,10 +506,11 @@ fn runs(
             }
             Run {
                 spec: spec.into(),
-                artifacts: run.artifacts.clone(),
+                artifacts: artifacts.clone(),
             }
         })
         .collect()
+    }
 }
 
 /// All that makes a background step what it is; when it counts as ready is no part of that.
@@ -468,7 +526,7 @@ fn definition(spec: &RunSpec, source: Option<&SourceSpec>) -> Digest {
 /// The variables that make a command what it is. A droplet's place among those of its kind is part of
 /// that only where the command names it: else each droplet's steps would be others whenever one more
 /// is asked for.
-fn counted_env(spec: &RunSpec) -> Vec<&(String, String)> {
+fn counted_env(spec: &RunSpec) -> Vec<&Variable> {
     let counts = |name: &str| match name {
         INDEX | COUNT => spec.command.contains(name),
         _ => true,
@@ -550,13 +608,13 @@ mod tests {
     #[test]
     fn a_place_among_others_counts_only_where_a_command_names_it() {
         let spec = |command: &str, place: Option<&str>| {
-            let mut env = vec![("DEWPOINT_ENV".to_owned(), "main".to_owned())];
-            env.extend(place.map(|count| (COUNT.to_owned(), count.to_owned())));
+            let mut env: Vec<Variable> = vec![("DEWPOINT_ENV".into(), "main".into())];
+            env.extend(place.map(|count| (COUNT.into(), count.into())));
             RunSpec {
-                name: "serve".to_owned(),
-                command: command.to_owned(),
+                name: "serve".into(),
+                command: command.into(),
                 env,
-                secrets: Vec::new(),
+                secrets: Vec::new().into(),
                 cwd: None,
                 timeout: RUN_TIMEOUT,
                 retries: 0,

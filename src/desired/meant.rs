@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn other_words_for_an_address_and_slips_of_the_pen_find_it() {
         let several = |index| Address::Droplet {
-            name: "w".to_owned(),
+            name: "w".into(),
             instance: Some(Instance::Index(index)),
         };
         let mut addresses = vec![Address::droplet("tests"), Address::Snapshot("base".into())];

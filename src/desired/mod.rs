@@ -206,7 +206,7 @@ impl Desired {
         let populates = self.volumes.iter().filter_map(|v| v.populate.as_ref());
         let droplets = droplets.chain(populates.map(|populate| &populate.image));
         let slug = |image: &Image| match image {
-            Image::Slug(slug) => Some(slug.clone()),
+            Image::Slug(slug) => Some(slug.as_str().to_owned()),
             Image::Id(_) | Image::Snapshot(_) => None,
         };
         snapshots.chain(droplets).filter_map(slug).collect()
@@ -218,11 +218,11 @@ impl Desired {
 #[serde(rename_all = "snake_case")]
 pub enum Image {
     /// A public image.
-    Slug(String),
+    Slug(Shared<str>),
     /// A private image.
     Id(u64),
     /// One of the manifest's snapshots, by its name there.
-    Snapshot(String),
+    Snapshot(Shared<str>),
 }
 
 /// A snapshot that should exist.
@@ -262,9 +262,9 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The volume's name in the manifest.
-    pub volume: String,
+    pub volume: Shared<str>,
     /// Where it is mounted.
-    pub path: String,
+    pub path: Shared<str>,
     /// The throw-away copy that is mounted in its place.
     pub copy: Option<VolumeCopy>,
 }
@@ -273,9 +273,9 @@ pub struct Mount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeCopy {
     /// Its name on DigitalOcean.
-    pub name: String,
+    pub name: Shared<str>,
     /// Its tags but for its expiry, sorted.
-    pub tags: Vec<String>,
+    pub tags: Shared<Vec<String>>,
 }
 
 /// A run step and what it brings back.
@@ -284,7 +284,7 @@ pub struct Run {
     /// What runs.
     pub spec: Shared<RunSpec>,
     /// Patterns of files to bring back.
-    pub artifacts: Vec<String>,
+    pub artifacts: Shared<Vec<String>>,
 }
 
 /// A droplet that should exist, or live for its runs.
@@ -293,13 +293,13 @@ pub struct Droplet {
     /// Its address.
     pub address: Address,
     /// Its name on DigitalOcean.
-    pub name: String,
+    pub name: Shared<str>,
     /// What it is made from.
     pub image: Image,
     /// Its size.
-    pub size: String,
+    pub size: Shared<str>,
     /// Its tags but for its expiry, sorted; the spec tag is among them.
-    pub tags: Vec<String>,
+    pub tags: Shared<Vec<String>>,
     /// Its volumes, in declared order.
     pub mounts: Vec<Mount>,
     /// Code to fetch.
@@ -309,7 +309,7 @@ pub struct Droplet {
     /// Droplets of the manifest, by their names there, whose runs must be done or whose background
     /// steps must be ready before its own runs: those it `needs`, and those that have a volume
     /// itself of which this one gets a copy; sorted.
-    pub needs: Vec<String>,
+    pub needs: Shared<Vec<String>>,
     /// What becomes of it after its runs.
     pub after_run: AfterRun,
 }

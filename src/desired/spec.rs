@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::live::FirewallRule;
+use crate::shared::Shared;
 use crate::units::{Gib, Seconds};
 
 /// What a firewall shall be.
@@ -37,13 +38,14 @@ pub enum VolumeUse {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeSpec {
     /// Its name, unique in its region.
-    pub name: String,
+    pub name: Shared<str>,
     /// Its region.
-    pub region: String,
+    pub region: Shared<str>,
     /// Its size.
     pub size: Gib,
     /// Its tags, sorted.
-    pub tags: Vec<String>,
+    // Throw-away copies of one volume bear the same.
+    pub tags: Shared<Vec<String>>,
 }
 
 /// One step of a recipe.
@@ -121,19 +123,20 @@ impl SourceSpec {
 
 /// A run step, ready to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// Droplets of one kind have the same but for some of their variables.
 pub struct RunSpec {
     /// What it is called.
-    pub name: String,
+    pub name: Shared<str>,
     /// The script.
-    pub command: String,
+    pub command: Shared<str>,
     /// Its environment, in order; what dewpoint sets (`DEWPOINT_ENV`, `DEWPOINT_DROPLET`,
     /// `DEWPOINT_INDEX`, `DEWPOINT_COUNT`, `DEWPOINT_MATRIX_<KEY>`) comes first.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(Shared<str>, Shared<str>)>,
     /// Names of the secrets it is handed, sorted. Their values are never in a plan.
     #[serde(default)]
-    pub secrets: Vec<String>,
+    pub secrets: Shared<Vec<String>>,
     /// The folder it runs in; the user's home when there is no source.
-    pub cwd: Option<String>,
+    pub cwd: Option<Shared<str>>,
     /// How long one try may take.
     pub timeout: Seconds,
     /// How many times it is tried again after a failure.

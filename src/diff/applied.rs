@@ -86,12 +86,12 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
                 continue;
             };
             if let Some(copy) = &mount.copy {
-                let mut tags = copy.tags.clone();
+                let mut tags = (*copy.tags).clone();
                 tags.push(expiry.clone());
                 tags.sort();
                 let copy = LiveVolume {
                     id: format!("{}", id()),
-                    name: copy.name.clone(),
+                    name: copy.name.as_str().to_owned(),
                     region: scope.region.clone(),
                     size_gib: volume.size_gib,
                     droplet_ids: vec![number],
@@ -109,7 +109,7 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
             }
         }
         let (image_id, image_slug) = match &droplet.image {
-            Image::Slug(slug) => (1, Some(slug.clone())),
+            Image::Slug(slug) => (1, Some(slug.as_str().to_owned())),
             Image::Id(image) => (*image, None),
             Image::Snapshot(name) => {
                 let taken = desired
@@ -118,15 +118,15 @@ pub(super) fn applied(desired: &Desired, ttl: Seconds, catalog: Option<&Catalog>
                 (taken.map_or(0, |image| image.id), None)
             }
         };
-        let mut tags = droplet.tags.clone();
+        let mut tags = (*droplet.tags).clone();
         tags.push(expiry.clone());
         tags.sort();
         droplets.push(LiveDroplet {
             id: number,
-            name: droplet.name.clone(),
+            name: droplet.name.as_str().to_owned(),
             status: DropletStatus::Active,
             region: scope.region.clone(),
-            size: droplet.size.clone(),
+            size: droplet.size.as_str().to_owned(),
             image_id,
             image_slug,
             public_ipv4: None,

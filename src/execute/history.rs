@@ -288,7 +288,7 @@ fn past_step(
 ) -> PastStep {
     let step = plan.and_then(|plan| plan.step(id));
     let name = step.and_then(|step| match &step.kind {
-        StepKind::Run { run, .. } => Some(run.name.clone()),
+        StepKind::Run { run, .. } => Some(run.name.as_str().to_owned()),
         StepKind::Provision { step, .. } => Some(step.name().to_owned()),
         _ => None,
     });

@@ -235,7 +235,7 @@ pub fn log_path(step: &Step) -> Utf8PathBuf {
 /// Folder and name of the log of a step.
 fn log_name(step: &Step) -> (String, String) {
     let (droplet, name) = match &step.kind {
-        StepKind::Run { droplet, run } => (droplet.name().to_owned(), run.name.clone()),
+        StepKind::Run { droplet, run } => (droplet.name().to_owned(), run.name.as_str().to_owned()),
         StepKind::Provision {
             droplet,
             number,

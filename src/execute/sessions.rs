@@ -99,7 +99,7 @@ impl Sessions {
                     address => address.to_string(),
                 };
                 let login = Login {
-                    user: user.clone(),
+                    user: user.as_str().to_owned(),
                     policy: *host_key,
                     label,
                 };

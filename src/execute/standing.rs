@@ -203,9 +203,10 @@ impl Standing {
             StepKind::DestroyDroplet { droplet, .. } if !begins => {
                 self.remove((Sort::Droplet, droplet.name()), succeeded, at);
             }
-            StepKind::DeleteVolume { name, .. } | StepKind::DeleteVolumeSnapshot { name, .. }
-                if !begins =>
-            {
+            StepKind::DeleteVolume { name, .. } if !begins => {
+                self.remove((Sort::Volume, name), succeeded, at);
+            }
+            StepKind::DeleteVolumeSnapshot { name, .. } if !begins => {
                 self.remove((Sort::Volume, name), succeeded, at);
             }
             StepKind::DeleteFirewall { name, .. } if !begins => {

@@ -17,6 +17,7 @@ use super::scripts;
 use super::shell::{check_variable, quote};
 use super::sync;
 use crate::digest::Digest;
+use crate::shared::Shared;
 
 /// The most that one look takes of a log: what is beyond comes with the next.
 const LOOK_BYTES: u64 = 256 * 1024;
@@ -145,7 +146,7 @@ impl Session {
     ///
     /// # Errors
     /// When something does not end.
-    pub async fn stop_background(&self, keep: &[String]) -> Result<Vec<String>, GuestError> {
+    pub async fn stop_background(&self, keep: &[Shared<str>]) -> Result<Vec<String>, GuestError> {
         let doing = "stopping background steps";
         let out = self
             .sh_ok(&stop_script(keep), doing, tokio::io::empty())
@@ -548,7 +549,7 @@ echo $? >"$1/exit.new" && mv -f "$1/exit.new" "$1/exit""#;
 
 /// Stops what has none of these names. Root's own folder is looked through by root alone, as is
 /// every other user's by that user: what was started was started by whoever logs in.
-fn stop_script(keep: &[String]) -> String {
+fn stop_script(keep: &[Shared<str>]) -> String {
     let keep: String = keep.iter().map(|name| format!(" {}", key(name))).collect();
     format!(
         r#"{head}for s in "$state"/background/*; do

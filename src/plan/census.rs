@@ -30,7 +30,7 @@ impl<'a> Names<'a> {
 
     fn position(&mut self, name: &str) -> Option<usize> {
         let next = self.droplets.get(self.next);
-        let position = if next.is_some_and(|next| next.name == name) {
+        let position = if next.is_some_and(|next| next.name.as_str() == name) {
             self.next
         } else {
             let positions = self.positions.get_or_insert_with(|| {

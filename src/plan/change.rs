@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::shared::Shared;
 use crate::units::Seconds;
 
 /// What becomes of a resource. Closed: it is acted on.
@@ -119,7 +120,7 @@ pub struct Activity {
     /// Which droplet.
     pub address: Address,
     /// Its name on DigitalOcean.
-    pub name: String,
+    pub name: Shared<str>,
     /// Whether it is created for this and destroyed after it.
     pub single_use: bool,
     /// What is fetched, such as `https://… @ main (4f2a91c0)`.
@@ -136,9 +137,9 @@ pub struct Activity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivityRun {
     /// Its name.
-    pub name: String,
+    pub name: Shared<str>,
     /// Its script.
-    pub command: String,
+    pub command: Shared<str>,
     /// How long it may take.
     pub timeout: Seconds,
     /// Whether it runs only until it has succeeded on this droplet.

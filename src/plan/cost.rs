@@ -368,7 +368,7 @@ mod tests {
             }),
             droplets: vec![NewDroplet {
                 address: crate::address::Address::droplet("web"),
-                name: "web".to_owned(),
+                name: "web".into(),
             }],
         }
     }
@@ -379,7 +379,7 @@ mod tests {
                 step: StepId(step),
                 name: "web".into(),
             },
-            tag: String::new(),
+            tag: String::new().into(),
         }
     }
 

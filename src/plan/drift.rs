@@ -400,16 +400,22 @@ const fn tells_drift(kind: RefusalKind) -> bool {
 
 /// What a resource that was applied is called on DigitalOcean.
 fn name_of(applied: &Desired, address: &Address) -> String {
-    let volumes = applied.volumes.iter().map(|v| (&v.address, &v.name));
+    let volumes = applied
+        .volumes
+        .iter()
+        .map(|v| (&v.address, v.name.as_str()));
     let snapshots = applied.snapshots.iter();
-    let snapshots = snapshots.map(|s| (&s.address, &s.image_name));
-    let droplets = applied.droplets.iter().map(|d| (&d.address, &d.name));
+    let snapshots = snapshots.map(|s| (&s.address, s.image_name.as_str()));
+    let droplets = applied
+        .droplets
+        .iter()
+        .map(|d| (&d.address, d.name.as_str()));
     volumes
         .chain(snapshots)
         .chain(droplets)
         .find(|(known, _)| *known == address)
         .map_or_else(
             || applied.scope.environment_name(),
-            |(_, name)| name.clone(),
+            |(_, name)| name.to_owned(),
         )
 }

@@ -102,7 +102,7 @@ impl<'o> Narrow<'o> {
             .filter(|droplet| !options.only_destroy && within.contains(&droplet.address))
             .flat_map(|droplet| &droplet.mounts)
             .filter_map(|mount| mount.copy.as_ref())
-            .map(|copy| copy.name.clone())
+            .map(|copy| copy.name.as_str().to_owned())
             .collect();
         narrow.within = Some(within);
         narrow
@@ -258,7 +258,7 @@ fn with_needs(desired: &Desired, mut wanted: Vec<Address>) -> BTreeSet<Address> 
                     wanted.extend(from(&droplet.image));
                     let volumes = droplet.mounts.iter();
                     wanted.extend(volumes.map(|mount| Address::volume(&mount.volume)));
-                    for name in &droplet.needs {
+                    for name in droplet.needs.iter() {
                         let needed = instances.remove(name.as_str());
                         wanted.extend(needed.into_iter().flatten().cloned());
                     }

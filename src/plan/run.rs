@@ -76,7 +76,7 @@ pub(super) fn run(desired: &Desired, live: &Live, selection: &Selection) -> Resu
 /// once and has.
 fn only(mut droplet: Droplet, step: Option<&str>) -> Droplet {
     if let Some(step) = step {
-        droplet.runs.retain(|run| run.spec.name == step);
+        droplet.runs.retain(|run| run.spec.name.as_str() == step);
         for run in &mut droplet.runs {
             run.spec.to_mut().once = None;
         }

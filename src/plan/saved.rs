@@ -325,7 +325,7 @@ impl Saved {
                     SourceSpec::Path { .. } | SourceSpec::Git { .. } => {}
                 },
                 StepKind::Run { run, .. } => {
-                    for name in &run.secrets {
+                    for name in run.secrets.iter() {
                         if !secrets.contains(name.as_str()) {
                             strangers.insert(at(format!("it is handed the secret {name}")));
                         }

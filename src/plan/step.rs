@@ -157,7 +157,7 @@ pub struct NewDroplet {
     /// Its address.
     pub address: Address,
     /// Its name.
-    pub name: String,
+    pub name: Shared<str>,
 }
 
 /// A droplet as the inventory names it.
@@ -241,7 +241,7 @@ pub enum StepKind {
         /// Which one. One that its create never made is no error.
         volume: VolumeRef,
         /// Its name.
-        name: String,
+        name: Shared<str>,
         /// What goes beside what it holds.
         #[serde(default)]
         sort: DeletedVolume,
@@ -264,7 +264,7 @@ pub enum StepKind {
         /// The `SnapshotVolume` step that knows what it is made from.
         snapshot: StepId,
         /// The volume's name in the manifest.
-        of: String,
+        of: Shared<str>,
         /// What the copy shall be.
         spec: VolumeSpec,
     },
@@ -308,7 +308,7 @@ pub enum StepKind {
         /// Which droplet.
         droplet: DropletRef,
         /// The user who logs in.
-        user: String,
+        user: Shared<str>,
         /// How the host key is checked.
         host_key: HostKeyPolicy,
     },
@@ -364,18 +364,18 @@ pub enum StepKind {
         /// The droplet.
         droplet: DropletRef,
         /// Their region.
-        region: String,
+        region: Shared<str>,
     },
     /// Makes the file system while the volume is blank, grows it when it is short, and mounts it.
     Mount {
         /// The droplet.
         droplet: DropletRef,
         /// The volume's name on DigitalOcean: it names the device in the guest.
-        volume_name: String,
+        volume_name: Shared<str>,
         /// The file system it has or gets.
         filesystem: Filesystem,
         /// Where it is mounted.
-        path: String,
+        path: Shared<str>,
         /// What may be done to it first.
         #[serde(default)]
         usage: VolumeUse,
@@ -393,7 +393,7 @@ pub enum StepKind {
         /// The `Gather` step.
         inventory: StepId,
         /// Names of its background steps.
-        background: Vec<String>,
+        background: Vec<Shared<str>>,
     },
     /// Brings the source onto the droplet.
     Sync {
@@ -414,11 +414,11 @@ pub enum StepKind {
         /// The droplet.
         droplet: DropletRef,
         /// The run step they belong to.
-        run: String,
+        run: Shared<str>,
         /// The folder the patterns are relative to; the user's home when there is no source.
-        cwd: Option<String>,
+        cwd: Option<Shared<str>>,
         /// The patterns.
-        patterns: Vec<String>,
+        patterns: Shared<Vec<String>>,
         /// For a background step: its log comes too, and that it failed meanwhile is told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         background: Option<CollectLog>,
@@ -433,7 +433,7 @@ pub enum StepKind {
         /// The droplet.
         droplet: DropletRef,
         /// Where it is mounted.
-        path: String,
+        path: Shared<str>,
     },
     /// Detaches a volume.
     Detach {
@@ -442,14 +442,14 @@ pub enum StepKind {
         /// The droplet.
         droplet: DropletRef,
         /// Their region.
-        region: String,
+        region: Shared<str>,
     },
     /// Destroys a droplet and waits until it is gone.
     DestroyDroplet {
         /// Which one. One that its create never made is no error.
         droplet: DropletRef,
         /// The environment's tag or the builder's: with the name it finds a droplet whose create answer was lost.
-        tag: String,
+        tag: Shared<str>,
     },
     /// Sees to a droplet that a failure kept from being destroyed: gives it a deadline, says how it
     /// is reached. Does nothing for one that is gone.
@@ -459,7 +459,7 @@ pub enum StepKind {
         /// How long it is kept from then on; its lease stays as it was when absent.
         keep: Option<Seconds>,
         /// The environment's tag: with the name it finds the droplet's other tags.
-        tag: String,
+        tag: Shared<str>,
     },
 }
 

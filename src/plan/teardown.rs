@@ -501,7 +501,7 @@ impl<'a> Draft<'a> {
             }
             let kind = StepKind::DeleteVolume {
                 volume: planned.reference,
-                name: volume.name.clone(),
+                name: volume.name.as_str().into(),
                 // What this plan takes has no id yet.
                 sort: DeletedVolume::WithSnapshots,
             };

@@ -52,7 +52,7 @@ pub fn run_results(plan: &Plan, events: &[Event]) -> Vec<RunResult> {
         };
         let mut result = RunResult {
             droplet: step.address.to_string(),
-            run: run.name.clone(),
+            run: run.name.as_str().to_owned(),
             took_ms: None,
             failure: None,
             skipped: Some("the run ended before it".to_owned()),

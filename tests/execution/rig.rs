@@ -288,7 +288,7 @@ pub fn create(rig: &Rig, address: &str, name: &str, image: ImageRef) -> StepKind
         }),
         droplets: vec![NewDroplet {
             address: address.parse().expect("an address"),
-            name: name.to_owned(),
+            name: name.into(),
         }],
     }
 }
@@ -303,7 +303,7 @@ pub fn made(step: StepId, name: &str) -> DropletRef {
 pub fn connect(droplet: &DropletRef) -> StepKind {
     StepKind::Connect {
         droplet: droplet.clone(),
-        user: "root".to_owned(),
+        user: "root".into(),
         host_key: HostKeyPolicy::Derived,
     }
 }
@@ -311,7 +311,7 @@ pub fn connect(droplet: &DropletRef) -> StepKind {
 pub fn destroy(droplet: &DropletRef) -> StepKind {
     StepKind::DestroyDroplet {
         droplet: droplet.clone(),
-        tag: TAG.to_owned(),
+        tag: TAG.to_owned().into(),
     }
 }
 
@@ -319,11 +319,11 @@ pub fn run(droplet: &DropletRef, name: &str, command: &str, cwd: Option<&str>) -
     StepKind::Run {
         droplet: droplet.clone(),
         run: RunSpec {
-            name: name.to_owned(),
-            command: command.to_owned(),
-            env: vec![],
-            secrets: vec![],
-            cwd: cwd.map(str::to_owned),
+            name: name.into(),
+            command: command.into(),
+            env: vec![].into(),
+            secrets: vec![].into(),
+            cwd: cwd.map(Into::into),
             timeout: Seconds(60),
             retries: 0,
             allow_failure: false,

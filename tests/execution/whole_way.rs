@@ -112,10 +112,13 @@ fn plan(rig: &Rig, command: &str) -> Plan {
         "volume.models",
         StepKind::CreateVolume {
             spec: VolumeSpec {
-                name: "shop-models".to_owned(),
-                region: "nyc3".to_owned(),
+                name: "shop-models".into(),
+                region: "nyc3".into(),
                 size: Gib(1),
-                tags: ["dewpoint", "dewpoint:shop"].map(str::to_owned).to_vec(),
+                tags: ["dewpoint", "dewpoint:shop"]
+                    .map(str::to_owned)
+                    .to_vec()
+                    .into(),
             },
         },
         &[tags_made],
@@ -134,7 +137,7 @@ fn plan(rig: &Rig, command: &str) -> Plan {
         StepKind::Attach {
             volume: volume.0.clone(),
             droplet: droplet.clone(),
-            region: "nyc3".to_owned(),
+            region: "nyc3".into(),
         },
         &[runner, volume.1],
     );
@@ -142,9 +145,9 @@ fn plan(rig: &Rig, command: &str) -> Plan {
         "droplet.runner",
         StepKind::Mount {
             droplet: droplet.clone(),
-            volume_name: "shop-models".to_owned(),
+            volume_name: "shop-models".into(),
             filesystem: Filesystem::Ext4,
-            path: "/mnt/models".to_owned(),
+            path: "/mnt/models".into(),
             usage: Default::default(),
         },
         &[attached, connected],
@@ -170,9 +173,9 @@ fn plan(rig: &Rig, command: &str) -> Plan {
         "droplet.runner",
         StepKind::Collect {
             droplet: droplet.clone(),
-            run: "tests".to_owned(),
-            cwd: Some("/opt/app".to_owned()),
-            patterns: vec!["report.xml".to_owned()],
+            run: "tests".into(),
+            cwd: Some("/opt/app".into()),
+            patterns: vec!["report.xml".to_owned()].into(),
             background: None,
         },
         &[ran],
@@ -182,7 +185,7 @@ fn plan(rig: &Rig, command: &str) -> Plan {
         "droplet.runner",
         StepKind::Unmount {
             droplet: droplet.clone(),
-            path: "/mnt/models".to_owned(),
+            path: "/mnt/models".into(),
         },
         &[mounted, ran, collected],
     );
@@ -191,7 +194,7 @@ fn plan(rig: &Rig, command: &str) -> Plan {
         StepKind::Detach {
             volume: volume.0,
             droplet: droplet.clone(),
-            region: "nyc3".to_owned(),
+            region: "nyc3".into(),
         },
         &[unmounted],
     );

@@ -385,7 +385,7 @@ mod tests {
         assert!(refuse_unsafe(&plan, &Live::default()).is_ok());
         plan.steps.push(Step {
             id: StepId(0),
-            address: crate::address::Address::Snapshot("base".to_owned()),
+            address: crate::address::Address::Snapshot("base".into()),
             kind: StepKind::Prune {
                 id: 7,
                 name: "theirs".to_owned(),

@@ -367,7 +367,7 @@ mod tests {
                 run.steps.push(PastStep {
                     id: crate::plan::StepId(index),
                     address: Address::Droplet {
-                        name: "w".to_owned(),
+                        name: "w".into(),
                         instance: Some(crate::address::Instance::Index(index)),
                     },
                     title: format!("run {name}"),

@@ -66,10 +66,10 @@ async fn another_within_ten_minutes_is_told_at_once() {
 async fn a_copy_names_its_snapshot() {
     let server = Server::start(|_| ok(json!({ "volume": volume("v2", "p-e-data", &[]) }))).await;
     let spec = VolumeSpec {
-        name: "p-e-data".to_owned(),
-        region: "nyc3".to_owned(),
+        name: "p-e-data".into(),
+        region: "nyc3".into(),
         size: Gib(10),
-        tags: vec!["dewpoint".to_owned()],
+        tags: vec!["dewpoint".to_owned()].into(),
     };
     let made = server.client().copy_volume(&spec, "s1").await;
     assert_eq!(made.expect("a copy").id, "v2");

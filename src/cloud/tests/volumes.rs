@@ -11,12 +11,13 @@ use crate::units::Gib;
 
 fn spec() -> VolumeSpec {
     VolumeSpec {
-        name: "p-data".to_owned(),
-        region: "nyc3".to_owned(),
+        name: "p-data".into(),
+        region: "nyc3".into(),
         size: Gib(10),
         tags: ["dewpoint", "dewpoint:p", "dewpoint-expires:1"]
             .map(str::to_owned)
-            .to_vec(),
+            .to_vec()
+            .into(),
     }
 }
 

@@ -72,12 +72,10 @@ pub(super) fn left_behind(
 pub(super) fn single_use(old: Option<&Known<'_>>, new: &Known<'_>, fates: &mut Fates) {
     let before = old.map_or(&[][..], |old| &old.desired.droplets);
     let after = &new.desired.droplets;
-    let names = |droplets: &[crate::desired::Droplet]| -> BTreeSet<String> {
-        droplets
-            .iter()
-            .map(|droplet| droplet.name.clone())
-            .collect()
-    };
+    fn names(droplets: &[crate::desired::Droplet]) -> BTreeSet<&str> {
+        let names = droplets.iter().map(|droplet| droplet.name.as_str());
+        names.collect()
+    }
     let (old_names, new_names) = (names(before), names(after));
     let mut push = |outcome, droplet: &crate::desired::Droplet, text: &str| {
         fates
@@ -86,12 +84,12 @@ pub(super) fn single_use(old: Option<&Known<'_>>, new: &Known<'_>, fates: &mut F
             .push(Fate {
                 outcome,
                 address: droplet.address.clone(),
-                name: droplet.name.clone(),
+                name: droplet.name.as_str().to_owned(),
                 reasons: because(text),
             });
     };
     for droplet in after.iter().filter(|droplet| !stands(droplet)) {
-        if !old_names.contains(&droplet.name) {
+        if !old_names.contains(droplet.name.as_str()) {
             push(
                 Outcome::Created,
                 droplet,
@@ -100,7 +98,7 @@ pub(super) fn single_use(old: Option<&Known<'_>>, new: &Known<'_>, fates: &mut F
         }
     }
     for droplet in before.iter().filter(|droplet| !stands(droplet)) {
-        if !new_names.contains(&droplet.name) {
+        if !new_names.contains(droplet.name.as_str()) {
             push(
                 Outcome::Dropped,
                 droplet,

@@ -151,7 +151,7 @@ fn because(text: impl Into<String>) -> Vec<Reason> {
 /// Whether a manifest asks for a droplet of that name.
 fn is_wanted(known: &Known<'_>, name: &str) -> bool {
     let mut droplets = known.desired.droplets.iter();
-    droplets.any(|droplet| droplet.name == name)
+    droplets.any(|droplet| droplet.name.as_str() == name)
 }
 
 /// Old names of volumes by the names they are given.

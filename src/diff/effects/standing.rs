@@ -85,8 +85,8 @@ fn copies(desired: &Desired, live: &Live) -> BTreeMap<String, StandingCopy> {
             if let Some(volume) = volumes.find(|volume| volume.name == copy.name) {
                 let copy = StandingCopy {
                     droplet: droplet.address.clone(),
-                    droplet_name: droplet.name.clone(),
-                    volume: mount.volume.clone(),
+                    droplet_name: droplet.name.as_str().to_owned(),
+                    volume: mount.volume.as_str().to_owned(),
                 };
                 copies.insert(volume.id.clone(), copy);
             }

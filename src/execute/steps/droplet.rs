@@ -156,7 +156,7 @@ impl Steps {
             user_data,
             names: droplets
                 .iter()
-                .map(|droplet| droplet.name.clone())
+                .map(|droplet| droplet.name.as_str().to_owned())
                 .collect(),
             env_tag: self.environment_tag.clone(),
         })

@@ -12,6 +12,7 @@ use crate::execute::feed::Reporter;
 use crate::guest;
 use crate::plan::StepId;
 use crate::plan::step::{DropletRef, InventoryDroplet};
+use crate::shared::Shared;
 
 /// What stands in `/run/dewpoint/inventory.json`.
 #[derive(Debug, Serialize)]
@@ -105,7 +106,7 @@ impl Steps {
         &self,
         droplet: &DropletRef,
         inventory: StepId,
-        background: &[String],
+        background: &[Shared<str>],
         reporter: &Reporter,
     ) -> Result<String, StepError> {
         let gathered = self.outputs.inventory(inventory);

@@ -47,11 +47,15 @@ impl Steps {
             return Ok(DONE_BEFORE.to_owned());
         }
         let command = RemoteCommand {
-            name: run.name.clone(),
-            script: run.command.clone(),
-            env: run.env.clone(),
+            name: run.name.as_str().to_owned(),
+            script: run.command.as_str().to_owned(),
+            env: run
+                .env
+                .iter()
+                .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
+                .collect(),
             secrets: self.secrets(run)?,
-            cwd: run.cwd.clone(),
+            cwd: run.cwd.as_ref().map(|cwd| cwd.as_str().to_owned()),
             timeout: run.background.is_none().then(|| run.timeout.to_std()),
         };
         let mut attempt = 1;

@@ -40,7 +40,7 @@ fn plan(policy: HostKeyPolicy) -> Plan {
     };
     let droplets = vec![NewDroplet {
         address: Address::droplet("runner"),
-        name: NAME.to_owned(),
+        name: NAME.to_owned().into(),
     }];
     let mut kinds = vec![
         StepKind::CreateDroplets {
@@ -49,7 +49,7 @@ fn plan(policy: HostKeyPolicy) -> Plan {
         },
         StepKind::Connect {
             droplet: droplet(),
-            user: "root".to_owned(),
+            user: "root".into(),
             host_key: policy,
         },
     ];

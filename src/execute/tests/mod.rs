@@ -251,7 +251,7 @@ impl Scenario {
         };
         let droplets = vec![NewDroplet {
             address: Address::droplet("runner"),
-            name: "shop-main-runner".to_owned(),
+            name: "shop-main-runner".into(),
         }];
         self.step(
             StepKind::CreateDroplets {
@@ -270,7 +270,14 @@ impl Scenario {
             name: "shop-main-runner".into(),
         };
         let tag = "dewpoint:shop:main".to_owned();
-        self.step(StepKind::DestroyDroplet { droplet, tag }, true, act)
+        self.step(
+            StepKind::DestroyDroplet {
+                droplet,
+                tag: tag.into(),
+            },
+            true,
+            act,
+        )
     }
 
     /// The last step is expected to take so many seconds.
@@ -397,10 +404,10 @@ const TOOL_FAILS: Act = Act::Fail(FailureClass::Tool, false);
 /// A command in the foreground, as plain as can be.
 fn plain_run(name: &str, command: &str) -> RunSpec {
     RunSpec {
-        name: name.to_owned(),
-        command: command.to_owned(),
+        name: name.into(),
+        command: command.into(),
         env: vec![],
-        secrets: vec![],
+        secrets: vec![].into(),
         cwd: None,
         timeout: Seconds(60),
         retries: 0,

@@ -119,14 +119,14 @@ fn kind(sort: Limit) -> StepKind {
         Limit::Api => StepKind::DeleteTags { names: vec![] },
         Limit::Logins => StepKind::Connect {
             droplet,
-            user: "root".to_owned(),
+            user: "root".into(),
             host_key: crate::manifest::schema::HostKeyPolicy::Derived,
         },
         Limit::Transfers => StepKind::Collect {
             droplet,
-            run: String::new(),
+            run: String::new().into(),
             cwd: None,
-            patterns: vec![],
+            patterns: vec![].into(),
             background: None,
         },
         Limit::Commands => StepKind::StopBackground { droplet },

@@ -97,7 +97,7 @@ impl Droplet {
         }
         .step(|_| StepKind::Connect {
             droplet: runner(),
-            user: "root".to_owned(),
+            user: "root".into(),
             host_key: HostKeyPolicy::AcceptNew,
         })
     }
@@ -222,9 +222,9 @@ async fn code_goes_there_runs_and_its_results_come_back() {
     std::fs::write(code.join("greeting"), "hello\n").expect("written");
     let into = droplet.server.home.join("app").into_string();
     let tests = RunSpec {
-        env: vec![("NAME".to_owned(), "world".to_owned())],
-        secrets: vec!["TOKEN".to_owned()],
-        cwd: Some(into.clone()),
+        env: vec![("NAME".into(), "world".to_owned().into())],
+        secrets: vec!["TOKEN".to_owned()].into(),
+        cwd: Some(into.clone().into()),
         ..plain_run(
             "tests",
             "echo \"$(cat greeting) $NAME\"\necho \"with $TOKEN\" >&2\nmkdir out\necho 1 >out/report.xml",
@@ -242,9 +242,9 @@ async fn code_goes_there_runs_and_its_results_come_back() {
         .run(tests)
         .step(|_| StepKind::Collect {
             droplet: runner(),
-            run: "tests".to_owned(),
-            cwd: Some(into.clone()),
-            patterns: vec!["out/*.xml".to_owned(), "logs/**".to_owned()],
+            run: "tests".into(),
+            cwd: Some(into.clone().into()),
+            patterns: vec!["out/*.xml".to_owned(), "logs/**".to_owned()].into(),
             background: None,
         })
         .play()
@@ -302,7 +302,7 @@ async fn the_ways_a_command_ends_are_told_apart() {
     let many = plain_run("d", "for i in $(seq 50); do echo $i; done; false");
     insta::assert_snapshot!(check(many).await, @r"RunFailed exit status 1 Some(1) [dewpoint::run::exit] 31|32|33|34|35|36|37|38|39|40|41|42|43|44|45|46|47|48|49|50");
     let secret = RunSpec {
-        secrets: vec!["TOKEN".to_owned()],
+        secrets: vec!["TOKEN".to_owned()].into(),
         ..plain_run("e", "true")
     };
     insta::assert_snapshot!(check(secret).await, @r"Failed the secret `TOKEN` has no value None [dewpoint::execute::no_secret]");

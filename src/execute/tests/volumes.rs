@@ -27,7 +27,7 @@ fn plan_of(kind: StepKind) -> Plan {
     let mut plan = empty_plan();
     plan.steps.push(Step {
         id: StepId(0),
-        address: Address::Volume("data".to_owned()),
+        address: Address::Volume("data".into()),
         kind,
         cleanup: false,
         expected_seconds: 1,
@@ -95,7 +95,7 @@ async fn attach(looks: usize, awaited: BTreeSet<StepId>, patience: Duration) -> 
             id: 8,
             name: "shop-main-builder.volume.data".into(),
         },
-        region: "nyc3".to_owned(),
+        region: "nyc3".into(),
     });
     let seen = AtomicUsize::new(0);
     let is_ours = Arc::new(AtomicBool::new(false));
@@ -207,7 +207,7 @@ async fn with_a_volume_go_the_snapshots_of_those_who_own_it() {
         volume: VolumeRef::Known {
             id: "v1".to_owned(),
         },
-        name: "shop-data".to_owned(),
+        name: "shop-data".into(),
         sort: DeletedVolume::WithSnapshots,
     });
     plan.goal = Goal::DestroyProject;

@@ -94,7 +94,7 @@ async fn a_step_runs_on_is_left_alone_and_is_stopped_with_all_it_started() {
     let held = String::from_utf8_lossy(&held.stdout).into_owned();
     assert!(held.lines().all(|path| path.contains("/log")), "{held}");
 
-    let kept = ["serve".to_owned()];
+    let kept = ["serve".into()];
     let stopped = session.stop_background(&kept).await.expect("stopped");
     assert_eq!(stopped, Vec::<String>::new());
     let stopped = session.stop_background(&[]).await.expect("stopped");

@@ -55,7 +55,7 @@ impl Draft<'_> {
 /// What a droplet that is made will be.
 pub(in crate::plan) fn described(desired: &Desired, droplet: &Droplet) -> Vec<FieldChange> {
     let mut fields = vec![
-        made("size", &droplet.size),
+        made("size", droplet.size.as_str()),
         made("image", image_name(desired, &droplet.image)),
     ];
     for mount in &droplet.mounts {

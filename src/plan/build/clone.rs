@@ -10,13 +10,14 @@ use crate::desired::{Mount, VolumeCopy};
 use crate::live::{LiveDroplet, LiveVolume, ownership};
 use crate::manifest::schema::Filesystem;
 use crate::plan::step::{DeletedVolume, StepId, StepKind, TaggedResource, VolumeRef};
+use crate::shared::Shared;
 use crate::units::Gib;
 
 /// What is mounted: a volume, or a droplet's own copy of it.
 pub(super) struct ToMount {
     pub reference: VolumeRef,
     /// Its name on DigitalOcean.
-    pub name: String,
+    pub name: Shared<str>,
     pub filesystem: Filesystem,
     pub usage: VolumeUse,
     /// The step that makes or grows it.
@@ -54,6 +55,21 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// The tags of a copy that is made: those of one volume's copies are the same.
+    fn tags_of_copy(&mut self, copy: &'a VolumeCopy, expiry: &str) -> Shared<Vec<String>> {
+        if let Some((last, tags)) = &self.tags_of_last_copy
+            && last.is_same(&copy.tags)
+        {
+            return tags.clone();
+        }
+        let mut tags = (*copy.tags).clone();
+        tags.push(expiry.to_owned());
+        tags.sort();
+        let tags = Shared::from(tags);
+        self.tags_of_last_copy = Some((&copy.tags, tags.clone()));
+        tags
+    }
+
     /// A volume itself.
     pub(super) fn volume_to_mount(
         &self,
@@ -67,7 +83,7 @@ impl<'a> Draft<'a> {
         let handed = self.handed.get(mount.volume.as_str()).copied();
         Some(ToMount {
             reference: volume.reference.clone(),
-            name: volume.volume.name.clone(),
+            name: volume.volume.name.as_str().into(),
             filesystem: volume.volume.filesystem,
             usage: match volume.volume.size {
                 Some(_) => VolumeUse::Own,
@@ -92,14 +108,14 @@ impl<'a> Draft<'a> {
     ) -> Option<ToMount> {
         let volume = self.volumes.get(mount.volume.as_str())?.clone();
         let live = planned.live.and_then(|live| self.live_copy(live, copy));
-        let mut tags = copy.tags.clone();
-        tags.push(expiry.to_owned());
-        tags.sort();
-        let tags = live.map_or(tags, |live| live.tags.clone());
+        let tags = match live {
+            Some(live) => live.tags.clone().into(),
+            None => self.tags_of_copy(copy, expiry),
+        };
         if planned.end == End::Stays {
-            self.bear_tags(&tags);
+            self.bear_tags(tags.iter());
         } else {
-            self.drop_tags(&tags);
+            self.drop_tags(tags.iter());
         }
         let (reference, made) = match live {
             Some(live) => {
@@ -117,7 +133,7 @@ impl<'a> Draft<'a> {
                         of: mount.volume.clone(),
                         spec: VolumeSpec {
                             name: copy.name.clone(),
-                            region: self.scope.region.clone(),
+                            region: self.region.clone(),
                             size: Gib(size),
                             tags,
                         },
@@ -214,7 +230,7 @@ impl<'a> Draft<'a> {
         certain: bool,
     ) {
         let mounts = planned.droplet.mounts.iter();
-        let mut copies = mounts.filter(|mount| mount.volume == mounted.name);
+        let mut copies = mounts.filter(|mount| mount.volume.as_str() == mounted.name);
         let Some(copy) = copies.find_map(|mount| mount.copy.as_ref()) else {
             return;
         };

@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
         for group in groups {
             let first = &droplets[group[0]].droplet;
             let (image, needs) = self.image(&first.image);
-            let mut tags = first.tags.clone();
+            let mut tags = (*first.tags).clone();
             tags.push(expiry.to_owned());
             tags.sort();
             let step = self.step(
@@ -99,7 +99,7 @@ impl<'a> Draft<'a> {
                 StepKind::CreateDroplets {
                     spec: Box::new(DropletSpec {
                         region: self.scope.region.clone(),
-                        size: first.size.clone(),
+                        size: first.size.as_str().to_owned(),
                         image,
                         tags: tags.clone(),
                         ssh_key_fingerprint: desired.ssh_key.fingerprint.clone(),

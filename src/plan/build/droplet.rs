@@ -7,6 +7,7 @@ use super::{Draft, known};
 use crate::desired::{Desired, Droplet};
 use crate::live::LiveDroplet;
 use crate::plan::step::{DropletRef, StepId, StepKind, TaggedResource, VolumeRef};
+use crate::shared::Shared;
 use crate::units::Seconds;
 
 /// What becomes of a droplet when its runs are over.
@@ -95,7 +96,7 @@ pub(super) struct Mounted<'a> {
     /// The volume's name in the manifest.
     pub name: &'a str,
     pub volume: VolumeRef,
-    pub path: String,
+    pub path: Shared<str>,
     /// The step that makes or grows the volume.
     pub made: Option<StepId>,
     /// Steps that take it from whoever had it before.
@@ -119,7 +120,7 @@ pub(super) fn reference(
         (Some(live), _) => Some(known(live)),
         (None, Some(step)) => Some(DropletRef::Created {
             step,
-            name: planned.droplet.name.as_str().into(),
+            name: planned.droplet.name.clone(),
         }),
         (None, None) => None,
     }

@@ -24,7 +24,7 @@ impl<'a> Draft<'a> {
             StepKind::KeepDroplet {
                 droplet,
                 keep,
-                tag: self.environment_tag(),
+                tag: self.environment_tag.clone(),
             },
         );
         for &before in before {
@@ -105,7 +105,7 @@ impl<'a> Draft<'a> {
                 StepKind::Detach {
                     volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
-                    region: self.scope.region.clone(),
+                    region: self.region.clone(),
                 },
                 certain,
             );
@@ -143,7 +143,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::DestroyDroplet {
                 droplet: life.reference.clone(),
-                tag: self.environment_tag(),
+                tag: self.environment_tag.clone(),
             },
             certain,
         );

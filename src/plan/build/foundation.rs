@@ -236,9 +236,4 @@ impl<'a> Draft<'a> {
             _ => Vec::new(),
         }
     }
-
-    /// The tag that finds a droplet of the environment.
-    pub(super) fn environment_tag(&self) -> String {
-        self.owner.environment_tag.clone()
-    }
 }

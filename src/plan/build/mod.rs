@@ -37,11 +37,17 @@ use crate::address::Address;
 use crate::desired::Scope;
 use crate::live::ownership::{self, Owner};
 use crate::live::{Live, LiveDroplet, LiveVolume};
+use crate::shared::Shared;
 
 /// A plan that is being drawn.
 pub(super) struct Draft<'a> {
     pub scope: &'a Scope,
     pub owner: Owner,
+    /// Of what steps of all droplets say the same: the region, the user who logs in, the environment's
+    /// tag.
+    pub region: Shared<str>,
+    pub user: Shared<str>,
+    pub environment_tag: Shared<str>,
     pub goal: Goal,
     /// Whether builders stay when something went wrong on them.
     pub keep_builder: bool,
@@ -103,6 +109,8 @@ pub(super) struct Draft<'a> {
     pub dropped: BTreeSet<String>,
     /// Tags that resources bear after the plan.
     pub borne: BTreeSet<String>,
+    /// Tags of the copy of a volume that was made last, without its expiry and with it.
+    pub tags_of_last_copy: Option<(&'a Shared<Vec<String>>, Shared<Vec<String>>)>,
 }
 
 /// Which volumes of ours, or that the manifest uses, are attached where; of the whole project when it
@@ -144,6 +152,9 @@ impl<'a> Draft<'a> {
         let attached = Attached::of(live, scope, &owner, goal);
         Self {
             scope,
+            region: scope.region.as_str().into(),
+            user: scope.user.as_str().into(),
+            environment_tag: owner.environment_tag.as_str().into(),
             owner,
             goal,
             keep_builder: false,
@@ -178,6 +189,7 @@ impl<'a> Draft<'a> {
             images: BTreeMap::new(),
             dropped: BTreeSet::new(),
             borne: BTreeSet::new(),
+            tags_of_last_copy: None,
         }
     }
 

@@ -51,7 +51,7 @@ impl<'a> Draft<'a> {
                 address,
                 StepKind::Connect {
                     droplet: life.reference.clone(),
-                    user: self.scope.user.clone(),
+                    user: self.user.clone(),
                     host_key: self.scope.host_key,
                 },
             ),
@@ -78,7 +78,7 @@ impl<'a> Draft<'a> {
                     StepKind::Attach {
                         volume: volume.reference.clone(),
                         droplet: life.reference.clone(),
-                        region: self.scope.region.clone(),
+                        region: self.region.clone(),
                     },
                 );
                 self.graph.needs(

@@ -68,7 +68,7 @@ impl<'a> Draft<'a> {
                 }),
                 droplets: vec![NewDroplet {
                     address: address.clone(),
-                    name: populate.droplet.clone(),
+                    name: populate.droplet.as_str().into(),
                 }],
             },
         );
@@ -100,7 +100,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::Connect {
                 droplet: droplet.clone(),
-                user: self.scope.user.clone(),
+                user: self.user.clone(),
                 host_key: self.scope.host_key,
             },
         );
@@ -111,9 +111,9 @@ impl<'a> Draft<'a> {
             address,
             StepKind::Mount {
                 droplet: droplet.clone(),
-                volume_name: planned.volume.name.clone(),
+                volume_name: planned.volume.name.as_str().into(),
                 filesystem: planned.volume.filesystem,
-                path: POPULATE_AT.to_owned(),
+                path: POPULATE_AT.into(),
                 usage: VolumeUse::Own,
             },
         );
@@ -182,7 +182,7 @@ impl<'a> Draft<'a> {
             StepKind::Attach {
                 volume: planned.reference.clone(),
                 droplet: droplet.clone(),
-                region: self.scope.region.clone(),
+                region: self.region.clone(),
             },
         );
         self.graph.needs(
@@ -234,7 +234,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::Unmount {
                 droplet: droplet.clone(),
-                path: POPULATE_AT.to_owned(),
+                path: POPULATE_AT.into(),
             },
         );
         let detach = self.cleanup(
@@ -242,14 +242,14 @@ impl<'a> Draft<'a> {
             StepKind::Detach {
                 volume: planned.reference.clone(),
                 droplet: droplet.clone(),
-                region: self.scope.region.clone(),
+                region: self.region.clone(),
             },
         );
         let destroy = self.cleanup(
             address,
             StepKind::DestroyDroplet {
                 droplet,
-                tag: self.environment_tag(),
+                tag: self.environment_tag.clone(),
             },
         );
         for &before in chain {

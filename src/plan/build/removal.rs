@@ -31,7 +31,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::DestroyDroplet {
                 droplet: known(droplet),
-                tag: self.environment_tag(),
+                tag: self.environment_tag.clone(),
             },
         );
         for &step in &before {
@@ -92,7 +92,7 @@ impl<'a> Draft<'a> {
                     address,
                     StepKind::Unmount {
                         droplet: known(droplet),
-                        path,
+                        path: path.into(),
                     },
                 );
                 self.graph
@@ -110,7 +110,7 @@ impl<'a> Draft<'a> {
                         id: volume.id.clone(),
                     },
                     droplet: known(droplet),
-                    region: volume.region.clone(),
+                    region: volume.region.as_str().into(),
                 },
             );
             for before in unmount.into_iter().chain(connect) {
@@ -138,7 +138,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::Connect {
                 droplet: known(droplet),
-                user: self.scope.user.clone(),
+                user: self.user.clone(),
                 host_key: self.scope.host_key,
             },
         );

@@ -170,7 +170,7 @@ impl<'a> Draft<'a> {
                 }),
                 droplets: vec![NewDroplet {
                     address: address.clone(),
-                    name: snapshot.builder_name.clone(),
+                    name: snapshot.builder_name.as_str().into(),
                 }],
             },
         );
@@ -200,7 +200,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::Connect {
                 droplet: droplet.clone(),
-                user: self.scope.user.clone(),
+                user: self.user.clone(),
                 host_key: self.scope.host_key,
             },
         );
@@ -260,7 +260,7 @@ impl<'a> Draft<'a> {
             address,
             StepKind::DestroyDroplet {
                 droplet: droplet.clone(),
-                tag: self.environment_tag(),
+                tag: self.environment_tag.clone(),
             },
             !keep,
         );
@@ -394,7 +394,7 @@ impl<'a> Draft<'a> {
     /// What a droplet is made from, and the step it must wait for.
     pub(super) fn image(&self, image: &Image) -> (ImageRef, Option<StepId>) {
         match image {
-            Image::Slug(slug) => (ImageRef::Slug(slug.clone()), None),
+            Image::Slug(slug) => (ImageRef::Slug(slug.as_str().to_owned()), None),
             Image::Id(id) => (ImageRef::Id(*id), None),
             Image::Snapshot(name) => {
                 let planned = self
@@ -410,11 +410,12 @@ impl<'a> Draft<'a> {
 /// What an image is called in a plan.
 pub(super) fn image_name(desired: &Desired, image: &Image) -> String {
     match image {
-        Image::Slug(slug) => slug.clone(),
+        Image::Slug(slug) => slug.as_str().to_owned(),
         Image::Id(id) => format!("image {id}"),
-        Image::Snapshot(name) => desired
-            .snapshot(name)
-            .map_or_else(|| name.clone(), |snapshot| snapshot.image_name.clone()),
+        Image::Snapshot(name) => desired.snapshot(name).map_or_else(
+            || name.as_str().to_owned(),
+            |snapshot| snapshot.image_name.clone(),
+        ),
     }
 }
 

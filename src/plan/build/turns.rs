@@ -199,7 +199,7 @@ impl<'a> Draft<'a> {
                 StepKind::Detach {
                     volume: mounted.volume.clone(),
                     droplet: life.reference.clone(),
-                    region: self.scope.region.clone(),
+                    region: self.region.clone(),
                 },
             );
             for &step in &life.all {

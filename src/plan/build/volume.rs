@@ -58,10 +58,10 @@ impl<'a> Draft<'a> {
                 address,
                 StepKind::CreateVolume {
                     spec: VolumeSpec {
-                        name: volume.name.clone(),
-                        region: self.scope.region.clone(),
+                        name: volume.name.as_str().into(),
+                        region: self.region.clone(),
                         size,
-                        tags,
+                        tags: tags.into(),
                     },
                 },
             );
@@ -251,7 +251,7 @@ impl<'a> Draft<'a> {
                 volume: VolumeRef::Known {
                     id: volume.id.clone(),
                 },
-                name: volume.name.clone(),
+                name: volume.name.as_str().into(),
                 sort: match (is_copy, self.goal) {
                     (true, _) => DeletedVolume::Clone,
                     // Each has a step of its own.

@@ -162,14 +162,15 @@ impl<'a> Subjects<'a> {
         &mut self,
         plan: &Plan,
         by: StepId,
-        name: &str,
+        name: &Shared<str>,
         from: usize,
     ) -> Option<(u32, usize)> {
         let StepKind::CreateDroplets { droplets, .. } = &plan.step(by)?.kind else {
             return None;
         };
         let mut positions = (from..droplets.len()).chain(0..from);
-        let at = positions.find(|at| droplets[*at].name == name)?;
+        let at =
+            positions.find(|at| droplets[*at].name.is_same(name) || droplets[*at].name == *name)?;
         let (first, _) = &mut self.made[by.0 as usize];
         if *first == NONE {
             *first = self.droplets;

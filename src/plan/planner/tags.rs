@@ -7,6 +7,7 @@ use crate::plan::build::Draft;
 use crate::plan::census::Census;
 use crate::plan::compare::{firewall, snapshot, volume};
 use crate::plan::droplet_verdict::DropletVerdict;
+use crate::shared::Shared;
 
 /// The tags of what a narrowed plan leaves as it is are borne on.
 pub(super) fn bear_what_is_left(
@@ -71,6 +72,7 @@ pub(super) fn named_tags(
         }
     }
     let mut last: Option<&[String]> = None;
+    let mut last_copy: Option<&Shared<Vec<String>>> = None;
     for verdict in droplets.iter().filter(|verdict| !verdict.left_out) {
         match verdict.live {
             None => {
@@ -87,8 +89,11 @@ pub(super) fn named_tags(
         for copy in mounts.filter_map(|mount| mount.copy.as_ref()) {
             let live = verdict.live.and_then(|live| draft.live_copy(live, copy));
             if live.is_none() {
-                named.extend(copy.tags.iter().cloned());
                 makes_droplets = true;
+                if !last_copy.is_some_and(|last| last.is_same(&copy.tags)) {
+                    named.extend(copy.tags.iter().cloned());
+                    last_copy = Some(&copy.tags);
+                }
             }
         }
     }

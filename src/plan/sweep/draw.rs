@@ -140,7 +140,7 @@ impl<'a> Draft<'a> {
                             id: volume.id.clone(),
                         },
                         droplet: known.clone(),
-                        region: volume.region.clone(),
+                        region: volume.region.as_str().into(),
                     },
                 );
                 if let Some(&before) = detaches.last() {
@@ -157,7 +157,7 @@ impl<'a> Draft<'a> {
                 &address,
                 StepKind::DestroyDroplet {
                     droplet: known,
-                    tag,
+                    tag: tag.into(),
                 },
             );
             for before in detaches {
@@ -201,7 +201,7 @@ impl<'a> Draft<'a> {
                     volume: VolumeRef::Known {
                         id: volume.id.clone(),
                     },
-                    name: volume.name.clone(),
+                    name: volume.name.as_str().into(),
                     sort: if ownership::is_clone(&volume.tags) {
                         DeletedVolume::Clone
                     } else {

@@ -51,17 +51,18 @@ fn assert_untouched(before: &Live, after: &Live, yaml: &str, plan: &Plan) {
 /// The names that droplets of a manifest have, with those of builders.
 fn names_of(yaml: &str) -> BTreeSet<String> {
     let desired = desired(yaml);
-    let droplets = desired.droplets.iter().map(|droplet| &droplet.name);
+    let droplets = desired.droplets.iter().map(|droplet| droplet.name.as_str());
     let builders = desired
         .snapshots
         .iter()
-        .map(|snapshot| &snapshot.builder_name);
+        .map(|snapshot| snapshot.builder_name.as_str());
     let populates = desired
         .volumes
         .iter()
         .filter_map(|volume| volume.populate.as_ref());
-    let fillers = populates.map(|populate| &populate.droplet);
-    droplets.chain(builders).chain(fillers).cloned().collect()
+    let fillers = populates.map(|populate| populate.droplet.as_str());
+    let names = droplets.chain(builders).chain(fillers);
+    names.map(ToOwned::to_owned).collect()
 }
 
 /// A refusal has a code of its own; one of the planner's own contradiction is none.

@@ -237,7 +237,7 @@ fn the_checker_sees_clones_that_would_stay_and_snapshots_of_what_is_in_use() {
         if let StepKind::DeleteVolume { name, .. } = &step.kind {
             step.kind = StepKind::Prune {
                 id: 0,
-                name: name.clone(),
+                name: name.as_str().to_owned(),
             };
         }
     }

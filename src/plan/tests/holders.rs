@@ -229,7 +229,7 @@ fn a_clone_has_no_name_that_is_taken() {
         .droplets
         .iter()
         .flat_map(|droplet| &droplet.mounts)
-        .filter_map(|mount| Some(mount.copy.as_ref()?.name.clone()))
+        .filter_map(|mount| Some(mount.copy.as_ref()?.name.as_str().to_owned()))
         .collect();
     let mut live = nothing();
     live.volumes = vec![volume("v-1", &names[0], &["theirs"])];

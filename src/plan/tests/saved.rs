@@ -306,7 +306,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
                     plan,
                     StepKind::DestroyDroplet {
                         droplet: theirs(),
-                        tag: "dewpoint:app:main".to_owned(),
+                        tag: "dewpoint:app:main".into(),
                     },
                 )
             }),
@@ -316,7 +316,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
             Box::new(|plan| {
                 each(plan, |kind| {
                     if let StepKind::DestroyDroplet { tag, .. } = kind {
-                        "web".clone_into(tag);
+                        *tag = "web".into();
                     }
                 })
             }),
@@ -326,7 +326,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
             Box::new(|plan| {
                 each(plan, |kind| {
                     if let StepKind::CreateDroplets { droplets, .. } = kind {
-                        "theirs".clone_into(&mut droplets[0].name);
+                        droplets[0].name = "theirs".into();
                     }
                 })
             }),
@@ -358,7 +358,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
                     plan,
                     StepKind::DeleteVolume {
                         volume: volume(),
-                        name: "their-data".to_owned(),
+                        name: "their-data".into(),
                         sort: crate::plan::step::DeletedVolume::Alone,
                     },
                 )
@@ -381,7 +381,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
             Box::new(|plan| {
                 each(plan, |kind| {
                     if let StepKind::Mount { volume_name, .. } = kind {
-                        "their-data".clone_into(volume_name);
+                        *volume_name = "their-data".into();
                     }
                 })
             }),
@@ -469,6 +469,7 @@ fn a_hostile_plan_touches_nothing_that_is_not_ours() {
                     if let StepKind::Run { run, .. } = kind {
                         run.to_mut()
                             .secrets
+                            .to_mut()
                             .push("AWS_SECRET_ACCESS_KEY".to_owned());
                     }
                 })

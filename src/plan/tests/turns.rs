@@ -224,7 +224,7 @@ fn shared_attachings(plan: &Plan, live: &Live) -> Vec<(crate::plan::StepId, Stri
                 .map(|known| known.name.clone())
         }
         VolumeRef::Created { step } => match &plan.step(*step)?.kind {
-            StepKind::CreateVolume { spec } => Some(spec.name.clone()),
+            StepKind::CreateVolume { spec } => Some(spec.name.as_str().to_owned()),
             _ => None,
         },
     };

@@ -215,16 +215,16 @@ impl World {
         {
             return Err(format!("volume {} exists", spec.name));
         }
-        self.make_tags(&spec.tags);
+        self.make_tags(spec.tags.iter());
         let id = format!("vol-{}", self.id());
         self.volumes.insert(number, id.clone());
         self.live.volumes.push(LiveVolume {
             id,
-            name: spec.name.clone(),
-            region: spec.region.clone(),
+            name: spec.name.as_str().to_owned(),
+            region: spec.region.as_str().to_owned(),
             size_gib: spec.size.0,
             droplet_ids: Vec::new(),
-            tags: spec.tags.clone(),
+            tags: (*spec.tags).clone(),
             created_at: 0,
         });
         Ok(())
@@ -458,10 +458,11 @@ impl World {
                         return Err(format!("droplet {} is doubled", droplet.name));
                     }
                     let id = self.id();
-                    self.droplets.insert((number, droplet.name.clone()), id);
+                    self.droplets
+                        .insert((number, droplet.name.as_str().to_owned()), id);
                     self.live.droplets.push(LiveDroplet {
                         id,
-                        name: droplet.name.clone(),
+                        name: droplet.name.as_str().to_owned(),
                         status: DropletStatus::Active,
                         region: spec.region.clone(),
                         size: spec.size.clone(),

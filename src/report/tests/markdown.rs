@@ -111,8 +111,8 @@ fn what_is_hostile_stays_text() {
         plan.changes.push(change);
         plan.notices.push(text.to_owned());
         plan.activities[0].runs.push(ActivityRun {
-            name: text.to_owned(),
-            command: text.to_owned(),
+            name: text.into(),
+            command: text.into(),
             timeout: Seconds(60),
             once: false,
             background: Some(text.to_owned()),

@@ -50,7 +50,7 @@ fn change(address: &str, name: &str, action: Action, reason: (Cause, &str)) -> C
 
 fn runner(index: u32) -> Address {
     Address::Droplet {
-        name: "runner".to_owned(),
+        name: "runner".into(),
         instance: Some(Instance::Index(index)),
     }
 }
@@ -105,12 +105,12 @@ pub(crate) fn plan(count: u32) -> Plan {
     let activity = |index: u32| {
         Activity {
         address: runner(index),
-        name: format!("shop-main-runner-{index}"),
+        name: format!("shop-main-runner-{index}").into(),
         single_use: true,
         source: Some("https://github.com/acme/app.git @ main (4f2a91c0)".to_owned()),
         runs: vec![ActivityRun {
-            name: "tests".to_owned(),
-            command: "/opt/venv/bin/python -m pytest --junitxml=report.xml tests/ --timeout 60 -q --maxfail 5\necho done\n".to_owned(),
+            name: "tests".into(),
+            command: "/opt/venv/bin/python -m pytest --junitxml=report.xml tests/ --timeout 60 -q --maxfail 5\necho done\n".into(),
             timeout: Seconds(1_800),
             once: false,
             background: None,
@@ -182,21 +182,21 @@ fn steps(count: u32) -> Vec<Step> {
         droplets: (1..=count)
             .map(|index| NewDroplet {
                 address: runner(index),
-                name: format!("shop-main-runner-{index}"),
+                name: format!("shop-main-runner-{index}").into(),
             })
             .collect(),
     };
     let volume = StepKind::CreateVolume {
         spec: VolumeSpec {
-            name: "shop-scratch".to_owned(),
-            region: "nyc3".to_owned(),
+            name: "shop-scratch".into(),
+            region: "nyc3".into(),
             size: Gib(1),
-            tags: vec![],
+            tags: vec![].into(),
         },
     };
     let mut kinds = vec![
         (runner(1), create, false),
-        (Address::Volume("scratch".to_owned()), volume, false),
+        (Address::Volume("scratch".into()), volume, false),
     ];
     for index in 1..=count {
         let sync = StepKind::Sync {
@@ -210,10 +210,10 @@ fn steps(count: u32) -> Vec<Step> {
         let run = StepKind::Run {
             droplet: droplet(index),
             run: RunSpec {
-                name: "tests".to_owned(),
-                command: "pytest".to_owned(),
+                name: "tests".into(),
+                command: "pytest".into(),
                 env: vec![],
-                secrets: vec![],
+                secrets: vec![].into(),
                 cwd: None,
                 timeout: Seconds(1_800),
                 retries: 0,
@@ -225,7 +225,7 @@ fn steps(count: u32) -> Vec<Step> {
         };
         let destroy = StepKind::DestroyDroplet {
             droplet: droplet(index),
-            tag: "dewpoint:shop:main".to_owned(),
+            tag: "dewpoint:shop:main".into(),
         };
         kinds.push((runner(index), sync, false));
         kinds.push((runner(index), run, false));

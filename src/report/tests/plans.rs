@@ -219,7 +219,7 @@ fn a_matrix_is_told_in_bounds() {
     matrix.changes.clear();
     matrix.notices.clear();
     let of = |index: usize| Address::Droplet {
-        name: "t".to_owned(),
+        name: "t".into(),
         instance: Some(Instance::Matrix(vec![
             ("python".to_owned(), format!("3.{}", 10 + index / 2)),
             ("db".to_owned(), ["mysql", "pg"][index % 2].to_owned()),
@@ -227,7 +227,7 @@ fn a_matrix_is_told_in_bounds() {
     };
     for (index, activity) in matrix.activities.iter_mut().enumerate() {
         activity.address = of(index);
-        activity.name = format!("shop-main-t-{index}");
+        activity.name = format!("shop-main-t-{index}").into();
     }
     for step in &mut matrix.steps {
         if let StepKind::CreateDroplets { droplets, .. } = &mut step.kind {
@@ -281,9 +281,8 @@ fn a_matrix_is_told_in_bounds() {
 fn what_is_said_of_a_run_has_its_own_line_where_both_are_long() {
     let mut plan = plan(1);
     let run = &mut plan.activities[0].runs[0];
-    run.name = "serve the models".to_owned();
-    run.command =
-        "python3 -m http.server 8000 --directory /mnt/models --protocol HTTP/1.1".to_owned();
+    run.name = "serve the models".into();
+    run.command = "python3 -m http.server 8000 --directory /mnt/models --protocol HTTP/1.1".into();
     run.background = Some("it listens on port 8000".to_owned());
     let shown = |width| {
         let text = plan_text::render(&plan, view(width));

@@ -377,7 +377,7 @@ fn a_builder_that_was_destroyed_is_not_kept() {
             id: 1,
             name: "shop-main-builder.base".into(),
         },
-        tag: "dewpoint:shop:main".to_owned(),
+        tag: "dewpoint:shop:main".into(),
     };
     let destroyed = Story::new().did(&plan, 4, "").finished(0, 0, false, "0");
     insta::assert_snapshot!(destroyed.end(&plan), @r"

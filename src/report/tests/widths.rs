@@ -65,7 +65,7 @@ fn how_a_run_step_ended_stands_beside_its_name_however_long_that_is() {
         panic!("step 4 runs");
     };
     let mut named = (**run).clone();
-    named.name = "a step with quite a long name, which says all that it does and more".to_owned();
+    named.name = "a step with quite a long name, which says all that it does and more".into();
     *run = named.into();
     on_both("a_run_step_with_a_long_name", |width| {
         Story::new()
