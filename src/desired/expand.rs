@@ -366,8 +366,6 @@ const COUNT: &str = "DEWPOINT_COUNT";
 struct Kind<'a> {
     manifest: &'a Manifest,
     droplet: &'a schema::Droplet,
-    /// How many there are.
-    count: usize,
     source: Option<&'a SourceSpec>,
     /// Variables that are the same on all, those that tell them apart left out.
     environment: Variable,
@@ -425,7 +423,6 @@ impl<'a> Kind<'a> {
         Self {
             manifest,
             droplet,
-            count,
             source,
             environment: variable("DEWPOINT_ENV", &manifest.environment),
             counts: variable(COUNT, &count.to_string()),

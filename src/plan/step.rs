@@ -206,14 +206,14 @@ pub enum StepKind {
     /// Makes the firewall.
     CreateFirewall {
         /// What it shall be.
-        spec: FirewallSpec,
+        spec: Box<FirewallSpec>,
     },
     /// Replaces the firewall's rules and tags.
     UpdateFirewall {
         /// Its id.
         id: String,
         /// What it shall be.
-        spec: FirewallSpec,
+        spec: Box<FirewallSpec>,
     },
     /// Deletes the firewall.
     DeleteFirewall {
@@ -252,12 +252,12 @@ pub enum StepKind {
         /// Which volume. Nothing may have it.
         volume: VolumeRef,
         /// Its name on DigitalOcean: that of the snapshot begins with it.
-        volume_name: String,
+        volume_name: Shared<str>,
         /// Tags of the snapshot, sorted; one that tells it from others is added.
-        tags: Vec<String>,
+        tags: Shared<Vec<String>>,
         /// The one there was when the plan was made, by its name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        found: Option<String>,
+        found: Option<Shared<str>>,
     },
     /// Makes a throw-away copy of a volume.
     CloneVolume {

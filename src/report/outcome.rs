@@ -400,7 +400,9 @@ fn volume_snapshots<'a>(
         StepKind::SnapshotVolume {
             volume_name, found, ..
         } => {
-            let is_kept = kept.iter().any(|(_, _, name)| name == volume_name);
+            let is_kept = kept
+                .iter()
+                .any(|(_, _, name)| *name == volume_name.as_str());
             let is_there = found.is_some() || is_done(step.id);
             (is_kept && is_there).then_some(VolumeSnapshot {
                 volume: &step.address,

@@ -50,7 +50,7 @@ fn plan(rig: &Rig, command: &str) -> Plan {
                     ..anywhere()
                 }],
                 tags: vec![TAG.to_owned()],
-            },
+            }.into(),
         },
         &[tags_made],
     );

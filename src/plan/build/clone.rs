@@ -191,11 +191,12 @@ impl<'a> Draft<'a> {
             &planned.volume.address,
             StepKind::SnapshotVolume {
                 volume: planned.reference.clone(),
-                volume_name: planned.volume.name.clone(),
+                volume_name: planned.volume.name.as_str().into(),
                 tags: ownership::owner_tags(&planned.volume.tags)
                     .cloned()
-                    .collect(),
-                found: found.map(|snapshot| snapshot.name.clone()),
+                    .collect::<Vec<String>>()
+                    .into(),
+                found: found.map(|snapshot| snapshot.name.as_str().into()),
             },
         );
         if let Some(made) = planned.made {

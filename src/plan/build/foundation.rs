@@ -129,7 +129,7 @@ impl<'a> Draft<'a> {
                 let step = self.step(
                     &address,
                     StepKind::CreateFirewall {
-                        spec: (*spec).clone(),
+                        spec: (*spec).clone().into(),
                     },
                 );
                 if let Some(tags) = self.tags {
@@ -154,7 +154,7 @@ impl<'a> Draft<'a> {
                     &address,
                     StepKind::UpdateFirewall {
                         id: live.id.clone(),
-                        spec: (*spec).clone(),
+                        spec: (*spec).clone().into(),
                     },
                 );
                 if let Some(tags) = self.tags {

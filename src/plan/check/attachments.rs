@@ -1,51 +1,52 @@
 //! One event of a droplet, and one attachment of a volume, at a time.
 
 use super::Checker;
-use crate::plan::step::{StepId, StepKind};
+use super::subjects::Class;
+use crate::plan::step::{DropletRef, StepId};
 
 impl<'a> Checker<'a> {
     pub(super) fn one_event_per_droplet(&mut self) {
         let mut last: Vec<Option<StepId>> = vec![None; self.subjects.droplets()];
         for step in std::mem::take(&mut self.subjects.events) {
-            let (Some(droplet), Some(of)) = (step.kind.droplet(), self.subjects.droplet(step.id))
-            else {
+            let Some(of) = self.subjects.droplet(step) else {
                 continue;
             };
-            if let Some(before) = last[of].replace(step.id)
-                && !self.comes_before(before, step.id, false)
+            if let Some(before) = last[of].replace(step)
+                && !self.comes_before(before, step, false)
             {
                 let text = format!(
                     "droplet {} could have an event with step {} at the same time",
-                    droplet.name(),
+                    self.droplet_name(step),
                     before.0 + 1
                 );
-                self.wrong(step.id, text);
+                self.wrong(step, text);
             }
         }
         // Nothing happens on a droplet while or after it is destroyed.
         for end in &mut last {
-            *end = end.filter(|end| {
-                let end = &self.plan.steps[end.0 as usize];
-                matches!(end.kind, StepKind::DestroyDroplet { .. })
-            });
+            *end = end.filter(|end| self.subjects.class(*end) == Some(Class::DestroyDroplet));
         }
-        for step in self.steps() {
-            let end = self.subjects.droplet(step.id).and_then(|of| last[of]);
-            let Some(end) = end.filter(|end| step.id != *end) else {
+        for step in self.subjects.all() {
+            let end = self.subjects.droplet(step).and_then(|of| last[of]);
+            let Some(end) = end.filter(|end| step != *end) else {
                 continue;
             };
             // What keeps a droplet sees to what the end left.
-            if !self.comes_before(step.id, end, false)
-                && !matches!(step.kind, StepKind::KeepDroplet { .. })
-                && let Some(droplet) = step.kind.droplet()
+            if !self.comes_before(step, end, false)
+                && self.subjects.class(step) != Some(Class::KeepDroplet)
             {
                 let text = format!(
                     "it could still run when droplet {} is destroyed",
-                    droplet.name()
+                    self.droplet_name(step)
                 );
-                self.wrong(step.id, text);
+                self.wrong(step, text);
             }
         }
+    }
+
+    fn droplet_name(&self, step: StepId) -> &'a str {
+        let droplet = self.plan.step(step).and_then(|step| step.kind.droplet());
+        droplet.map_or("", DropletRef::name)
     }
 
     pub(super) fn one_attachment_per_volume(&mut self) {
@@ -59,65 +60,65 @@ impl<'a> Checker<'a> {
         }
         for step in self.subjects.holdings.clone() {
             let subjects = &self.subjects;
-            let (droplet, volume) = (subjects.droplet(step.id), subjects.volume(step.id));
-            match (&step.kind, droplet, volume) {
-                (StepKind::Attach { .. }, Some(droplet), Some(volume)) => {
+            let (droplet, volume) = (subjects.droplet(step), subjects.volume(step));
+            match (subjects.class(step), droplet, volume) {
+                (Some(Class::Attach), Some(droplet), Some(volume)) => {
                     let mut place = std::mem::take(&mut places[volume]);
                     if !place.holders.is_empty() {
-                        self.wrong(step.id, "its volume is attached to a droplet already");
+                        self.wrong(step, "its volume is attached to a droplet already");
                     }
-                    self.needs_freed(step.id, &place.freed);
+                    self.needs_freed(step, &place.freed);
                     held[droplet].push(volume);
                     place.holders.clear();
                     place.holders.push(droplet);
-                    place.attached = Some(step.id);
+                    place.attached = Some(step);
                     place.before = std::mem::take(&mut place.freed);
                     places[volume] = place;
                 }
-                (StepKind::Detach { .. }, Some(droplet), Some(volume)) => {
+                (Some(Class::Detach), Some(droplet), Some(volume)) => {
                     let mut place = std::mem::take(&mut places[volume]);
                     if !place.leaves(droplet) {
-                        self.wrong(step.id, "its volume is not attached to that droplet");
+                        self.wrong(step, "its volume is not attached to that droplet");
                     }
                     if let Some(attached) = place.attached.take()
-                        && !self.comes_before(attached, step.id, false)
+                        && !self.comes_before(attached, step, false)
                     {
                         let text = format!(
                             "it could run before step {}, which attaches",
                             attached.0 + 1
                         );
-                        self.wrong(step.id, text);
+                        self.wrong(step, text);
                     }
-                    self.needs_freed(step.id, &std::mem::take(&mut place.before));
-                    place.freed.push(step.id);
+                    self.needs_freed(step, &std::mem::take(&mut place.before));
+                    place.freed.push(step);
                     places[volume] = place;
                 }
-                (StepKind::SnapshotVolume { .. }, _, Some(volume)) => {
+                (Some(Class::SnapshotVolume), _, Some(volume)) => {
                     let place = &places[volume];
                     if !place.holders.is_empty() {
-                        self.wrong(step.id, "its volume is attached, so it may be written to");
+                        self.wrong(step, "its volume is attached, so it may be written to");
                     }
-                    self.needs_freed(step.id, &place.freed);
+                    self.needs_freed(step, &place.freed);
                 }
-                (StepKind::DestroyDroplet { .. }, Some(gone), _) => {
+                (Some(Class::DestroyDroplet), Some(gone), _) => {
                     for volume in std::mem::take(&mut held[gone]) {
                         let place = &mut places[volume];
                         if place.leaves(gone) {
                             place.attached = None;
-                            place.freed.push(step.id);
+                            place.freed.push(step);
                         }
                     }
                 }
-                (StepKind::DeleteVolume { .. }, _, Some(volume)) => {
+                (Some(Class::DeleteVolume), _, Some(volume)) => {
                     let place = std::mem::take(&mut places[volume]);
                     if !place.holders.is_empty() {
-                        self.wrong(step.id, "its volume is still attached");
+                        self.wrong(step, "its volume is still attached");
                     }
                     for freed in place.freed {
-                        if !self.comes_before(freed, step.id, false) {
+                        if !self.comes_before(freed, step, false) {
                             let text =
                                 format!("it could run before step {}, which frees it", freed.0 + 1);
-                            self.wrong(step.id, text);
+                            self.wrong(step, text);
                         }
                     }
                 }

@@ -1,7 +1,8 @@
 //! What runs in the background outlives its users, and not its droplet.
 
 use super::Checker;
-use crate::plan::step::{StepId, StepKind};
+use super::subjects::Class;
+use crate::plan::step::StepId;
 
 /// A step that ends what runs in the background, or cannot be while it runs.
 pub(super) struct End {
@@ -21,7 +22,7 @@ impl<'a> Checker<'a> {
     fn backgrounds(&self) -> Vec<(StepId, usize)> {
         let backgrounds = self.subjects.backgrounds.iter();
         backgrounds
-            .filter_map(|step| Some((step.id, self.subjects.droplet(step.id)?)))
+            .filter_map(|step| Some((*step, self.subjects.droplet(*step)?)))
             .collect()
     }
 
@@ -49,9 +50,10 @@ impl<'a> Checker<'a> {
     pub(super) fn services_outlive_their_users(&mut self, ends: &[End]) {
         for (started, droplet) in self.backgrounds() {
             let mut users = self.order.that_need(started);
-            users.retain(|user| match &self.plan.steps[user.0 as usize].kind {
-                StepKind::Run { .. } => self.subjects.droplet(*user) != Some(droplet),
-                _ => false,
+            users.retain(|user| {
+                let class = self.subjects.class(*user);
+                matches!(class, Some(Class::Run | Class::Background))
+                    && self.subjects.droplet(*user) != Some(droplet)
             });
             let ends = of(droplet, ends).iter();
             for end in ends.filter(|end| end.over && end.step > started) {
@@ -71,18 +73,14 @@ impl<'a> Checker<'a> {
             return Vec::new();
         }
         let steps = self.subjects.ends.iter();
-        let ends = steps.filter_map(|step| {
-            let (stops, takes) = match &step.kind {
-                StepKind::StopBackground { .. } => (true, false),
-                StepKind::Unmount { .. } | StepKind::DestroyDroplet { .. } => (false, true),
-                _ => return None,
-            };
+        let ends = steps.filter_map(|&step| {
+            let class = self.subjects.class(step)?;
             Some(End {
-                droplet: self.subjects.droplet(step.id)?,
-                step: step.id,
-                stops,
-                takes,
-                over: !matches!(step.kind, StepKind::Unmount { .. }),
+                droplet: self.subjects.droplet(step)?,
+                step,
+                stops: class == Class::StopBackground,
+                takes: class != Class::StopBackground,
+                over: class != Class::Unmount,
             })
         });
         let mut ends: Vec<End> = ends.collect();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Checker;
+use super::subjects::{Class, Subjects};
 use crate::address::Address;
 use crate::desired::names;
 use crate::live::LiveImage;
@@ -15,7 +16,7 @@ impl<'a> Checker<'a> {
         if self.plan.goal == Goal::DestroyProject {
             return;
         }
-        let steps = self.subjects.snapshots.clone();
+        let steps = std::mem::take(&mut self.subjects.snapshots);
         let pruned: BTreeSet<u64> = steps
             .iter()
             .filter_map(|step| match step.kind {
@@ -77,10 +78,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    pub(super) fn ephemeral_droplets_go(&mut self) {
-        let ends = Ends::of(self);
+    pub(super) fn ephemeral_droplets_go(&mut self, gone: &Gone) {
         let is_destroyed = |droplet: Option<usize>| {
-            droplet.is_some_and(|droplet| ends.destroys[droplet].is_some())
+            droplet.is_some_and(|droplet| gone.destroys[droplet].is_some())
         };
         let passing: HashSet<&str> = self
             .plan
@@ -118,7 +118,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A throw-away copy of a volume goes after its droplet, and none is without one.
-    pub(super) fn clones_go_with_their_droplets(&mut self) {
+    pub(super) fn clones_go_with_their_droplets(&mut self, gone: &Gone) {
         if self.plan.goal == Goal::Run {
             return;
         }
@@ -156,34 +156,33 @@ impl<'a> Checker<'a> {
                 (is_copy[number], holders[number]) = (true, holder);
             }
         }
-        for step in &self.subjects.holdings {
-            match &step.kind {
-                StepKind::CloneVolume { .. } => {
-                    let number = self.subjects.made_volume(step.id);
-                    copies.push((Some(step.id), number));
+        for &step in &self.subjects.holdings {
+            match self.subjects.class(step) {
+                Some(Class::CloneVolume) => {
+                    let number = self.subjects.made_volume(step);
+                    copies.push((Some(step), number));
                     if let Some(number) = number {
                         (is_copy[number], holders[number]) = (true, None);
                     }
                 }
-                StepKind::Attach { .. } => {
-                    if let Some(volume) = self.subjects.volume(step.id)
+                Some(Class::Attach) => {
+                    if let Some(volume) = self.subjects.volume(step)
                         && is_copy[volume]
                     {
-                        holders[volume] = self.subjects.droplet(step.id);
+                        holders[volume] = self.subjects.droplet(step);
                     }
                 }
                 _ => {}
             }
         }
-        let ends = Ends::of(self);
         for (made, copy) in copies {
             let holder = copy.and_then(|copy| holders[copy]);
-            let destroy = holder.and_then(|holder| ends.destroys[holder]);
-            let delete = copy.and_then(|copy| ends.deletes[copy]);
+            let destroy = holder.and_then(|holder| gone.destroys[holder]);
+            let delete = copy.and_then(|copy| gone.deletes[copy]);
             // One that no longer mounts it lets go of it before.
             let detach = copy
                 .zip(holder)
-                .and_then(|pair| ends.detaches.get(&pair).copied());
+                .and_then(|pair| gone.detaches.get(&pair).copied());
             match (destroy, delete) {
                 (Some(destroy), Some(delete)) => {
                     let is_free = |by: StepId| self.comes_before(by, delete, false);
@@ -200,35 +199,34 @@ impl<'a> Checker<'a> {
 }
 
 /// The first step that destroys each droplet, deletes each volume, takes it from each droplet.
-struct Ends {
+pub(super) struct Gone {
     destroys: Vec<Option<StepId>>,
     deletes: Vec<Option<StepId>>,
     detaches: HashMap<(usize, usize), StepId>,
 }
 
-impl Ends {
-    fn of(checker: &Checker<'_>) -> Self {
-        let subjects = &checker.subjects;
-        let mut ends = Self {
+impl Gone {
+    pub(super) fn of(subjects: &Subjects<'_>) -> Self {
+        let mut gone = Self {
             destroys: vec![None; subjects.droplets()],
             deletes: vec![None; subjects.volumes()],
             detaches: HashMap::new(),
         };
-        for step in &subjects.holdings {
-            let (droplet, volume) = (subjects.droplet(step.id), subjects.volume(step.id));
-            match (&step.kind, droplet, volume) {
-                (StepKind::DestroyDroplet { .. }, Some(droplet), _) => {
-                    ends.destroys[droplet].get_or_insert(step.id);
+        for &step in &subjects.holdings {
+            let (droplet, volume) = (subjects.droplet(step), subjects.volume(step));
+            match (subjects.class(step), droplet, volume) {
+                (Some(Class::DestroyDroplet), Some(droplet), _) => {
+                    gone.destroys[droplet].get_or_insert(step);
                 }
-                (StepKind::DeleteVolume { .. }, _, Some(volume)) => {
-                    ends.deletes[volume].get_or_insert(step.id);
+                (Some(Class::DeleteVolume), _, Some(volume)) => {
+                    gone.deletes[volume].get_or_insert(step);
                 }
-                (StepKind::Detach { .. }, Some(droplet), Some(volume)) => {
-                    ends.detaches.entry((volume, droplet)).or_insert(step.id);
+                (Some(Class::Detach), Some(droplet), Some(volume)) => {
+                    gone.detaches.entry((volume, droplet)).or_insert(step);
                 }
                 _ => {}
             }
         }
-        ends
+        gone
     }
 }

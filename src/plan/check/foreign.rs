@@ -2,119 +2,136 @@
 
 use std::collections::HashMap;
 
-use super::{Checker, references};
+use super::{Checker, References};
 use crate::desired::names;
-use crate::live::LiveVolume;
 use crate::live::ownership::{self, Whose, is_environment_tag};
-use crate::plan::Goal;
+use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume};
 use crate::plan::step::{
     DropletRef, FirewallRef, ImageRef, Step, StepKind, TaggedResource, VolumeRef, VolumeUse,
 };
+use crate::plan::{Goal, Plan};
 
-impl<'a> Checker<'a> {
-    pub(super) fn nothing_foreign(&mut self) {
-        let droplets: HashMap<u64, _> = self.live.droplets.iter().map(|d| (d.id, d)).collect();
-        let volumes: HashMap<&str, _> = self
-            .live
-            .volumes
-            .iter()
-            .map(|v| (v.id.as_str(), v))
-            .collect();
-        let images: HashMap<u64, _> = self.live.images.iter().map(|i| (i.id, i)).collect();
-        // Of each name the first in the plan's region.
+/// What exists, by what steps call it.
+pub(super) struct Known<'a> {
+    droplets: HashMap<u64, &'a LiveDroplet>,
+    volumes: HashMap<&'a str, &'a LiveVolume>,
+    images: HashMap<u64, &'a LiveImage>,
+    /// Of each name the first in the plan's region.
+    named: HashMap<&'a str, &'a LiveVolume>,
+    /// The droplet that was judged last, and whether it is ours: many steps are on one.
+    judged: Option<(u64, bool)>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(plan: &Plan, live: &'a Live) -> Self {
         let mut named: HashMap<&str, &LiveVolume> = HashMap::new();
-        let here = self.live.volumes.iter();
-        for volume in here.filter(|volume| volume.region == self.plan.region) {
+        let here = live.volumes.iter();
+        for volume in here.filter(|volume| volume.region == plan.region) {
             named.entry(&volume.name).or_insert(volume);
         }
-        // Many steps are on one droplet.
-        let mut judged: Option<(u64, bool)> = None;
-        for step in std::mem::take(&mut self.subjects.touching) {
-            let (droplet, volume, _, firewall) = references(&step.kind);
-            let tagged = match &step.kind {
-                StepKind::UpdateTags { resource, id, .. } => Some((*resource, id.as_str())),
-                _ => None,
-            };
-            let droplet = match (droplet, tagged) {
-                (Some(DropletRef::Known { id, .. }), _) => Some(*id),
-                (_, Some((TaggedResource::Droplet, id))) => id.parse().ok(),
-                _ => None,
-            };
-            if let Some(id) = droplet {
-                let known = judged.filter(|(last, _)| *last == id);
-                let ours = known.map_or_else(
-                    || {
-                        droplets.get(&id).is_some_and(|droplet| {
-                            let our_name = droplet.name.starts_with(&self.name_prefix);
-                            self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
-                        })
-                    },
-                    |(_, ours)| ours,
-                );
-                judged = Some((id, ours));
-                if !ours {
-                    self.wrong(step.id, format!("droplet {id} is not ours"));
-                }
-            }
-            let volume = match (&step.kind, volume, tagged) {
-                (StepKind::ResizeVolume { id, .. }, _, _)
-                | (_, Some(VolumeRef::Known { id }), _) => Some(id.as_str()),
-                (_, _, Some((TaggedResource::Volume, id))) => Some(id),
-                _ => None,
-            };
-            // Someone's own may be used; that nobody else has it meanwhile is another rule.
-            let is_used = matches!(step.kind, StepKind::Attach { .. } | StepKind::Detach { .. });
-            if let Some(id) = volume {
-                let ours = volumes
-                    .get(id)
-                    .is_some_and(|volume| is_used || self.is_ours(&volume.tags));
-                if !ours {
-                    self.wrong(step.id, format!("volume {id} is not ours"));
-                }
-            }
-            if let StepKind::DeleteVolumeSnapshot { id, .. } = &step.kind {
-                let mut snapshots = self.live.volume_snapshots.iter();
-                let snapshot = snapshots.find(|snapshot| snapshot.id == *id);
-                if !snapshot.is_some_and(|snapshot| self.is_ours(&snapshot.tags)) {
-                    self.wrong(step.id, format!("snapshot {id} of a volume is not ours"));
-                }
-            }
-            if let StepKind::Mount {
-                volume_name,
-                usage: VolumeUse::Own,
-                ..
-            } = &step.kind
-            {
-                let found = named.get(volume_name.as_str());
-                if found.is_some_and(|volume| !self.is_ours(&volume.tags)) {
-                    let text = format!("volume `{volume_name}` is not ours to format or grow");
-                    self.wrong(step.id, text);
-                }
-            }
-            let image = match &step.kind {
-                StepKind::Prune { id, .. }
-                | StepKind::TagSnapshot {
-                    image: ImageRef::Id(id),
-                    ..
-                }
-                | StepKind::Transfer {
-                    image: ImageRef::Id(id),
-                    ..
-                } => Some(*id),
-                _ => None,
-            };
-            if let Some(id) = image {
-                let ours = images.get(&id).is_some_and(|image| {
-                    let our_name = names::snapshot_of(&self.plan.project, &image.name).is_some();
-                    self.owner.in_project(&image.tags)
-                        || (our_name && ownership::is_unclaimed(&image.tags))
-                });
-                if !ours {
-                    self.wrong(step.id, format!("image {id} is not ours"));
-                }
-            }
-            self.firewall_and_key_are_ours(step, firewall);
+        Self {
+            droplets: live.droplets.iter().map(|d| (d.id, d)).collect(),
+            volumes: live.volumes.iter().map(|v| (v.id.as_str(), v)).collect(),
+            images: live.images.iter().map(|i| (i.id, i)).collect(),
+            named,
+            judged: None,
         }
+    }
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn is_not_foreign(
+        &mut self,
+        step: &'a Step,
+        references: References<'a>,
+        known: &mut Known<'a>,
+    ) {
+        let (droplet, volume, _, firewall) = references;
+        let tagged = match &step.kind {
+            StepKind::UpdateTags { resource, id, .. } => Some((*resource, id.as_str())),
+            _ => None,
+        };
+        let droplet = match (droplet, tagged) {
+            (Some(DropletRef::Known { id, .. }), _) => Some(*id),
+            (_, Some((TaggedResource::Droplet, id))) => id.parse().ok(),
+            _ => None,
+        };
+        if let Some(id) = droplet {
+            let judged = known.judged.filter(|(last, _)| *last == id);
+            let ours = judged.map_or_else(
+                || {
+                    known.droplets.get(&id).is_some_and(|droplet| {
+                        let our_name = droplet.name.starts_with(&self.name_prefix);
+                        self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
+                    })
+                },
+                |(_, ours)| ours,
+            );
+            known.judged = Some((id, ours));
+            if !ours {
+                self.wrong(step.id, format!("droplet {id} is not ours"));
+            }
+        }
+        let volume = match (&step.kind, volume, tagged) {
+            (StepKind::ResizeVolume { id, .. }, _, _) | (_, Some(VolumeRef::Known { id }), _) => {
+                Some(id.as_str())
+            }
+            (_, _, Some((TaggedResource::Volume, id))) => Some(id),
+            _ => None,
+        };
+        // Someone's own may be used; that nobody else has it meanwhile is another rule.
+        let is_used = matches!(step.kind, StepKind::Attach { .. } | StepKind::Detach { .. });
+        if let Some(id) = volume {
+            let ours = known
+                .volumes
+                .get(id)
+                .is_some_and(|volume| is_used || self.is_ours(&volume.tags));
+            if !ours {
+                self.wrong(step.id, format!("volume {id} is not ours"));
+            }
+        }
+        if let StepKind::DeleteVolumeSnapshot { id, .. } = &step.kind {
+            let mut snapshots = self.live.volume_snapshots.iter();
+            let snapshot = snapshots.find(|snapshot| snapshot.id == *id);
+            if !snapshot.is_some_and(|snapshot| self.is_ours(&snapshot.tags)) {
+                self.wrong(step.id, format!("snapshot {id} of a volume is not ours"));
+            }
+        }
+        if let StepKind::Mount {
+            volume_name,
+            usage: VolumeUse::Own,
+            ..
+        } = &step.kind
+        {
+            let found = known.named.get(volume_name.as_str());
+            if found.is_some_and(|volume| !self.is_ours(&volume.tags)) {
+                let text = format!("volume `{volume_name}` is not ours to format or grow");
+                self.wrong(step.id, text);
+            }
+        }
+        let image = match &step.kind {
+            StepKind::Prune { id, .. }
+            | StepKind::TagSnapshot {
+                image: ImageRef::Id(id),
+                ..
+            }
+            | StepKind::Transfer {
+                image: ImageRef::Id(id),
+                ..
+            } => Some(*id),
+            _ => None,
+        };
+        if let Some(id) = image {
+            let ours = known.images.get(&id).is_some_and(|image| {
+                let our_name = names::snapshot_of(&self.plan.project, &image.name).is_some();
+                self.owner.in_project(&image.tags)
+                    || (our_name && ownership::is_unclaimed(&image.tags))
+            });
+            if !ours {
+                self.wrong(step.id, format!("image {id} is not ours"));
+            }
+        }
+        self.firewall_and_key_are_ours(step, firewall);
     }
 
     fn firewall_and_key_are_ours(&mut self, step: &Step, firewall: Option<&FirewallRef>) {

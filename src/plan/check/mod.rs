@@ -16,12 +16,15 @@ mod sweep;
 
 use std::fmt;
 
-use super::Plan;
 use super::step::{DropletRef, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef};
+use super::{Goal, Plan};
 use crate::desired::names;
 use crate::live::Live;
 use crate::live::ownership::Owner;
-use order::Order;
+use endings::Gone;
+use foreign::Known;
+use made::Ours;
+use order::{Before, Order};
 use subjects::Subjects;
 
 /// What is wrong with a plan.
@@ -62,23 +65,21 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
         subjects: Subjects::default(),
         violations: Vec::new(),
     };
-    if checker.numbers_and_edges() {
-        checker.references();
+    if checker.edges_lead_forward() && checker.steps_by_themselves() {
         checker.one_event_per_droplet();
         checker.one_attachment_per_volume();
-        if plan.goal == super::Goal::Sweep {
+        if plan.goal == Goal::Sweep {
             let unproven = sweep::unproven(plan, live);
             checker.violations.extend(unproven);
         } else {
-            checker.nothing_foreign();
-            checker.what_is_made_is_ours();
             checker.a_good_snapshot_is_left();
         }
-        checker.ephemeral_droplets_go();
+        let gone = Gone::of(&checker.subjects);
+        checker.ephemeral_droplets_go(&gone);
         let ends = checker.ends();
         checker.background_steps_are_stopped(&ends);
         checker.services_outlive_their_users(&ends);
-        checker.clones_go_with_their_droplets();
+        checker.clones_go_with_their_droplets(&gone);
     }
     if checker.violations.is_empty() {
         Ok(())
@@ -109,15 +110,16 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// Ids are positions and every edge leads forward, which is also why there is no circle.
-    fn numbers_and_edges(&mut self) -> bool {
+    /// Every edge leads forward, which is also why there is no circle.
+    fn edges_lead_forward(&mut self) -> bool {
         let count = self.plan.steps.len();
-        for (position, step) in self.plan.steps.iter().enumerate() {
-            if step.id.0 as usize != position {
-                self.wrong(step.id, format!("it stands at position {}", position + 1));
-            }
-        }
+        let mut edges = Vec::with_capacity(self.plan.edges.len());
         for edge in &self.plan.edges {
+            edges.push(Before {
+                from: edge.from,
+                to: edge.to,
+                kind: edge.kind,
+            });
             if edge.to.0 as usize >= count || edge.from >= edge.to {
                 self.wrong(edge.to, format!("it waits for step {}", edge.from.0 + 1));
             }
@@ -127,10 +129,34 @@ impl<'a> Checker<'a> {
         }
         let is_sound = self.violations.is_empty();
         if is_sound {
-            self.order = Order::of(self.plan);
-            self.subjects = Subjects::of(self.plan, self.live);
+            self.order = Order::of(count, &edges);
         }
         is_sound
+    }
+
+    /// Judges what each step says by itself, and takes note of what the other rules need of it. A large
+    /// plan outgrows the processor's caches: its steps are read here, once. False when they do not stand
+    /// in the order of their numbers, so that nothing can be said of them.
+    fn steps_by_themselves(&mut self) -> bool {
+        let (plan, live) = (self.plan, self.live);
+        self.subjects = Subjects::new(plan, live);
+        let mut known = Known::of(plan, live);
+        let mut ours = Ours::default();
+        for (position, step) in plan.steps.iter().enumerate() {
+            if step.id.0 as usize != position {
+                self.violations.clear();
+                self.wrong(step.id, format!("it stands at position {}", position + 1));
+                return false;
+            }
+            let references = references(&step.kind);
+            self.subjects.note(plan, step, references);
+            self.refers_to_what_is_made(step, references);
+            if plan.goal != Goal::Sweep {
+                self.is_not_foreign(step, references, &mut known);
+                self.is_made_as_ours(step, &mut ours);
+            }
+        }
+        true
     }
 
     /// Whether `first` has ended whenever `then` starts; with `needs`, whether it has succeeded.
@@ -143,6 +169,7 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// What a step refers to.
 type References<'a> = (
     Option<&'a DropletRef>,
     Option<&'a VolumeRef>,
@@ -150,7 +177,6 @@ type References<'a> = (
     Option<&'a FirewallRef>,
 );
 
-/// What a step refers to.
 fn references(kind: &StepKind) -> References<'_> {
     match kind {
         StepKind::CreateSshKey { .. }

@@ -2,8 +2,15 @@
 
 use std::cell::RefCell;
 
-use crate::plan::Plan;
 use crate::plan::step::{EdgeKind, StepId};
+
+/// An edge, without its reason: a large plan's are read several times.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    pub from: StepId,
+    pub to: StepId,
+    pub kind: EdgeKind,
+}
 
 /// What comes before what.
 #[derive(Default)]
@@ -12,11 +19,11 @@ pub(super) struct Order {
     before: Vec<StepId>,
     /// For each step where its `Needs` begin, and where its `After` do; and where those of the last
     /// step end.
-    begins: Vec<(usize, usize)>,
+    begins: Vec<(u32, u32)>,
     /// Steps that need a step, those of one step after those of the one before.
     users: Vec<StepId>,
     /// For each step where those begin, and where those of the last step end.
-    users_begin: Vec<usize>,
+    users_begin: Vec<u32>,
     search: RefCell<Search>,
 }
 
@@ -53,14 +60,13 @@ impl Search {
 }
 
 impl Order {
-    /// Of a plan whose edges lead forward, between steps it has.
-    pub(super) fn of(plan: &Plan) -> Self {
-        let count = plan.steps.len();
+    /// Of so many steps and what they wait for; every edge leads forward, to one of them.
+    pub(super) fn of(count: usize, edges: &[Before]) -> Self {
         // How many of each kind each step has, then where they lie: each is put where those of its
         // step are, which takes no comparing.
         let mut begins = vec![(0, 0); count + 1];
         let mut users_begin = vec![0; count + 1];
-        for edge in &plan.edges {
+        for edge in edges {
             let (needs, after) = &mut begins[edge.to.0 as usize];
             match edge.kind {
                 EdgeKind::Needs => {
@@ -81,27 +87,29 @@ impl Order {
         }
         let mut next = begins.clone();
         let mut users_next = users_begin.clone();
-        let mut before = vec![StepId(0); plan.edges.len()];
-        let mut users = vec![StepId(0); users_begin[count]];
-        for edge in &plan.edges {
+        let mut before = vec![StepId(0); edges.len()];
+        let mut users = vec![StepId(0); users_begin[count] as usize];
+        for edge in edges {
             let (needs, after) = &mut next[edge.to.0 as usize];
             let place = match edge.kind {
                 EdgeKind::Needs => {
                     let place = &mut users_next[edge.from.0 as usize];
-                    users[*place] = edge.to;
+                    users[*place as usize] = edge.to;
                     *place += 1;
                     needs
                 }
                 EdgeKind::After => after,
             };
-            before[*place] = edge.from;
+            before[*place as usize] = edge.from;
             *place += 1;
         }
         // The edges of a plan are sorted; those of one from a file may not be.
-        for step in 0..count {
-            let ((begin, after), (end, _)) = (begins[step], begins[step + 1]);
-            before[begin..after].sort_unstable();
-            before[after..end].sort_unstable();
+        if !edges.is_sorted_by_key(|edge| edge.from) {
+            for step in 0..count {
+                let ((begin, after), (end, _)) = (begins[step], begins[step + 1]);
+                before[begin as usize..after as usize].sort_unstable();
+                before[after as usize..end as usize].sort_unstable();
+            }
         }
         let search = Search {
             seen: vec![0; count],
@@ -116,6 +124,14 @@ impl Order {
         }
     }
 
+    /// What a step waits for: its `Needs`, and its `After`.
+    fn before(&self, step: StepId) -> (&[StepId], &[StepId]) {
+        let step = step.0 as usize;
+        let ((begin, after), (end, _)) = (self.begins[step], self.begins[step + 1]);
+        let before = &self.before[begin as usize..end as usize];
+        before.split_at((after - begin) as usize)
+    }
+
     /// Whether `first` has ended whenever `then` starts; with `needs`, whether it has succeeded.
     pub(super) fn comes_before(&self, first: StepId, then: StepId, needs: bool) -> bool {
         if first >= then {
@@ -124,10 +140,7 @@ impl Order {
         let mut search = self.search.borrow_mut();
         search.begin(then);
         while let Some(at) = search.waiting.pop() {
-            let at = at.0 as usize;
-            let ((begin, after), (end, _)) = (self.begins[at], self.begins[at + 1]);
-            let needed = &self.before[begin..after];
-            let ended = &self.before[after..end];
+            let (needed, ended) = self.before(at);
             if needed.binary_search(&first).is_ok()
                 || (!needs && ended.binary_search(&first).is_ok())
             {
@@ -148,7 +161,8 @@ impl Order {
         let mut found = Vec::new();
         while let Some(at) = search.waiting.pop() {
             let at = at.0 as usize;
-            for &user in &self.users[self.users_begin[at]..self.users_begin[at + 1]] {
+            let (begin, end) = (self.users_begin[at], self.users_begin[at + 1]);
+            for &user in &self.users[begin as usize..end as usize] {
                 let before = search.waiting.len();
                 search.add(user);
                 found.extend(search.waiting.get(before));
@@ -162,32 +176,18 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Address;
-    use crate::plan::step::{Edge, Step, StepKind};
     use EdgeKind::{After, Needs};
 
     fn order(steps: u32, edges: &[(u32, u32, EdgeKind)]) -> Order {
-        let mut plan = crate::plan::tests::planned("version: 1\nproject: app\nregion: nyc3\n");
-        plan.steps = (0..steps)
-            .map(|id| Step {
-                id: StepId(id),
-                address: Address::Firewall,
-                kind: StepKind::DeleteTags { names: Vec::new() },
-                cleanup: false,
-                expected_seconds: 1,
-            })
-            .collect();
-        plan.edges = edges
+        let edges: Vec<Before> = edges
             .iter()
-            .map(|&(from, to, kind)| Edge {
+            .map(|&(from, to, kind)| Before {
                 from: StepId(from),
                 to: StepId(to),
                 kind,
-                reason: "test".into(),
             })
             .collect();
-        plan.edges.sort();
-        Order::of(&plan)
+        Order::of(steps as usize, &edges)
     }
 
     #[test]
@@ -209,5 +209,8 @@ mod tests {
         assert_eq!(order.that_need(StepId(0)), [StepId(1), StepId(2)]);
         assert_eq!(order.that_need(StepId(3)), [StepId(4)]);
         assert_eq!(order.that_need(StepId(5)), []);
+        // Those of a plan from a file may stand in any order.
+        let order = self::order(4, &[(2, 3, Needs), (1, 3, Needs), (0, 3, Needs)]);
+        assert!((0..3).all(|first| order.comes_before(StepId(first), StepId(3), true)));
     }
 }

@@ -5,23 +5,81 @@
 
 use std::collections::HashMap;
 
-use super::references;
+use super::References;
 use crate::live::Live;
 use crate::plan::Plan;
-use crate::plan::step::{
-    DropletRef, FirewallRef, ImageRef, Step, StepId, StepKind, VolumeRef, VolumeUse,
-};
+use crate::plan::step::{DropletRef, Step, StepId, StepKind, VolumeRef};
 use crate::shared::Shared;
 
 /// Stands for no number.
 const NONE: u32 = u32::MAX;
 
+/// What the rules ask of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    CreateDroplets,
+    CreateFirewall,
+    CreateVolume,
+    CloneVolume,
+    SnapshotVolume,
+    DeleteVolume,
+    Attach,
+    Detach,
+    Unmount,
+    Gather,
+    Run,
+    /// A run in the background.
+    Background,
+    StopBackground,
+    PowerOff,
+    TakeSnapshot,
+    DestroyDroplet,
+    KeepDroplet,
+    /// Tags or prunes a snapshot.
+    Snapshots,
+    Other,
+}
+
+impl Class {
+    pub(super) fn of(kind: &StepKind) -> Self {
+        match kind {
+            StepKind::CreateDroplets { .. } => Self::CreateDroplets,
+            StepKind::CreateFirewall { .. } => Self::CreateFirewall,
+            StepKind::CreateVolume { .. } => Self::CreateVolume,
+            StepKind::CloneVolume { .. } => Self::CloneVolume,
+            StepKind::SnapshotVolume { .. } => Self::SnapshotVolume,
+            StepKind::DeleteVolume { .. } => Self::DeleteVolume,
+            StepKind::Attach { .. } => Self::Attach,
+            StepKind::Detach { .. } => Self::Detach,
+            StepKind::Unmount { .. } => Self::Unmount,
+            StepKind::Gather { .. } => Self::Gather,
+            StepKind::StopBackground { .. } => Self::StopBackground,
+            StepKind::PowerOff { .. } => Self::PowerOff,
+            StepKind::TakeSnapshot { .. } => Self::TakeSnapshot,
+            StepKind::DestroyDroplet { .. } => Self::DestroyDroplet,
+            StepKind::KeepDroplet { .. } => Self::KeepDroplet,
+            StepKind::TagSnapshot { .. } | StepKind::Prune { .. } => Self::Snapshots,
+            StepKind::Run { run, .. } if run.background.is_some() => Self::Background,
+            StepKind::Run { .. } => Self::Run,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What is known of a step.
+#[derive(Clone, Copy)]
+struct Fact {
+    class: Class,
+    droplet: u32,
+    volume: u32,
+}
+
 /// Droplets and volumes of steps and of what exists by numbers, from 0 each, and the steps that few
 /// rules ask for.
 #[derive(Default)]
 pub(super) struct Subjects<'a> {
-    /// By step its droplet and its volume.
-    by_step: Vec<(u32, u32)>,
+    /// By step.
+    facts: Vec<Fact>,
     /// By step the number of the first droplet it makes, and of the volume.
     made: Vec<(u32, u32)>,
     known_droplets: HashMap<u64, u32>,
@@ -34,19 +92,15 @@ pub(super) struct Subjects<'a> {
     /// Steps that make droplets.
     pub creates: Vec<&'a Step>,
     /// Events of droplets.
-    pub events: Vec<&'a Step>,
+    pub events: Vec<StepId>,
     /// Steps that decide what volumes there are and who has them.
-    pub holdings: Vec<&'a Step>,
+    pub holdings: Vec<StepId>,
     /// Steps that start something in the background.
-    pub backgrounds: Vec<&'a Step>,
+    pub backgrounds: Vec<StepId>,
     /// Steps that end what runs in the background, or must not be while it runs.
-    pub ends: Vec<&'a Step>,
+    pub ends: Vec<StepId>,
     /// Steps that tag or prune snapshots.
     pub snapshots: Vec<&'a Step>,
-    /// Steps that touch what exists, or what is found by its name.
-    pub touching: Vec<&'a Step>,
-    /// Steps that make something, or find it by name and tag.
-    pub naming: Vec<&'a Step>,
     /// The droplet that was looked up last: the next step mostly is about it, too.
     last: Last<'a>,
 }
@@ -62,10 +116,11 @@ enum Last<'a> {
 }
 
 impl<'a> Subjects<'a> {
-    pub(super) fn of(plan: &'a Plan, live: &'a Live) -> Self {
+    /// Of what exists, before any step was noted.
+    pub(super) fn new(plan: &'a Plan, live: &'a Live) -> Self {
         let count = plan.steps.len();
         let mut subjects = Self {
-            by_step: Vec::with_capacity(count),
+            facts: Vec::with_capacity(count),
             made: vec![(NONE, NONE); count],
             known_droplets: HashMap::with_capacity(live.droplets.len()),
             known_volumes: HashMap::with_capacity(live.volumes.len()),
@@ -83,48 +138,50 @@ impl<'a> Subjects<'a> {
                 subjects.known_droplet(droplet);
             }
         }
-        for step in &plan.steps {
-            let (droplet, volume, image, firewall) = references(&step.kind);
-            let is_known = matches!(droplet, Some(DropletRef::Known { .. }))
-                || matches!(volume, Some(VolumeRef::Known { .. }))
-                || matches!(image, Some(ImageRef::Id(_)))
-                || matches!(firewall, Some(FirewallRef::Known(_)));
-            if is_known || touches(&step.kind) {
-                subjects.touching.push(step);
-            }
-            if names(&step.kind) {
-                subjects.naming.push(step);
-            }
-            let droplet = droplet.map_or(NONE, |droplet| subjects.add_droplet(plan, step, droplet));
-            let volume = volume.map_or(NONE, |volume| subjects.add_volume(volume));
-            subjects.by_step.push((droplet, volume));
-            subjects.sort(step);
-        }
         subjects
     }
 
-    /// Puts a step where rules look for it.
-    fn sort(&mut self, step: &'a Step) {
-        match &step.kind {
-            StepKind::CreateDroplets { .. } => self.creates.push(step),
-            StepKind::PowerOff { .. } | StepKind::TakeSnapshot { .. } => self.events.push(step),
-            StepKind::Attach { .. } | StepKind::Detach { .. } => {
-                self.events.push(step);
-                self.holdings.push(step);
+    /// Takes note of the next step.
+    pub(super) fn note(&mut self, plan: &'a Plan, step: &'a Step, references: References<'a>) {
+        let (droplet, volume, _, _) = references;
+        let droplet = droplet.map_or(NONE, |droplet| self.add_droplet(plan, step, droplet));
+        let volume = volume.map_or(NONE, |volume| self.add_volume(volume));
+        let class = Class::of(&step.kind);
+        self.facts.push(Fact {
+            class,
+            droplet,
+            volume,
+        });
+        match class {
+            Class::CreateDroplets => self.creates.push(step),
+            Class::PowerOff | Class::TakeSnapshot => self.events.push(step.id),
+            Class::Attach | Class::Detach => {
+                self.events.push(step.id);
+                self.holdings.push(step.id);
             }
-            StepKind::DestroyDroplet { .. } => {
-                self.events.push(step);
-                self.holdings.push(step);
-                self.ends.push(step);
+            Class::DestroyDroplet => {
+                self.events.push(step.id);
+                self.holdings.push(step.id);
+                self.ends.push(step.id);
             }
-            StepKind::SnapshotVolume { .. }
-            | StepKind::CloneVolume { .. }
-            | StepKind::DeleteVolume { .. } => self.holdings.push(step),
-            StepKind::StopBackground { .. } | StepKind::Unmount { .. } => self.ends.push(step),
-            StepKind::Run { run, .. } if run.background.is_some() => self.backgrounds.push(step),
-            StepKind::TagSnapshot { .. } | StepKind::Prune { .. } => self.snapshots.push(step),
+            Class::SnapshotVolume | Class::CloneVolume | Class::DeleteVolume => {
+                self.holdings.push(step.id);
+            }
+            Class::StopBackground | Class::Unmount => self.ends.push(step.id),
+            Class::Background => self.backgrounds.push(step.id),
+            Class::Snapshots => self.snapshots.push(step),
             _ => {}
         }
+    }
+
+    /// The steps that were noted.
+    pub(super) fn all(&self) -> impl Iterator<Item = StepId> + use<> {
+        (0..as_number(self.facts.len())).map(StepId)
+    }
+
+    /// What a step is, if it was noted.
+    pub(super) fn class(&self, step: StepId) -> Option<Class> {
+        Some(self.facts.get(step.0 as usize)?.class)
     }
 
     fn add_droplet(&mut self, plan: &'a Plan, step: &Step, droplet: &'a DropletRef) -> u32 {
@@ -229,12 +286,12 @@ impl<'a> Subjects<'a> {
 
     /// The droplet that a step works on.
     pub(super) fn droplet(&self, step: StepId) -> Option<usize> {
-        number(self.by_step[step.0 as usize].0)
+        number(self.facts[step.0 as usize].droplet)
     }
 
     /// The volume that a step works on.
     pub(super) fn volume(&self, step: StepId) -> Option<usize> {
-        number(self.by_step[step.0 as usize].1)
+        number(self.facts[step.0 as usize].volume)
     }
 
     /// The first of the droplets that a step makes, if others work on any of them.
@@ -256,42 +313,6 @@ impl<'a> Subjects<'a> {
     pub(super) fn volume_of(&self, id: &str) -> Option<usize> {
         self.known_volumes.get(id).copied().and_then(number)
     }
-}
-
-/// Whether a step touches what exists although it does not refer to it.
-const fn touches(kind: &StepKind) -> bool {
-    matches!(
-        kind,
-        StepKind::UpdateTags { .. }
-            | StepKind::ResizeVolume { .. }
-            | StepKind::DeleteVolumeSnapshot { .. }
-            | StepKind::Prune { .. }
-            | StepKind::UpdateFirewall { .. }
-            | StepKind::DeleteSshKey { .. }
-            | StepKind::Mount {
-                usage: VolumeUse::Own,
-                ..
-            }
-    )
-}
-
-/// Whether a step makes something, or finds it by name and tag.
-const fn names(kind: &StepKind) -> bool {
-    matches!(
-        kind,
-        StepKind::CreateDroplets { .. }
-            | StepKind::DestroyDroplet { .. }
-            | StepKind::KeepDroplet { .. }
-            | StepKind::SnapshotVolume { .. }
-            | StepKind::TagVolume { .. }
-            | StepKind::CreateVolume { .. }
-            | StepKind::CloneVolume { .. }
-            | StepKind::TakeSnapshot { .. }
-            | StepKind::CreateFirewall { .. }
-            | StepKind::UpdateFirewall { .. }
-            | StepKind::CreateSshKey { .. }
-            | StepKind::DeleteTags { .. }
-    )
 }
 
 fn number(number: u32) -> Option<usize> {

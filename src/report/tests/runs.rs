@@ -528,8 +528,8 @@ fn an_old_snapshot_that_was_not_deleted_and_those_of_volumes_are_kept() {
         volume: crate::plan::step::VolumeRef::Known {
             id: "vol-1".to_owned(),
         },
-        volume_name: "shop-models".to_owned(),
-        tags: Vec::new(),
+        volume_name: "shop-models".to_owned().into(),
+        tags: Vec::new().into(),
         found: None,
     };
     let kept = |plan: &Plan, story: Story| {
