@@ -124,13 +124,14 @@ pub struct Activity {
     /// Whether it is created for this and destroyed after it.
     pub single_use: bool,
     /// What is fetched, such as `https://… @ main (4f2a91c0)`.
-    pub source: Option<String>,
+    // Droplets of one kind share this and what follows.
+    pub source: Option<Shared<str>>,
     /// What runs, in order.
-    pub runs: Vec<ActivityRun>,
+    pub runs: Shared<Vec<ActivityRun>>,
     /// What becomes of the droplet then, in words.
-    pub after_run: String,
+    pub after_run: Shared<str>,
     /// Facts worth showing of a droplet that is created: `size`, `image`, `volume models at /mnt/models`.
-    pub fields: Vec<FieldChange>,
+    pub fields: Shared<Vec<FieldChange>>,
 }
 
 /// One run step that will run.

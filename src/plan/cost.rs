@@ -1,18 +1,20 @@
 //! What a plan costs.
 
+mod lives;
 mod waits;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use super::durations::{Durations, longest};
-use super::step::{DropletRef, Edge, Step, StepKind, VolumeRef};
+use super::step::{Edge, Step};
 use crate::live::Catalog;
 use crate::units::{Gib, Money};
+use lives::Lives;
 use waits::Waits;
 
 /// What a plan costs, from live prices.
@@ -165,15 +167,19 @@ pub(super) fn of(
         unpriced,
         ..Cost::default()
     };
-    let usual: Vec<u64> = steps
-        .iter()
-        .map(|step| step.expected_seconds.saturating_mul(1_000))
-        .collect();
-    cost.expect(steps, edges, &usual, catalog);
-    let longest: Vec<u64> = steps.iter().map(|step| longest(&step.kind)).collect();
-    let mut waits = Waits::of(&longest, edges);
-    cost.most_seconds = waits.ends(&longest).into_iter().max().unwrap_or(0);
-    let most = Lives::of(steps, |create, destroy| waits.longest_life(create, destroy));
+    // Steps are read once: those of a large plan are in no cache any more when they are read again.
+    let mut usual = Vec::with_capacity(steps.len());
+    let mut most = Vec::with_capacity(steps.len());
+    let mut lives = Lives::with_capacity(steps.len());
+    for step in steps {
+        usual.push(step.expected_seconds.saturating_mul(1_000));
+        most.push(longest(&step.kind));
+        lives.note(step);
+    }
+    cost.expect_of(&lives, edges, &usual, catalog);
+    let mut waits = Waits::of(&most, edges);
+    cost.most_seconds = waits.ends(&most).into_iter().max().unwrap_or(0);
+    let most = lives.last(|create, destroy| waits.longest_life(create, destroy));
     cost.most_once = most.price(catalog);
     cost
 }
@@ -194,15 +200,29 @@ impl Cost {
         expected_ms: &[u64],
         catalog: &Catalog,
     ) {
+        let mut lives = Lives::with_capacity(steps.len());
+        for step in steps {
+            lives.note(step);
+        }
+        self.expect_of(&lives, edges, expected_ms, catalog);
+    }
+
+    fn expect_of(
+        &mut self,
+        lives: &Lives<'_>,
+        edges: &[Edge],
+        expected_ms: &[u64],
+        catalog: &Catalog,
+    ) {
         let ends = ends(expected_ms, edges);
         let whole = ends.iter().copied().max().unwrap_or(0);
         self.expected_seconds = whole.div_ceil(1_000);
-        let lives = Lives::of(steps, |create, destroy| {
+        let lasted = lives.last(|create, destroy| {
             let start = ends[create].saturating_sub(expected_ms[create]);
             let end = destroy.map_or(whole, |step| ends[step]);
             end.saturating_sub(start).div_ceil(1_000)
         });
-        self.expected_once = lives.price(catalog);
+        self.expected_once = lasted.price(catalog);
     }
 }
 
@@ -217,80 +237,6 @@ impl Plan {
         self.cost.basis = basis;
         self.cost
             .expect(&self.steps, &self.edges, &expected, catalog);
-    }
-}
-
-/// How long what a plan makes and is billed for lives.
-struct Lives<'a> {
-    /// Droplets by their size: how many there are, and the seconds all of them live.
-    droplets: BTreeMap<&'a str, (u64, u64)>,
-    /// Throw-away copies of volumes: GiB times seconds.
-    clones: u64,
-}
-
-impl<'a> Lives<'a> {
-    /// Asks for each droplet how many seconds it lives: made by which step, destroyed by which.
-    fn of(steps: &'a [Step], mut life: impl FnMut(usize, Option<usize>) -> u64) -> Self {
-        let mut ended: HashMap<(u32, &str), usize> = HashMap::new();
-        for (position, step) in steps.iter().enumerate() {
-            match &step.kind {
-                StepKind::DestroyDroplet {
-                    droplet: DropletRef::Created { step, name },
-                    ..
-                } => {
-                    ended.insert((step.0, name), position);
-                }
-                StepKind::DeleteVolume {
-                    volume: VolumeRef::Created { step },
-                    ..
-                } => {
-                    ended.insert((step.0, ""), position);
-                }
-                _ => {}
-            }
-        }
-        let mut clones = 0_u64;
-        let mut lives: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for (position, step) in steps.iter().enumerate() {
-            if let StepKind::CloneVolume { spec, .. } = &step.kind {
-                let end = ended.get(&(step.id.0, "")).copied();
-                let life = u64::from(spec.size.0).saturating_mul(life(position, end));
-                clones = clones.saturating_add(life);
-            }
-            let StepKind::CreateDroplets { spec, droplets } = &step.kind else {
-                continue;
-            };
-            let mut all = 0_u64;
-            for droplet in droplets {
-                let end = ended.get(&(step.id.0, droplet.name.as_str())).copied();
-                let life = life(position, end).max(prices::DROPLET_LEAST_SECONDS);
-                all = all.saturating_add(life);
-            }
-            let (count, seconds) = lives.entry(spec.size.as_str()).or_default();
-            *count += droplets.len() as u64;
-            *seconds = seconds.saturating_add(all);
-        }
-        Self {
-            droplets: lives,
-            clones,
-        }
-    }
-
-    fn price(&self, catalog: &Catalog) -> Money {
-        let prices = self.droplets.iter().filter_map(|(slug, (count, seconds))| {
-            let hourly = catalog.size(slug)?.price_hourly.0;
-            let used = hourly * Decimal::from(*seconds) / Decimal::from(3_600);
-            Some(Money(
-                used.max(prices::DROPLET_LEAST * Decimal::from(*count)),
-            ))
-        });
-        let clones = volume_hourly(self.clones).0 / Decimal::from(3_600);
-        let sum: Money = prices.chain([Money(clones)]).sum();
-        // Nobody is billed less than a millionth of a dollar; 28 digits read badly.
-        Money(
-            sum.0
-                .round_dp_with_strategy(6, RoundingStrategy::AwayFromZero),
-        )
     }
 }
 
@@ -317,7 +263,9 @@ pub(crate) fn ends(took: &[u64], edges: &[Edge]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::step::{DropletSpec, EdgeKind, ImageRef, NewDroplet, StepId};
+    use crate::plan::step::{
+        DropletRef, DropletSpec, EdgeKind, ImageRef, NewDroplet, StepId, StepKind,
+    };
 
     fn plan(kinds: Vec<StepKind>, edges: &[(u32, u32)]) -> (Vec<Step>, Vec<Edge>) {
         let steps = (0..).zip(kinds).map(|(id, kind)| Step {

@@ -160,6 +160,22 @@ pub struct NewDroplet {
     pub name: Shared<str>,
 }
 
+/// Where a droplet stands among those that a step makes, sought from a position on: whoever asks for
+/// one mostly asks for the next one next.
+pub(super) fn position_of(
+    droplets: &[NewDroplet],
+    name: &Shared<str>,
+    from: usize,
+) -> Option<usize> {
+    let from = from.min(droplets.len());
+    let mut positions = (from..droplets.len()).chain(0..from);
+    // The steps of a plan that was just made share names: then none is read.
+    let shared = positions
+        .clone()
+        .find(|at| droplets[*at].name.is_same(name));
+    shared.or_else(|| positions.find(|at| droplets[*at].name == *name))
+}
+
 /// A droplet as the inventory names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InventoryDroplet {

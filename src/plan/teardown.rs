@@ -399,6 +399,18 @@ impl<'a> Draft<'a> {
     /// `test`: deletes what is left of the environment's volumes where this plan is not about them:
     /// in other regions, and snapshots of those that are gone.
     pub(super) fn draw_left_behind(&mut self) {
+        let (live, owner) = (self.live, &self.owner);
+        let volumes = live.volumes.iter();
+        let mut volumes: Vec<&'a LiveVolume> = volumes
+            .filter(|volume| owner.in_environment(&volume.tags))
+            .collect();
+        let snapshots = live.volume_snapshots.iter();
+        let mut snapshots: Vec<&'a LiveVolumeSnapshot> = snapshots
+            .filter(|snapshot| owner.in_environment(&snapshot.tags))
+            .collect();
+        if volumes.is_empty() && snapshots.is_empty() {
+            return;
+        }
         let deleted = |graph: &Graph| -> BTreeSet<String> {
             let volumes = graph.kinds().filter_map(|kind| match kind {
                 StepKind::DeleteVolume {
@@ -410,13 +422,7 @@ impl<'a> Draft<'a> {
             volumes.collect()
         };
         let gone = deleted(&self.graph);
-        let mut volumes: Vec<&'a LiveVolume> = self
-            .live
-            .volumes
-            .iter()
-            .filter(|volume| self.owner.in_environment(&volume.tags))
-            .filter(|volume| !gone.contains(&volume.id))
-            .collect();
+        volumes.retain(|volume| !gone.contains(&volume.id));
         volumes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         for volume in volumes {
             let address = volume_address(self.scope, &volume.name);
@@ -442,14 +448,8 @@ impl<'a> Draft<'a> {
             self.change_volume_removal(volume, &address, Cause::Command, TEST);
         }
         let gone = deleted(&self.graph);
-        let mut snapshots: Vec<&'a LiveVolumeSnapshot> = self
-            .live
-            .volume_snapshots
-            .iter()
-            .filter(|snapshot| self.owner.in_environment(&snapshot.tags))
-            // Those of a volume that goes now go with it.
-            .filter(|snapshot| !self.goes_with_its_volume(snapshot, &gone))
-            .collect();
+        // Those of a volume that goes now go with it.
+        snapshots.retain(|snapshot| !self.goes_with_its_volume(snapshot, &gone));
         snapshots.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         let copies = self.graph.makers_of_copies();
         for snapshot in snapshots {

@@ -286,7 +286,7 @@ fn activity(group: &ActivityGroup<'_>) -> Vec<String> {
         text(&after_run_of(group)),
         text(&names)
     )];
-    for run in &activity.runs {
+    for run in activity.runs.iter() {
         let first = run.command.lines().next().unwrap_or_default();
         let more = match run.command.trim_end().lines().count().saturating_sub(1) {
             0 => String::new(),

@@ -399,16 +399,16 @@ fn write_activity(out: &mut String, group: &ActivityGroup<'_>, view: View<'_>) {
         after_run_of(group),
         palette.faint(&format!("({names})")),
     );
-    let mut fields = activity.fields.clone();
+    let mut fields = (*activity.fields).clone();
     fields.extend(activity.source.as_ref().map(|source| FieldChange {
         field: "source".to_owned(),
         old: None,
-        new: Some(source.clone()),
+        new: Some(source.as_str().to_owned()),
         forces_replace: false,
         known_after_apply: false,
     }));
     write_fields(out, &fields, Action::Create, view);
-    for run in &activity.runs {
+    for run in activity.runs.iter() {
         let first = run.command.lines().next().unwrap_or_default();
         let more = run.command.trim_end().lines().count().saturating_sub(1);
         let more = if more > 0 {

@@ -50,7 +50,8 @@ fn plan(rig: &Rig, command: &str) -> Plan {
                     ..anywhere()
                 }],
                 tags: vec![TAG.to_owned()],
-            }.into(),
+            }
+            .into(),
         },
         &[tags_made],
     );

@@ -110,6 +110,8 @@ pub(super) struct Draft<'a> {
     /// Tags that resources bear after the plan.
     pub borne: BTreeSet<String>,
     /// Tags of the copy of a volume that was made last, without its expiry and with it.
+    /// The droplet that the latest of `activities` is about.
+    pub told: Option<activity::Told<'a>>,
     pub tags_of_last_copy: Option<(&'a Shared<Vec<String>>, Shared<Vec<String>>)>,
 }
 
@@ -189,6 +191,7 @@ impl<'a> Draft<'a> {
             images: BTreeMap::new(),
             dropped: BTreeSet::new(),
             borne: BTreeSet::new(),
+            told: None,
             tags_of_last_copy: None,
         }
     }

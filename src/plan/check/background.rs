@@ -5,7 +5,7 @@ use super::subjects::Class;
 use crate::plan::step::StepId;
 
 /// A step that ends what runs in the background, or cannot be while it runs.
-pub(super) struct End {
+struct End {
     /// The droplet it runs on.
     droplet: usize,
     step: StepId,
@@ -27,9 +27,9 @@ impl<'a> Checker<'a> {
     }
 
     /// What is on a droplet is stopped before volumes leave it and before it is destroyed.
-    pub(super) fn background_steps_are_stopped(&mut self, ends: &[End]) {
+    pub(super) fn background_steps_are_stopped(&mut self, ends: &Ends) {
         for (started, droplet) in self.backgrounds() {
-            let ends = of(droplet, ends);
+            let ends = ends.of(droplet);
             let stops: Vec<StepId> = ends
                 .iter()
                 .filter(|end| end.stops)
@@ -47,7 +47,7 @@ impl<'a> Checker<'a> {
     }
 
     /// What runs on one droplet and is needed by a run on another stays until that has ended.
-    pub(super) fn services_outlive_their_users(&mut self, ends: &[End]) {
+    pub(super) fn services_outlive_their_users(&mut self, ends: &Ends) {
         for (started, droplet) in self.backgrounds() {
             let mut users = self.order.that_need(started);
             users.retain(|user| {
@@ -55,7 +55,7 @@ impl<'a> Checker<'a> {
                 matches!(class, Some(Class::Run | Class::Background))
                     && self.subjects.droplet(*user) != Some(droplet)
             });
-            let ends = of(droplet, ends).iter();
+            let ends = ends.of(droplet).iter();
             for end in ends.filter(|end| end.over && end.step > started) {
                 for &user in &users {
                     if !self.comes_before(user, end.step, false) {
@@ -67,10 +67,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The steps that end what runs in the background, by droplet, those of one in order.
-    pub(super) fn ends(&self) -> Vec<End> {
+    /// The steps that end what runs in the background.
+    pub(super) fn ends(&self) -> Ends {
         if self.subjects.backgrounds.is_empty() {
-            return Vec::new();
+            return Ends::default();
         }
         let steps = self.subjects.ends.iter();
         let ends = steps.filter_map(|&step| {
@@ -85,12 +85,29 @@ impl<'a> Checker<'a> {
         });
         let mut ends: Vec<End> = ends.collect();
         ends.sort_by_key(|end| end.droplet);
-        ends
+        let mut begins = vec![0; self.subjects.droplets() + 1];
+        for end in &ends {
+            begins[end.droplet + 1] += 1;
+        }
+        for droplet in 1..begins.len() {
+            begins[droplet] += begins[droplet - 1];
+        }
+        Ends { ends, begins }
     }
 }
 
-/// The ends of one droplet, of all of them by droplet.
-fn of(droplet: usize, ends: &[End]) -> &[End] {
-    let ends = &ends[ends.partition_point(|end| end.droplet < droplet)..];
-    &ends[..ends.partition_point(|end| end.droplet == droplet)]
+/// What ends what runs in the background.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// By droplet, those of one in order.
+    ends: Vec<End>,
+    /// Where those of each droplet begin, and where those of the last end.
+    begins: Vec<usize>,
+}
+
+impl Ends {
+    /// Those of one droplet.
+    fn of(&self, droplet: usize) -> &[End] {
+        &self.ends[self.begins[droplet]..self.begins[droplet + 1]]
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::References;
 use crate::live::Live;
 use crate::plan::Plan;
-use crate::plan::step::{DropletRef, Step, StepId, StepKind, VolumeRef};
+use crate::plan::step::{DropletRef, Step, StepId, StepKind, VolumeRef, position_of};
 use crate::shared::Shared;
 
 /// Stands for no number.
@@ -193,7 +193,7 @@ impl<'a> Subjects<'a> {
                 number
             }
             (DropletRef::Created { step: by, name }, Last::Created(last, called, _, number))
-                if *by == last && (name.is_same(called) || name == called) =>
+                if *by == last && name.is_same(called) =>
             {
                 number
             }
@@ -225,9 +225,7 @@ impl<'a> Subjects<'a> {
         let StepKind::CreateDroplets { droplets, .. } = &plan.step(by)?.kind else {
             return None;
         };
-        let mut positions = (from..droplets.len()).chain(0..from);
-        let at =
-            positions.find(|at| droplets[*at].name.is_same(name) || droplets[*at].name == *name)?;
+        let at = position_of(droplets, name, from)?;
         let (first, _) = &mut self.made[by.0 as usize];
         if *first == NONE {
             *first = self.droplets;

@@ -110,7 +110,7 @@ fn what_is_hostile_stays_text() {
         ];
         plan.changes.push(change);
         plan.notices.push(text.to_owned());
-        plan.activities[0].runs.push(ActivityRun {
+        plan.activities[0].runs.to_mut().push(ActivityRun {
             name: text.into(),
             command: text.into(),
             timeout: Seconds(60),

@@ -107,19 +107,19 @@ pub(crate) fn plan(count: u32) -> Plan {
         address: runner(index),
         name: format!("shop-main-runner-{index}").into(),
         single_use: true,
-        source: Some("https://github.com/acme/app.git @ main (4f2a91c0)".to_owned()),
+        source: Some("https://github.com/acme/app.git @ main (4f2a91c0)".into()),
         runs: vec![ActivityRun {
             name: "tests".into(),
             command: "/opt/venv/bin/python -m pytest --junitxml=report.xml tests/ --timeout 60 -q --maxfail 5\necho done\n".into(),
             timeout: Seconds(1_800),
             once: false,
             background: None,
-        }],
-        after_run: "is destroyed".to_owned(),
+        }].into(),
+        after_run: "is destroyed".into(),
         fields: vec![
             field("size", None, Some("s-1vcpu-1gb")),
             field("image", None, Some("snapshot.base")),
-        ],
+        ].into(),
     }
     };
     Plan {

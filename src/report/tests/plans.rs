@@ -280,7 +280,7 @@ fn a_matrix_is_told_in_bounds() {
 #[test]
 fn what_is_said_of_a_run_has_its_own_line_where_both_are_long() {
     let mut plan = plan(1);
-    let run = &mut plan.activities[0].runs[0];
+    let run = &mut plan.activities[0].runs.to_mut()[0];
     run.name = "serve the models".into();
     run.command = "python3 -m http.server 8000 --directory /mnt/models --protocol HTTP/1.1".into();
     run.background = Some("it listens on port 8000".to_owned());
