@@ -19,16 +19,22 @@ struct End {
 
 impl<'a> Checker<'a> {
     /// Steps that start something in the background, with the droplet it runs on.
-    fn backgrounds(&self) -> Vec<(StepId, usize)> {
-        let backgrounds = self.subjects.backgrounds.iter();
-        backgrounds
-            .filter_map(|step| Some((*step, self.subjects.droplet(*step)?)))
+    pub(super) fn backgrounds(&self) -> Vec<(StepId, usize)> {
+        // What runs lies somewhere else for each: in a loop that does nothing but read it, one is
+        // fetched while another is.
+        let runs = self.subjects.runs.iter();
+        runs.filter(|(_, run)| run.background.is_some())
+            .filter_map(|(step, _)| Some((*step, self.subjects.droplet(*step)?)))
             .collect()
     }
 
     /// What is on a droplet is stopped before volumes leave it and before it is destroyed.
-    pub(super) fn background_steps_are_stopped(&mut self, ends: &Ends) {
-        for (started, droplet) in self.backgrounds() {
+    pub(super) fn background_steps_are_stopped(
+        &mut self,
+        backgrounds: &[(StepId, usize)],
+        ends: &Ends,
+    ) {
+        for &(started, droplet) in backgrounds {
             let ends = ends.of(droplet);
             let stops: Vec<StepId> = ends
                 .iter()
@@ -47,13 +53,16 @@ impl<'a> Checker<'a> {
     }
 
     /// What runs on one droplet and is needed by a run on another stays until that has ended.
-    pub(super) fn services_outlive_their_users(&mut self, ends: &Ends) {
-        for (started, droplet) in self.backgrounds() {
+    pub(super) fn services_outlive_their_users(
+        &mut self,
+        backgrounds: &[(StepId, usize)],
+        ends: &Ends,
+    ) {
+        for &(started, droplet) in backgrounds {
             let mut users = self.order.that_need(started);
             users.retain(|user| {
                 let class = self.subjects.class(*user);
-                matches!(class, Some(Class::Run | Class::Background))
-                    && self.subjects.droplet(*user) != Some(droplet)
+                class == Some(Class::Run) && self.subjects.droplet(*user) != Some(droplet)
             });
             let ends = ends.of(droplet).iter();
             for end in ends.filter(|end| end.over && end.step > started) {
@@ -69,9 +78,6 @@ impl<'a> Checker<'a> {
 
     /// The steps that end what runs in the background.
     pub(super) fn ends(&self) -> Ends {
-        if self.subjects.backgrounds.is_empty() {
-            return Ends::default();
-        }
         let steps = self.subjects.ends.iter();
         let ends = steps.filter_map(|&step| {
             let class = self.subjects.class(step)?;
@@ -97,7 +103,6 @@ impl<'a> Checker<'a> {
 }
 
 /// What ends what runs in the background.
-#[derive(Default)]
 pub(super) struct Ends {
     /// By droplet, those of one in order.
     ends: Vec<End>,

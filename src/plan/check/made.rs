@@ -3,7 +3,7 @@
 use super::Checker;
 use crate::desired::names;
 use crate::live::ownership;
-use crate::plan::step::{Step, StepKind};
+use crate::plan::step::{Step, StepId, StepKind};
 use crate::shared::Shared;
 
 /// What was found to be ours, so that the many that hold the same are not read again.
@@ -11,6 +11,13 @@ use crate::shared::Shared;
 pub(super) struct Ours<'a> {
     tag: Option<&'a Shared<str>>,
     tags: Option<&'a Shared<Vec<String>>>,
+    /// Names of droplets and of volumes that are made, by the steps that make them.
+    droplets: Vec<(StepId, &'a str)>,
+    volumes: Vec<(StepId, &'a str)>,
+}
+
+fn volume_of_others(name: &str) -> String {
+    format!("volume `{name}` would not be ours")
 }
 
 /// Whether what several share is ours: what was found to be so last is not read again.
@@ -38,12 +45,8 @@ impl<'a> Checker<'a> {
                 if !tagged {
                     self.wrong(step.id, "its droplets do not bear the environment's tags");
                 }
-                for droplet in droplets {
-                    if !droplet.name.starts_with(&self.name_prefix) {
-                        let text = format!("`{}` is no name of ours", droplet.name);
-                        self.wrong(step.id, text);
-                    }
-                }
+                let names = droplets.iter().map(|droplet| droplet.name.as_str());
+                ours.droplets.extend(names.map(|name| (step.id, name)));
             }
             StepKind::DestroyDroplet { tag, .. } | StepKind::KeepDroplet { tag, .. } => {
                 if !same(&mut ours.tag, tag, |tag| *tag == self.owner.environment_tag) {
@@ -70,9 +73,10 @@ impl<'a> Checker<'a> {
                 let tagged = same(&mut ours.tags, &spec.tags, |tags| {
                     self.owner.in_project(tags)
                 });
-                if !tagged || !self.is_in_project(&spec.name) {
-                    let text = format!("volume `{}` would not be ours", spec.name);
-                    self.wrong(step.id, text);
+                if tagged {
+                    ours.volumes.push((step.id, &spec.name));
+                } else {
+                    self.wrong(step.id, volume_of_others(&spec.name));
                 }
             }
             StepKind::TakeSnapshot { name, .. }
@@ -106,6 +110,21 @@ impl<'a> Checker<'a> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What is made is called as ours is. Each name lies somewhere else: in a loop that does nothing but
+    /// read them, one is fetched while another is.
+    pub(super) fn names_are_ours(&mut self, ours: &Ours<'a>) {
+        for &(step, name) in &ours.droplets {
+            if !name.starts_with(&self.name_prefix) {
+                self.wrong(step, format!("`{name}` is no name of ours"));
+            }
+        }
+        for &(step, name) in &ours.volumes {
+            if !self.is_in_project(name) {
+                self.wrong(step, volume_of_others(name));
+            }
         }
     }
 

@@ -76,9 +76,12 @@ pub fn check(plan: &Plan, live: &Live) -> Result<(), Vec<Violation>> {
         }
         let gone = Gone::of(&checker.subjects);
         checker.ephemeral_droplets_go(&gone);
-        let ends = checker.ends();
-        checker.background_steps_are_stopped(&ends);
-        checker.services_outlive_their_users(&ends);
+        let backgrounds = checker.backgrounds();
+        if !backgrounds.is_empty() {
+            let ends = checker.ends();
+            checker.background_steps_are_stopped(&backgrounds, &ends);
+            checker.services_outlive_their_users(&backgrounds, &ends);
+        }
         checker.clones_go_with_their_droplets(&gone);
     }
     if checker.violations.is_empty() {
@@ -156,6 +159,7 @@ impl<'a> Checker<'a> {
                 self.is_made_as_ours(step, &mut ours);
             }
         }
+        self.names_are_ours(&ours);
         true
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::References;
 use crate::live::Live;
 use crate::plan::Plan;
-use crate::plan::step::{DropletRef, Step, StepId, StepKind, VolumeRef, position_of};
+use crate::plan::step::{DropletRef, RunSpec, Step, StepId, StepKind, VolumeRef, position_of};
 use crate::shared::Shared;
 
 /// Stands for no number.
@@ -27,9 +27,8 @@ pub(super) enum Class {
     Detach,
     Unmount,
     Gather,
+    /// A run, in the background or not.
     Run,
-    /// A run in the background.
-    Background,
     StopBackground,
     PowerOff,
     TakeSnapshot,
@@ -41,7 +40,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) fn of(kind: &StepKind) -> Self {
+    pub(super) const fn of(kind: &StepKind) -> Self {
         match kind {
             StepKind::CreateDroplets { .. } => Self::CreateDroplets,
             StepKind::CreateFirewall { .. } => Self::CreateFirewall,
@@ -59,7 +58,6 @@ impl Class {
             StepKind::DestroyDroplet { .. } => Self::DestroyDroplet,
             StepKind::KeepDroplet { .. } => Self::KeepDroplet,
             StepKind::TagSnapshot { .. } | StepKind::Prune { .. } => Self::Snapshots,
-            StepKind::Run { run, .. } if run.background.is_some() => Self::Background,
             StepKind::Run { .. } => Self::Run,
             _ => Self::Other,
         }
@@ -95,8 +93,8 @@ pub(super) struct Subjects<'a> {
     pub events: Vec<StepId>,
     /// Steps that decide what volumes there are and who has them.
     pub holdings: Vec<StepId>,
-    /// Steps that start something in the background.
-    pub backgrounds: Vec<StepId>,
+    /// Steps that run something, and what.
+    pub runs: Vec<(StepId, &'a RunSpec)>,
     /// Steps that end what runs in the background, or must not be while it runs.
     pub ends: Vec<StepId>,
     /// Steps that tag or prune snapshots.
@@ -152,6 +150,9 @@ impl<'a> Subjects<'a> {
             droplet,
             volume,
         });
+        if let StepKind::Run { run, .. } = &step.kind {
+            self.runs.push((step.id, &**run));
+        }
         match class {
             Class::CreateDroplets => self.creates.push(step),
             Class::PowerOff | Class::TakeSnapshot => self.events.push(step.id),
@@ -168,7 +169,6 @@ impl<'a> Subjects<'a> {
                 self.holdings.push(step.id);
             }
             Class::StopBackground | Class::Unmount => self.ends.push(step.id),
-            Class::Background => self.backgrounds.push(step.id),
             Class::Snapshots => self.snapshots.push(step),
             _ => {}
         }
