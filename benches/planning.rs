@@ -325,7 +325,8 @@ fn in_fresh_processes(report: &mut Report) {
                     grouped(fewer),
                     grouped(droplets)
                 );
-                report.value(&name, "x", least / before / 10.0, None);
+                let growth = least / before / 10.0;
+                report.value(&name, "x", growth, Budget::AtMost(GROWTH));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::plan::step::StepKind;
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn no_kind_of_step_is_large() {
-    assert!(size_of::<StepKind>() <= 128, "{}", size_of::<StepKind>());
+    assert!(size_of::<StepKind>() <= 88, "{}", size_of::<StepKind>());
 }
 
 #[test]
