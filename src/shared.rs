@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shared<T: ?Sized>(Arc<T>);
 
+/// A list of texts, such as tags.
+pub type Texts = Shared<Vec<String>>;
+
 impl<T: Clone> Shared<T> {
     /// To change the value, for this holder alone: it gets a copy when there are others.
     pub fn to_mut(&mut self) -> &mut T {

@@ -15,7 +15,7 @@ use crate::live::ownership;
 use crate::manifest::Manifest;
 use crate::manifest::http_target;
 use crate::manifest::schema::{self, Access, HostKeyPolicy, ImageSource, When};
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 use crate::units::Seconds;
 
 /// How long a run step may take when the manifest does not say.
@@ -283,7 +283,7 @@ fn droplets(
                 runs: kind.runs(&address, &full, index),
                 mounts: kind.mounts(&full),
                 address,
-                name: full.into(),
+                name: full,
                 image: image.clone(),
                 size: size.clone(),
                 tags: tags.clone(),
@@ -374,12 +374,25 @@ struct Kind<'a> {
     /// Names of variables that tell them apart.
     name: Shared<str>,
     index: Shared<str>,
-    secrets: Shared<Vec<String>>,
+    secrets: Texts,
     cwd: Option<Shared<str>>,
-    /// By run step its name, its command, what it brings back.
-    runs: Vec<(Shared<str>, Shared<str>, Shared<Vec<String>>)>,
-    /// By mount the volume, the path, and the tags of a copy of the volume.
-    mounts: Vec<(Shared<str>, Shared<str>, Option<Shared<Vec<String>>>)>,
+    runs: Vec<KindRun>,
+    mounts: Vec<KindMount>,
+}
+
+/// What a run step is on all of them.
+struct KindRun {
+    name: Shared<str>,
+    command: Shared<str>,
+    artifacts: Texts,
+}
+
+/// What all of them mount.
+struct KindMount {
+    volume: Shared<str>,
+    path: Shared<str>,
+    /// Tags of their copies of the volume, if each has its own.
+    copy_tags: Option<Texts>,
 }
 
 /// A variable and its value.
@@ -403,21 +416,15 @@ impl<'a> Kind<'a> {
             tags.push(ownership::clone_tag(project, environment, volume));
             Shared::from(sorted(tags))
         };
-        let runs = droplet.run.iter().map(|run| {
-            let artifacts = run.artifacts.clone().into();
-            (
-                run.name.as_str().into(),
-                run.command.as_str().into(),
-                artifacts,
-            )
+        let runs = droplet.run.iter().map(|run| KindRun {
+            name: run.name.as_str().into(),
+            command: run.command.as_str().into(),
+            artifacts: run.artifacts.clone().into(),
         });
-        let mounts = droplet.volumes.iter().map(|mount| {
-            let tags = (mount.access == Access::Clone).then(|| copy_tags(&mount.volume));
-            (
-                mount.volume.as_str().into(),
-                mount.mount.as_str().into(),
-                tags,
-            )
+        let mounts = droplet.volumes.iter().map(|mount| KindMount {
+            volume: mount.volume.as_str().into(),
+            path: mount.mount.as_str().into(),
+            copy_tags: (mount.access == Access::Clone).then(|| copy_tags(&mount.volume)),
         });
         let own = droplet.env.iter();
         Self {
@@ -443,11 +450,11 @@ impl<'a> Kind<'a> {
             environment,
             ..
         } = self.manifest;
-        let mounts = self.mounts.iter().map(|(volume, path, tags)| Mount {
-            volume: volume.clone(),
-            path: path.clone(),
-            copy: tags.as_ref().map(|tags| VolumeCopy {
-                name: names::clone(project, environment, name, volume).into(),
+        let mounts = self.mounts.iter().map(|mount| Mount {
+            volume: mount.volume.clone(),
+            path: mount.path.clone(),
+            copy: mount.copy_tags.as_ref().map(|tags| VolumeCopy {
+                name: names::clone(project, environment, name, &mount.volume).into(),
                 tags: tags.clone(),
             }),
         });
@@ -474,10 +481,10 @@ impl<'a> Kind<'a> {
         }
         env.extend(self.own.iter().cloned());
         let runs = self.droplet.run.iter().zip(&self.runs);
-        runs.map(|(run, (name, command, artifacts))| {
+        runs.map(|(run, kind)| {
             let mut spec = RunSpec {
-                name: name.clone(),
-                command: command.clone(),
+                name: kind.name.clone(),
+                command: kind.command.clone(),
                 env: env.clone(),
                 secrets: self.secrets.clone(),
                 cwd: self.cwd.clone(),
@@ -503,7 +510,7 @@ impl<'a> Kind<'a> {
             }
             Run {
                 spec: spec.into(),
-                artifacts: artifacts.clone(),
+                artifacts: kind.artifacts.clone(),
             }
         })
         .collect()

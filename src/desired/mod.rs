@@ -32,7 +32,7 @@ use crate::address::Address;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::manifest::schema::{self, AfterRun, Filesystem, HostKeyPolicy, Limits};
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 use crate::units::{Gib, Seconds};
 use spec::{FirewallSpec, ProvisionStep, RunSpec, SourceSpec};
 
@@ -275,7 +275,7 @@ pub struct VolumeCopy {
     /// Its name on DigitalOcean.
     pub name: Shared<str>,
     /// Its tags but for its expiry, sorted.
-    pub tags: Shared<Vec<String>>,
+    pub tags: Texts,
 }
 
 /// A run step and what it brings back.
@@ -284,7 +284,7 @@ pub struct Run {
     /// What runs.
     pub spec: Shared<RunSpec>,
     /// Patterns of files to bring back.
-    pub artifacts: Shared<Vec<String>>,
+    pub artifacts: Texts,
 }
 
 /// A droplet that should exist, or live for its runs.
@@ -299,7 +299,7 @@ pub struct Droplet {
     /// Its size.
     pub size: Shared<str>,
     /// Its tags but for its expiry, sorted; the spec tag is among them.
-    pub tags: Shared<Vec<String>>,
+    pub tags: Texts,
     /// Its volumes, in declared order.
     pub mounts: Vec<Mount>,
     /// Code to fetch.
@@ -309,7 +309,7 @@ pub struct Droplet {
     /// Droplets of the manifest, by their names there, whose runs must be done or whose background
     /// steps must be ready before its own runs: those it `needs`, and those that have a volume
     /// itself of which this one gets a copy; sorted.
-    pub needs: Shared<Vec<String>>,
+    pub needs: Texts,
     /// What becomes of it after its runs.
     pub after_run: AfterRun,
 }

@@ -133,7 +133,7 @@ pub fn address_of_stray(project: &str, environment: &str, droplet: &str) -> Addr
         .unwrap_or(droplet);
     match rest.strip_prefix("builder.") {
         Some(built) if !built.is_empty() => match built.strip_prefix(OF_VOLUME) {
-            Some(volume) => Address::volume(&volume),
+            Some(volume) => Address::volume(volume),
             None => Address::snapshot(built),
         },
         _ => Address::droplet(rest),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::live::FirewallRule;
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 use crate::units::{Gib, Seconds};
 
 /// What a firewall shall be.
@@ -45,7 +45,7 @@ pub struct VolumeSpec {
     pub size: Gib,
     /// Its tags, sorted.
     // Throw-away copies of one volume bear the same.
-    pub tags: Shared<Vec<String>>,
+    pub tags: Texts,
 }
 
 /// One step of a recipe.
@@ -134,7 +134,7 @@ pub struct RunSpec {
     pub env: Vec<(Shared<str>, Shared<str>)>,
     /// Names of the secrets it is handed, sorted. Their values are never in a plan.
     #[serde(default)]
-    pub secrets: Shared<Vec<String>>,
+    pub secrets: Texts,
     /// The folder it runs in; the user's home when there is no source.
     pub cwd: Option<Shared<str>>,
     /// How long one try may take.

@@ -11,7 +11,7 @@ pub use crate::desired::spec::{
     VolumeSpec, VolumeUse,
 };
 use crate::manifest::schema::{Filesystem, HostKeyPolicy};
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 use crate::units::{Gib, Seconds};
 
 /// Position of a step in its plan.
@@ -270,7 +270,7 @@ pub enum StepKind {
         /// Its name on DigitalOcean: that of the snapshot begins with it.
         volume_name: Shared<str>,
         /// Tags of the snapshot, sorted; one that tells it from others is added.
-        tags: Shared<Vec<String>>,
+        tags: Texts,
         /// The one there was when the plan was made, by its name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         found: Option<Shared<str>>,
@@ -434,7 +434,7 @@ pub enum StepKind {
         /// The folder the patterns are relative to; the user's home when there is no source.
         cwd: Option<Shared<str>>,
         /// The patterns.
-        patterns: Shared<Vec<String>>,
+        patterns: Texts,
         /// For a background step: its log comes too, and that it failed meanwhile is told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         background: Option<CollectLog>,

@@ -321,7 +321,7 @@ pub fn run(droplet: &DropletRef, name: &str, command: &str, cwd: Option<&str>) -
         run: RunSpec {
             name: name.into(),
             command: command.into(),
-            env: vec![].into(),
+            env: vec![],
             secrets: vec![].into(),
             cwd: cwd.map(Into::into),
             timeout: Seconds(60),

@@ -40,7 +40,7 @@ impl<'a> Draft<'a> {
 }
 
 /// Of which droplet it was told last what is done on it.
-pub(super) struct Told<'a> {
+pub(in crate::plan) struct Told<'a> {
     droplet: &'a Droplet,
     end: End,
     single_use: bool,

@@ -10,7 +10,7 @@ use crate::desired::{Mount, VolumeCopy};
 use crate::live::{LiveDroplet, LiveVolume, ownership};
 use crate::manifest::schema::Filesystem;
 use crate::plan::step::{DeletedVolume, StepId, StepKind, TaggedResource, VolumeRef};
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 use crate::units::Gib;
 
 /// What is mounted: a volume, or a droplet's own copy of it.
@@ -56,7 +56,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The tags of a copy that is made: those of one volume's copies are the same.
-    fn tags_of_copy(&mut self, copy: &'a VolumeCopy, expiry: &str) -> Shared<Vec<String>> {
+    fn tags_of_copy(&mut self, copy: &'a VolumeCopy, expiry: &str) -> Texts {
         if let Some((last, tags)) = &self.tags_of_last_copy
             && last.is_same(&copy.tags)
         {

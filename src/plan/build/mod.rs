@@ -37,7 +37,7 @@ use crate::address::Address;
 use crate::desired::Scope;
 use crate::live::ownership::{self, Owner};
 use crate::live::{Live, LiveDroplet, LiveVolume};
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 
 /// A plan that is being drawn.
 pub(super) struct Draft<'a> {
@@ -109,10 +109,10 @@ pub(super) struct Draft<'a> {
     pub dropped: BTreeSet<String>,
     /// Tags that resources bear after the plan.
     pub borne: BTreeSet<String>,
-    /// Tags of the copy of a volume that was made last, without its expiry and with it.
     /// The droplet that the latest of `activities` is about.
     pub told: Option<activity::Told<'a>>,
-    pub tags_of_last_copy: Option<(&'a Shared<Vec<String>>, Shared<Vec<String>>)>,
+    /// Tags of the copy of a volume that was made last, without its expiry and with it.
+    pub tags_of_last_copy: Option<(&'a Texts, Texts)>,
 }
 
 /// Which volumes of ours, or that the manifest uses, are attached where; of the whole project when it

@@ -4,13 +4,13 @@ use super::Checker;
 use crate::desired::names;
 use crate::live::ownership;
 use crate::plan::step::{Step, StepId, StepKind};
-use crate::shared::Shared;
+use crate::shared::{Shared, Texts};
 
 /// What was found to be ours, so that the many that hold the same are not read again.
 #[derive(Default)]
 pub(super) struct Ours<'a> {
     tag: Option<&'a Shared<str>>,
-    tags: Option<&'a Shared<Vec<String>>>,
+    tags: Option<&'a Texts>,
     /// Names of droplets and of volumes that are made, by the steps that make them.
     droplets: Vec<(StepId, &'a str)>,
     volumes: Vec<(StepId, &'a str)>,
@@ -48,10 +48,10 @@ impl<'a> Checker<'a> {
                 let names = droplets.iter().map(|droplet| droplet.name.as_str());
                 ours.droplets.extend(names.map(|name| (step.id, name)));
             }
-            StepKind::DestroyDroplet { tag, .. } | StepKind::KeepDroplet { tag, .. } => {
-                if !same(&mut ours.tag, tag, |tag| *tag == self.owner.environment_tag) {
-                    self.wrong(step.id, format!("it looks for droplets that bear {tag}"));
-                }
+            StepKind::DestroyDroplet { tag, .. } | StepKind::KeepDroplet { tag, .. }
+                if !same(&mut ours.tag, tag, |tag| *tag == self.owner.environment_tag) =>
+            {
+                self.wrong(step.id, format!("it looks for droplets that bear {tag}"));
             }
             StepKind::SnapshotVolume {
                 volume_name, tags, ..

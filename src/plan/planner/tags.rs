@@ -7,7 +7,7 @@ use crate::plan::build::Draft;
 use crate::plan::census::Census;
 use crate::plan::compare::{firewall, snapshot, volume};
 use crate::plan::droplet_verdict::DropletVerdict;
-use crate::shared::Shared;
+use crate::shared::Texts;
 
 /// The tags of what a narrowed plan leaves as it is are borne on.
 pub(super) fn bear_what_is_left(
@@ -72,7 +72,7 @@ pub(super) fn named_tags(
         }
     }
     let mut last: Option<&[String]> = None;
-    let mut last_copy: Option<&Shared<Vec<String>>> = None;
+    let mut last_copy: Option<&Texts> = None;
     for verdict in droplets.iter().filter(|verdict| !verdict.left_out) {
         match verdict.live {
             None => {
