@@ -298,6 +298,12 @@ pub(super) fn execute_in_some_order(
     world.live
 }
 
+/// A value as one that was read from a file: nothing in it is shared.
+fn apart<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    let text = serde_json::to_string(value).expect("it is written");
+    serde_json::from_str(&text).expect("it is read")
+}
+
 proptest! {
     #![proptest_config(crate::tried::tried(48))]
 
@@ -439,6 +445,35 @@ proptest! {
         prop_assert!(cost.expected_once <= plan.cost.most_once, "{cost:?}");
         prop_assert!(cost.expected_seconds <= plan.cost.most_seconds, "{cost:?}");
         prop_assert!(plan.cost.expected_once <= plan.cost.most_once, "{:?}", plan.cost);
+    }
+
+    /// What lies in memory once is only quicker: a desired state or a plan from a file has nothing in
+    /// common with itself, and comes to the same.
+    #[test]
+    fn what_is_shared_changes_nothing(yaml in manifests(), without in any::<prop::sample::Index>()) {
+        let desired = desired(&yaml);
+        for goal in [Goal::Apply, Goal::Test] {
+            let made = plan(&desired, &shared(), goal).expect("a plan");
+            prop_assert_eq!(&plan(&apart(&desired), &shared(), goal).expect("a plan"), &made);
+            let mut read: Plan = apart(&made);
+            assert_checked(&read, &shared());
+            let cost = |plan: &Plan| {
+                let took: Vec<u64> = (1..).take(plan.steps.len()).map(|ms| ms * 1_000).collect();
+                let mut cost = plan.cost.clone();
+                cost.expect(&plan.steps, &plan.edges, &took, &shared().catalog);
+                cost
+            };
+            prop_assert_eq!(cost(&read), cost(&made));
+            // It is judged alike, too, where there is something to find.
+            let mut made = made;
+            if !made.edges.is_empty() {
+                let without = without.index(made.edges.len());
+                read.edges.remove(without);
+                made.edges.remove(without);
+            }
+            let judged = |plan: &Plan| crate::plan::check::check(plan, &shared());
+            prop_assert_eq!(judged(&read), judged(&made));
+        }
     }
 
     #[test]
