@@ -354,7 +354,7 @@ pub enum CliError {
 
     /// The local cloud cannot give droplets to log in to.
     #[error(
-        "the local cloud has no guests on this machine, and the plan logs in to droplets ({steps} steps); nothing was changed"
+        "the local cloud has no guests on this machine, and the plan logs in to droplets in {steps} of its steps; nothing was changed"
     )]
     #[diagnostic(
         code(dewpoint::cli::no_guests),

@@ -39,7 +39,7 @@ fn quiet_leaves_the_plan_out_and_verbose_lists_the_calls() {
         calls
             .err
             .lines()
-            .any(|line| line.contains("GET /v2/volumes 200 ") && line.ends_with(" ms")),
+            .any(|line| line.contains("GET /v2/volumes 200 ") && line.ends_with("ms")),
         "{}",
         calls.all()
     );
