@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Checker, References};
 use crate::desired::names;
 use crate::live::ownership::{self, Whose, is_environment_tag};
-use crate::live::{Live, LiveDroplet, LiveImage, LiveVolume};
+use crate::live::{Live, LiveImage, LiveVolume};
 use crate::plan::step::{
     DropletRef, FirewallRef, ImageRef, Step, StepKind, TaggedResource, VolumeRef, VolumeUse,
 };
@@ -13,7 +13,6 @@ use crate::plan::{Goal, Plan};
 
 /// What exists, by what steps call it.
 pub(super) struct Known<'a> {
-    droplets: HashMap<u64, &'a LiveDroplet>,
     volumes: HashMap<&'a str, &'a LiveVolume>,
     images: HashMap<u64, &'a LiveImage>,
     /// Of each name the first in the plan's region.
@@ -30,7 +29,6 @@ impl<'a> Known<'a> {
             named.entry(&volume.name).or_insert(volume);
         }
         Self {
-            droplets: live.droplets.iter().map(|d| (d.id, d)).collect(),
             volumes: live.volumes.iter().map(|v| (v.id.as_str(), v)).collect(),
             images: live.images.iter().map(|i| (i.id, i)).collect(),
             named,
@@ -60,7 +58,13 @@ impl<'a> Checker<'a> {
             let judged = known.judged.filter(|(last, _)| *last == id);
             let ours = judged.map_or_else(
                 || {
-                    known.droplets.get(&id).is_some_and(|droplet| {
+                    let droplet = match tagged {
+                        None => self.subjects.droplet(step.id),
+                        Some(_) => self.subjects.droplet_of(id),
+                    };
+                    let at = droplet.and_then(|droplet| self.subjects.live_droplet(droplet));
+                    at.is_some_and(|at| {
+                        let droplet = &self.live.droplets[at];
                         let our_name = droplet.name.starts_with(&self.name_prefix);
                         self.owner.droplet(&droplet.tags, our_name) != Whose::Foreign
                     })

@@ -82,6 +82,8 @@ pub(super) struct Subjects<'a> {
     made: Vec<(u32, u32)>,
     known_droplets: HashMap<u64, u32>,
     known_volumes: HashMap<&'a str, u32>,
+    /// By a droplet's number its position among those that exist.
+    live_droplets: Vec<u32>,
     /// How many droplets and volumes there are.
     droplets: u32,
     volumes: u32,
@@ -124,8 +126,13 @@ impl<'a> Subjects<'a> {
             known_volumes: HashMap::with_capacity(live.volumes.len()),
             ..Self::default()
         };
-        for droplet in &live.droplets {
-            subjects.known_droplet(droplet.id);
+        subjects.live_droplets.reserve(live.droplets.len());
+        for (position, droplet) in live.droplets.iter().enumerate() {
+            // Those that exist have the first numbers, in their order, but for one that is listed twice.
+            let number = subjects.known_droplet(droplet.id) as usize;
+            if number == subjects.live_droplets.len() {
+                subjects.live_droplets.push(as_number(position));
+            }
             for volume in &droplet.volume_ids {
                 subjects.known_volume(volume);
             }
@@ -305,6 +312,11 @@ impl<'a> Subjects<'a> {
     /// A droplet that exists, or of which a volume or a step says so.
     pub(super) fn droplet_of(&self, id: u64) -> Option<usize> {
         self.known_droplets.get(&id).copied().and_then(number)
+    }
+
+    /// The position, among the droplets that exist, of one.
+    pub(super) fn live_droplet(&self, droplet: usize) -> Option<usize> {
+        self.live_droplets.get(droplet).map(|at| *at as usize)
     }
 
     /// A volume that exists, or of which a droplet or a step says so.
