@@ -10,6 +10,7 @@
 mod error;
 mod expand;
 mod firewall;
+mod kind;
 mod meant;
 pub mod names;
 pub mod recipe;
